@@ -1,0 +1,10 @@
+//! What control and the data planes say to each other, and the transport that carries it.
+//!
+//! Nodes and gateways connect to control; control answers with each one's whole desired set under a generation, and
+//! they report what they observe. This crate decides nothing and knows neither the store nor any AWS service.
+
+pub mod message;
+pub mod task;
+
+pub use message::{FromNode, LogBatch, LogEvent, NodeHello, ToNode};
+pub use task::*;
