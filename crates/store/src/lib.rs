@@ -5,6 +5,7 @@
 //! This crate deliberately knows no AWS service: records bring their own key prefix, form and indexes.
 
 mod record;
+mod refusal;
 mod snapshot;
 mod store;
 mod txn;
@@ -12,7 +13,7 @@ mod txn;
 pub use record::{AnyRecord, Kind, Record};
 pub use snapshot::{Snapshot, Versioned};
 pub use store::{Change, CommitError, Store};
-pub use txn::{Compare, Condition, Txn};
+pub use txn::{Compare, Condition, Txn, full_key};
 
 /// The store's global revision: grows by one with every commit.
 pub type Revision = u64;

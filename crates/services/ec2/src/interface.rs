@@ -1,48 +1,147 @@
-//! Network interfaces of tasks: an address from the subnet, taken and given back within a caller's transaction.
+//! Network interfaces of tasks: an address of the subnet, taken and given back within a caller's transaction.
+//!
+//! Placement takes, whoever ends a task gives back. The invariant: two interfaces never hold one address, because an
+//! interface's key is its address and `allocate` commits only while that key is absent.
 
-use neargate_core::Timestamp;
-use neargate_store::Record;
-use serde::{Deserialize, Serialize};
+use crate::lookup;
+use crate::records::{InterfaceRecord, SubnetRecord};
+use neargate_core::{Ids, Timestamp};
+use neargate_store::{Compare, Condition, Snapshot, Txn, full_key};
 use std::net::Ipv4Addr;
 
-/// Key: `{region}/{interface id}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct InterfaceRecord {
+/// What an interface is to be.
+#[derive(Clone, Debug)]
+pub struct AllocateRequest {
     pub region: String,
-    /// `eni-` and 17 hex digits.
-    pub id: String,
-    pub vpc_id: String,
     pub subnet_id: String,
-    pub subnet_cidr: (Ipv4Addr, u8),
-    pub vpc_cidr: (Ipv4Addr, u8),
-    pub availability_zone: String,
-    pub mac: String,
-    pub address: Ipv4Addr,
+    /// None named: the default group of the subnet's VPC.
     pub security_groups: Vec<String>,
     pub description: String,
-    pub created_at: Timestamp,
+    pub now: Timestamp,
+    /// Where in the subnet the search starts (taken modulo its size); none starts anywhere, so that an address just
+    /// given back is seldom the next one taken.
+    pub start_hint: Option<u32>,
 }
 
-impl InterfaceRecord {
-    pub fn key(region: &str, id: &str) -> String {
-        format!("{region}/{id}")
-    }
+/// Why no interface could be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AllocateError {
+    #[error("The subnet ID '{0}' does not exist")]
+    SubnetNotFound(String),
+    #[error("The security group '{0}' does not exist")]
+    SecurityGroupNotFound(String),
+    #[error("You have specified two resources that belong to different networks.")]
+    OtherVpc { group: String, subnet: String },
+    #[error("There are not enough free addresses in subnet '{0}' to satisfy the requested number of instances.")]
+    NoFreeAddress(String),
+}
 
-    /// First host address of the subnet: the VPC router.
-    pub fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.subnet_cidr.0) + 1)
-    }
-
-    /// `ip-172-31-0-10.ec2.internal`, or `….{region}.compute.internal` outside us-east-1.
-    pub fn private_dns_name(&self) -> String {
-        let dashed = self.address.to_string().replace('.', "-");
-        match self.region.as_str() {
-            "us-east-1" => format!("ip-{dashed}.ec2.internal"),
-            region => format!("ip-{dashed}.{region}.compute.internal"),
+/// Takes a free address of the subnet and adds the interface to `txn`, with the condition that the address is still
+/// free when it commits. Several may be taken in one transaction.
+///
+/// # Errors
+/// `AllocateError`; `txn` is as it was.
+pub fn allocate(
+    snapshot: &Snapshot,
+    txn: &mut Txn,
+    request: AllocateRequest,
+    ids: &dyn Ids,
+) -> Result<InterfaceRecord, AllocateError> {
+    let AllocateRequest {
+        region,
+        subnet_id,
+        mut security_groups,
+        description,
+        now,
+        start_hint,
+    } = request;
+    let Some(subnet) = lookup::subnet(snapshot, &region, &subnet_id) else {
+        return Err(AllocateError::SubnetNotFound(subnet_id));
+    };
+    for id in &security_groups {
+        match lookup::security_group(snapshot, &region, id) {
+            None => return Err(AllocateError::SecurityGroupNotFound(id.clone())),
+            Some(group) if group.vpc_id != subnet.vpc_id => {
+                return Err(AllocateError::OtherVpc {
+                    group: id.clone(),
+                    subnet: subnet_id,
+                });
+            }
+            Some(_) => {}
         }
     }
+    if security_groups.is_empty() {
+        security_groups.extend(lookup::default_security_group(snapshot, &region, &subnet.vpc_id).map(|g| g.id.clone()));
+    }
+    let random = ids.bytes();
+    let start = start_hint.unwrap_or_else(|| u32::from_be_bytes([random[8], random[9], random[10], random[11]]));
+    let Some(address) = free_address(snapshot, txn, &subnet, start) else {
+        return Err(AllocateError::NoFreeAddress(subnet_id));
+    };
+    let record = InterfaceRecord {
+        id: format!("eni-{}", ids.hex17()),
+        vpc_id: subnet.vpc_id.clone(),
+        subnet_id,
+        subnet_cidr: subnet.cidr,
+        vpc_cidr: subnet.vpc_cidr,
+        availability_zone: subnet.availability_zone.clone(),
+        mac: mac(address, &random),
+        address,
+        security_groups,
+        description,
+        created_at: now,
+        region,
+    };
+    let key = InterfaceRecord::key(address);
+    txn.expect::<InterfaceRecord>(&key, Condition::Absent)
+        .put(&key, record.clone());
+    Ok(record)
 }
 
-impl Record for InterfaceRecord {
-    const PREFIX: &'static str = "ec2/interface/";
+/// Adds to `txn` that the interface ends; one already gone is left alone. Commits only if the interface is still the
+/// one that `snapshot` shows, so that an address taken again meanwhile is never freed.
+pub fn release(snapshot: &Snapshot, txn: &mut Txn, region: &str, id: &str) {
+    if let Some(interface) = lookup::interface(snapshot, region, id) {
+        let key = InterfaceRecord::key(interface.address);
+        txn.expect::<InterfaceRecord>(&key, Condition::ModifiedAt(interface.modified))
+            .delete::<InterfaceRecord>(&key);
+    }
 }
+
+/// Addresses of the subnet that are not taken.
+pub fn available(snapshot: &Snapshot, subnet: &SubnetRecord) -> u32 {
+    let taken = snapshot
+        .count_indexed::<InterfaceRecord>(InterfaceRecord::BY_SUBNET, &format!("{}/{}", subnet.region, subnet.id));
+    subnet.usable().saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+}
+
+/// The first usable address at or after `start`, going round once, that neither `snapshot` nor `txn` has taken.
+fn free_address(snapshot: &Snapshot, txn: &Txn, subnet: &SubnetRecord, start: u32) -> Option<Ipv4Addr> {
+    let usable = subnet.usable();
+    if usable == 0 {
+        return None;
+    }
+    let first = u32::from(subnet.cidr.0) + SubnetRecord::RESERVED_FIRST;
+    let start = start % usable;
+    (0..usable)
+        .map(|step| Ipv4Addr::from(first + (start + step) % usable))
+        .find(|address| {
+            let key = InterfaceRecord::key(*address);
+            !snapshot.contains::<InterfaceRecord>(&key) && !awaited(txn, &key)
+        })
+}
+
+/// True when `txn` already takes the address.
+fn awaited(txn: &Txn, key: &str) -> bool {
+    let full = full_key::<InterfaceRecord>(key);
+    txn.compares.iter().any(|Compare { key, .. }| *key == full)
+}
+
+/// A locally administered unicast address: the task's own in the last four bytes, so that no two live ones are equal.
+fn mac(address: Ipv4Addr, random: &[u8; 16]) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("0a:{:02x}:{a:02x}:{b:02x}:{c:02x}:{d:02x}", random[0])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,45 @@
 //! Amazon EC2, the part ECS stands on: VPCs, subnets, security groups, network interfaces.
+//!
+//! Rooms: `api` (generated), `records` (what is stored), `region` (the default VPC of a region), `interface` (addresses
+//! of tasks), `lookup` (what other services ask), `ops` (one file per operation). This crate knows no socket and no
+//! kernel: a node makes an interface real from what its record says.
 
 pub mod api;
+mod dispatch;
+mod filter;
 pub mod interface;
+pub mod lookup;
+mod ops;
+pub mod records;
+pub mod region;
+
+pub use dispatch::routes;
+pub use lookup::{default_security_group, security_group, subnet, vpc};
+pub use records::{InterfaceRecord, SecurityGroupRecord, SubnetRecord, VpcRecord};
+
+use neargate_core::{Clock, Ids};
+use neargate_store::{Kind, Store};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// The service: handles to what it stands on.
+#[derive(Clone)]
+pub struct Ec2 {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+    /// 12 digits.
+    pub account: String,
+    /// Range of every region's default VPC: network address and prefix length, 8 to 24.
+    pub vpc_cidr: (Ipv4Addr, u8),
+}
+
+/// Every kind of record this service stores; the store is opened with them.
+pub fn kinds() -> Vec<Kind> {
+    vec![
+        Kind::of::<VpcRecord>(),
+        Kind::of::<SubnetRecord>(),
+        Kind::of::<SecurityGroupRecord>(),
+        Kind::of::<InterfaceRecord>(),
+    ]
+}

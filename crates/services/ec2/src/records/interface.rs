@@ -1,0 +1,61 @@
+//! A network interface of a task.
+
+use neargate_core::Timestamp;
+use neargate_store::Record;
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// Key: the address as 8 hex digits, so that one commit at most ever holds an address. Regions share the machines'
+/// routing tables, and every region's default VPC has the same range; so an address is unique across regions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceRecord {
+    pub region: String,
+    /// `eni-` and 17 hex digits.
+    pub id: String,
+    pub vpc_id: String,
+    pub subnet_id: String,
+    pub subnet_cidr: (Ipv4Addr, u8),
+    pub vpc_cidr: (Ipv4Addr, u8),
+    pub availability_zone: String,
+    pub mac: String,
+    pub address: Ipv4Addr,
+    pub security_groups: Vec<String>,
+    pub description: String,
+    pub created_at: Timestamp,
+}
+
+impl InterfaceRecord {
+    /// Index: the interface of an id, value `{region}/{id}`.
+    pub const BY_ID: &'static str = "ec2-interface-by-id";
+    /// Index: interfaces of a subnet, value `{region}/{subnet id}`.
+    pub const BY_SUBNET: &'static str = "ec2-interface-by-subnet";
+
+    pub fn key(address: Ipv4Addr) -> String {
+        format!("{:08x}", u32::from(address))
+    }
+
+    /// First host address of the subnet: the VPC router.
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.subnet_cidr.0) + 1)
+    }
+
+    /// `ip-172-31-0-10.ec2.internal`, or `….{region}.compute.internal` outside us-east-1.
+    pub fn private_dns_name(&self) -> String {
+        let dashed = self.address.to_string().replace('.', "-");
+        match self.region.as_str() {
+            "us-east-1" => format!("ip-{dashed}.ec2.internal"),
+            region => format!("ip-{dashed}.{region}.compute.internal"),
+        }
+    }
+}
+
+impl Record for InterfaceRecord {
+    const PREFIX: &'static str = "ec2/interface/";
+
+    fn indexes(&self) -> Vec<(&'static str, String)> {
+        vec![
+            (Self::BY_ID, format!("{}/{}", self.region, self.id)),
+            (Self::BY_SUBNET, format!("{}/{}", self.region, self.subnet_id)),
+        ]
+    }
+}

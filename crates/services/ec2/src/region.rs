@@ -1,0 +1,260 @@
+//! The default VPC that every region has: made when the region is first used, found there ever after.
+//!
+//! The front door calls `Ec2::ensure_region` before a request reaches EC2 or ECS. Ids are hashes of account and region,
+//! so that making a region again gives the same ids.
+
+use crate::Ec2;
+use crate::api;
+use crate::records::{InterfaceRecord, SecurityGroupRecord, SubnetRecord, VpcRecord, cidr_text};
+use neargate_core::Tags;
+use neargate_store::{CommitError, Condition, Snapshot, Txn};
+use sha2::{Digest, Sha256};
+use std::net::Ipv4Addr;
+
+/// The range of a default VPC on AWS.
+pub const DEFAULT_VPC_CIDR: (Ipv4Addr, u8) = (Ipv4Addr::new(172, 31, 0, 0), 16);
+
+/// Zones of a region by their letter.
+pub const ZONES: [char; 3] = ['a', 'b', 'c'];
+
+/// Why a region's default VPC could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RegionError {
+    /// The range is no range a default VPC may have.
+    #[error("{0} cannot be a VPC's range: it must be a network address with a prefix length of 8 to 24")]
+    BadRange(String),
+    /// Another range is in use.
+    #[error("the VPC of {region} has the range {stored} and tasks in it; {asked} can be taken once they are stopped")]
+    RangeInUse {
+        region: String,
+        stored: String,
+        asked: String,
+    },
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl From<RegionError> for neargate_core::AwsError {
+    fn from(error: RegionError) -> Self {
+        match error {
+            RegionError::Commit(error) => error.into(),
+            other => {
+                tracing::error!(error = %other, "a region's default VPC could not be made");
+                neargate_core::AwsError::internal()
+            }
+        }
+    }
+}
+
+impl Ec2 {
+    /// Makes the region's default VPC with a subnet in each zone and its default security group, unless it is there.
+    /// A VPC that has no interface takes the configured range when that changed.
+    ///
+    /// # Errors
+    /// `RegionError`.
+    pub async fn ensure_region(&self, region: &str) -> Result<(), RegionError> {
+        self.store
+            .transact(|snapshot| {
+                let mut txn = Txn::new();
+                ensure(snapshot, &mut txn, &self.account, region, self.vpc_cidr)?;
+                Ok((txn, ()))
+            })
+            .await
+    }
+}
+
+/// The id of the region's default VPC.
+pub fn default_vpc_id(account: &str, region: &str) -> String {
+    stable_id("vpc", account, region, "default")
+}
+
+/// `prefix-` and 17 hex digits that are always the same for the same account, region and name.
+fn stable_id(prefix: &str, account: &str, region: &str, name: &str) -> String {
+    let hash = Sha256::digest(format!("{prefix}\0{account}\0{region}\0{name}"));
+    let mut hex = hex::encode(hash);
+    hex.truncate(17);
+    format!("{prefix}-{hex}")
+}
+
+/// The zone's name, e.g. `us-east-1a`.
+pub fn zone_name(region: &str, index: usize) -> String {
+    format!("{region}{}", ZONES[index % ZONES.len()])
+}
+
+/// The zone's id, e.g. `use1-az1`.
+pub fn zone_id(region: &str, index: usize) -> String {
+    format!("{}-az{}", short_region(region), index % ZONES.len() + 1)
+}
+
+/// `use1` for `us-east-1`, `apse2` for `ap-southeast-2`; another form of name stays as it is.
+fn short_region(region: &str) -> String {
+    let mut out = String::new();
+    for (at, part) in region.split('-').enumerate() {
+        match part {
+            "north" | "south" | "east" | "west" | "central" | "gov" | "iso" => out.push_str(&part[..1]),
+            "northeast" => out.push_str("ne"),
+            "northwest" => out.push_str("nw"),
+            "southeast" => out.push_str("se"),
+            "southwest" => out.push_str("sw"),
+            _ if at == 0 || part.bytes().all(|b| b.is_ascii_digit()) => out.push_str(part),
+            _ => return region.to_owned(),
+        }
+    }
+    out
+}
+
+fn ensure(
+    snapshot: &Snapshot,
+    txn: &mut Txn,
+    account: &str,
+    region: &str,
+    cidr: (Ipv4Addr, u8),
+) -> Result<(), RegionError> {
+    let vpc_id = default_vpc_id(account, region);
+    let vpc_key = VpcRecord::key(region, &vpc_id);
+    match snapshot.get::<VpcRecord>(&vpc_key) {
+        Some(vpc) if vpc.cidr == cidr => return Ok(()),
+        Some(vpc) => {
+            check_range(cidr)?;
+            let taken = snapshot
+                .range::<InterfaceRecord>("")
+                .any(|(_, i)| i.region == region && i.vpc_id == vpc_id);
+            if taken {
+                return Err(RegionError::RangeInUse {
+                    region: region.to_owned(),
+                    stored: cidr_text(vpc.cidr),
+                    asked: cidr_text(cidr),
+                });
+            }
+            txn.expect::<VpcRecord>(&vpc_key, Condition::ModifiedAt(vpc.modified));
+        }
+        None => {
+            check_range(cidr)?;
+            txn.expect::<VpcRecord>(&vpc_key, Condition::Absent);
+        }
+    }
+    let id = |prefix: &str, name: &str| stable_id(prefix, account, region, name);
+    txn.put(
+        &vpc_key,
+        VpcRecord {
+            region: region.to_owned(),
+            id: vpc_id.clone(),
+            cidr,
+            cidr_association_id: id("vpc-cidr-assoc", "default"),
+            dhcp_options_id: id("dopt", "default"),
+            internet_gateway_id: id("igw", "default"),
+            is_default: true,
+            tags: Tags::default(),
+        },
+    );
+    let subnet_prefix = cidr.1 + 4;
+    for index in 0..ZONES.len() {
+        let zone = zone_name(region, index);
+        let subnet_id = id("subnet", &zone);
+        let network = u32::from(cidr.0) + ((index as u32) << (32 - u32::from(subnet_prefix)));
+        let subnet = SubnetRecord {
+            region: region.to_owned(),
+            id: subnet_id.clone(),
+            vpc_id: vpc_id.clone(),
+            vpc_cidr: cidr,
+            cidr: (Ipv4Addr::from(network), subnet_prefix),
+            availability_zone: zone,
+            availability_zone_id: zone_id(region, index),
+            default_for_az: true,
+            map_public_ip_on_launch: true,
+            tags: Tags::default(),
+        };
+        txn.put(&SubnetRecord::key(region, &subnet_id), subnet);
+    }
+    let group_id = id("sg", "default");
+    txn.put(
+        &SecurityGroupRecord::key(region, &group_id),
+        default_group(account, region, &vpc_id, &group_id),
+    );
+    Ok(())
+}
+
+/// The rules AWS gives a default group: everything from its own members, everything out.
+fn default_group(account: &str, region: &str, vpc_id: &str, id: &str) -> SecurityGroupRecord {
+    let everything = |ip_ranges, pairs| api::IpPermission {
+        ip_protocol: Some("-1".to_owned()),
+        ip_ranges: Some(ip_ranges),
+        ipv6_ranges: Some(Vec::new()),
+        prefix_list_ids: Some(Vec::new()),
+        user_id_group_pairs: Some(pairs),
+        ..Default::default()
+    };
+    let own = api::UserIdGroupPair {
+        group_id: Some(id.to_owned()),
+        user_id: Some(account.to_owned()),
+        ..Default::default()
+    };
+    let anywhere = api::IpRange {
+        cidr_ip: Some("0.0.0.0/0".to_owned()),
+        description: None,
+    };
+    SecurityGroupRecord {
+        region: region.to_owned(),
+        id: id.to_owned(),
+        vpc_id: vpc_id.to_owned(),
+        name: "default".to_owned(),
+        description: "default VPC security group".to_owned(),
+        ingress: vec![everything(Vec::new(), vec![own])],
+        egress: vec![everything(vec![anywhere], Vec::new())],
+        tags: Tags::default(),
+    }
+}
+
+/// A default VPC's range: 8 to 24, so that a subnet has at least room for 11 tasks; no host bits.
+fn check_range(cidr: (Ipv4Addr, u8)) -> Result<(), RegionError> {
+    let (network, prefix) = cidr;
+    let host_bits = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+    if !(8..=24).contains(&prefix) || u32::from(network) & host_bits != 0 {
+        return Err(RegionError::BadRange(cidr_text(cidr)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zone_ids_follow_aws_names() {
+        let ids = [
+            "us-east-1",
+            "eu-west-3",
+            "ap-southeast-2",
+            "cn-north-1",
+            "us-gov-east-1",
+            "il-central-1",
+            "local",
+        ];
+        let seen: Vec<String> = ids.iter().map(|r| zone_id(r, 0)).collect();
+        assert_eq!(
+            seen,
+            [
+                "use1-az1",
+                "euw3-az1",
+                "apse2-az1",
+                "cnn1-az1",
+                "usge1-az1",
+                "ilc1-az1",
+                "local-az1"
+            ]
+        );
+        assert_eq!(zone_name("us-east-1", 2), "us-east-1c");
+    }
+
+    #[test]
+    fn ranges_with_host_bits_or_of_another_size_are_refused() {
+        for ok in ["10.0.0.0/8", "172.31.0.0/16", "192.168.7.0/24"] {
+            let (net, prefix) = ok.split_once('/').unwrap();
+            check_range((net.parse().unwrap(), prefix.parse().unwrap())).unwrap();
+        }
+        for bad in ["10.0.0.0/7", "172.31.0.1/16", "192.168.7.0/25", "0.0.0.0/0"] {
+            let (net, prefix) = bad.split_once('/').unwrap();
+            check_range((net.parse().unwrap(), prefix.parse().unwrap())).unwrap_err();
+        }
+    }
+}
