@@ -1,0 +1,93 @@
+//! Host ports that containers in bridge mode publish: chosen, held against other programs, given back.
+
+use crate::config::{Publish, Published, Transport};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+/// Docker's and ECS's ephemeral range.
+const DYNAMIC: std::ops::RangeInclusive<u16> = 32768..=60999;
+
+/// Keeps a host port from being bound by another program.
+enum Held {
+    Tcp(#[allow(dead_code)] TcpListener),
+    Udp(#[allow(dead_code)] UdpSocket),
+}
+
+/// Published ports by namespace name.
+#[derive(Default)]
+pub struct Ports {
+    held: BTreeMap<(Transport, u16), Held>,
+    of: HashMap<String, (Ipv4Addr, Vec<Published>)>,
+    next: u16,
+}
+
+impl Ports {
+    /// Takes host ports for `asked`, all or none.
+    ///
+    /// # Errors
+    /// The port that is taken already, or none left.
+    pub fn take(&mut self, name: &str, address: Ipv4Addr, asked: &[Publish]) -> Result<Vec<Published>, String> {
+        let mut taken: Vec<Published> = Vec::with_capacity(asked.len());
+        for publish in asked {
+            match self.take_one(publish) {
+                Ok(port) => taken.push(port),
+                Err(why) => {
+                    for port in &taken {
+                        self.held.remove(&(port.transport, port.host_port));
+                    }
+                    return Err(why);
+                }
+            }
+        }
+        self.of.insert(name.to_owned(), (address, taken.clone()));
+        Ok(taken)
+    }
+
+    fn take_one(&mut self, publish: &Publish) -> Result<Published, String> {
+        let candidates: Box<dyn Iterator<Item = u16>> = if publish.host_port != 0 {
+            Box::new(std::iter::once(publish.host_port))
+        } else {
+            let start = self.next.max(*DYNAMIC.start());
+            Box::new((start..=*DYNAMIC.end()).chain(*DYNAMIC.start()..start))
+        };
+        for port in candidates {
+            if self.held.contains_key(&(publish.transport, port)) {
+                continue;
+            }
+            if let Ok(held) = hold(publish.transport, port) {
+                self.held.insert((publish.transport, port), held);
+                if publish.host_port == 0 {
+                    self.next = port
+                        .checked_add(1)
+                        .filter(|p| DYNAMIC.contains(p))
+                        .unwrap_or(*DYNAMIC.start());
+                }
+                return Ok(Published {
+                    container_port: publish.container_port,
+                    host_port: port,
+                    transport: publish.transport,
+                });
+            }
+        }
+        Err(match publish.host_port {
+            0 => "no host port of 32768-60999 is free".to_owned(),
+            port => format!("host port {port} is already in use"),
+        })
+    }
+
+    /// Gives back what `name` published.
+    pub fn give_back(&mut self, name: &str) -> Option<(Ipv4Addr, Vec<Published>)> {
+        let (address, ports) = self.of.remove(name)?;
+        for port in &ports {
+            self.held.remove(&(port.transport, port.host_port));
+        }
+        Some((address, ports))
+    }
+}
+
+fn hold(transport: Transport, port: u16) -> std::io::Result<Held> {
+    Ok(match transport {
+        Transport::Tcp => Held::Tcp(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?),
+        Transport::Udp => Held::Udp(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?),
+    })
+}

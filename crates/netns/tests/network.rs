@@ -1,0 +1,237 @@
+//! Real namespaces, routes and nftables on this machine; needs root. Everything is removed afterwards, also on failure.
+
+use neargate_netns::{Interface, Network, NetworkConfig, Publish, Transport};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+struct Bed {
+    network: Network,
+    config: NetworkConfig,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        let _ = Network::tear_down(&self.config);
+    }
+}
+
+/// A network of its own for one test; `n` keeps tests apart.
+fn bed(n: u8, upstream: Option<SocketAddr>) -> Bed {
+    let dir = tempfile::tempdir().unwrap();
+    let config = NetworkConfig {
+        instance: format!("t{:03x}", (std::process::id() as u16 & 0xf) << 8 | u16::from(n)),
+        run_dir: dir.path().join("netns"),
+        vpc_cidr: format!("10.{}.0.0/16", 180 + n).parse().unwrap(),
+        bridge_cidr: format!("198.18.{n}.0/24").parse().unwrap(),
+        dns_upstreams: upstream.into_iter().collect(),
+    };
+    let network = Network::start(config.clone()).unwrap();
+    Bed {
+        network,
+        config,
+        _dir: dir,
+    }
+}
+
+fn interface(bed: &Bed, host: u32) -> Interface {
+    let vpc = bed.config.vpc_cidr;
+    Interface {
+        address: vpc.nth(host),
+        mac: [2, 0, 0, 0, 0, host as u8],
+        gateway: vpc.nth(1),
+    }
+}
+
+/// Runs `work` inside the namespace at `path`.
+fn inside<T: Send + 'static>(path: &Path, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let ns = std::fs::File::open(path).unwrap();
+    std::thread::spawn(move || {
+        rustix::thread::move_into_link_name_space(
+            std::os::fd::AsFd::as_fd(&ns),
+            Some(rustix::thread::LinkNameSpaceType::Network),
+        )
+        .unwrap();
+        work()
+    })
+    .join()
+    .unwrap()
+}
+
+/// A listener in the namespace that greets one caller.
+fn greeter(path: &Path, port: u16) -> std::thread::JoinHandle<()> {
+    let listener = inside(path, move || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"hello").unwrap();
+    })
+}
+
+fn greeting(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn ip(args: &str) -> String {
+    String::from_utf8(Command::new("ip").args(args.split(' ')).output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn tasks_are_reached_from_the_host_and_from_each_other() {
+    let bed = bed(1, None);
+    let (a, b) = (interface(&bed, 10), interface(&bed, 11));
+    let path_a = bed.network.create("task-a", a).unwrap();
+    let path_b = bed.network.create("task-b", b).unwrap();
+    assert_eq!(bed.network.names().unwrap(), ["task-a", "task-b"]);
+
+    let server = greeter(&path_a, 80);
+    assert_eq!(greeting((a.address, 80).into()).unwrap(), "hello");
+    server.join().unwrap();
+
+    let server = greeter(&path_a, 80);
+    let address = SocketAddr::from((a.address, 80));
+    assert_eq!(inside(&path_b, move || greeting(address).unwrap()), "hello");
+    server.join().unwrap();
+
+    bed.network.remove("task-a").unwrap();
+    bed.network.remove("task-a").unwrap();
+    assert_eq!(bed.network.names().unwrap(), ["task-b"]);
+}
+
+#[test]
+fn an_address_no_task_holds_is_unreachable_and_a_freed_one_can_be_taken_again() {
+    let bed = bed(2, None);
+    let taken = interface(&bed, 20);
+    let refused = greeting((taken.address, 80).into()).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::HostUnreachable);
+    for _ in 0..3 {
+        let path = bed.network.create("task", taken).unwrap();
+        let server = greeter(&path, 80);
+        assert_eq!(greeting((taken.address, 80).into()).unwrap(), "hello");
+        server.join().unwrap();
+        bed.network.remove("task").unwrap();
+    }
+}
+
+#[test]
+fn a_task_asks_the_resolver_and_reaches_nothing_else_on_the_host() {
+    let upstream = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let upstream_address = upstream.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((size, from)) = upstream.recv_from(&mut query) {
+            let mut reply = query[..size].to_vec();
+            reply[2] |= 0x80;
+            let _ = upstream.send_to(&reply, from);
+        }
+    });
+    let bed = bed(3, Some(upstream_address));
+    let path = bed.network.create("task", interface(&bed, 30)).unwrap();
+    let resolver = bed.network.resolver();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let answered = runtime.block_on(async {
+        tokio::select! {
+            served = bed.network.serve_dns() => panic!("{served:?}"),
+            answered = tokio::task::spawn_blocking(move || inside(&path, move || {
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+                let query = [7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1];
+                let mut reply = [0; 64];
+                // The resolver may still be binding: ask until it answers.
+                for _ in 0..10 {
+                    let _ = socket.send_to(&query, (resolver, 53));
+                    if let Ok(size) = socket.recv(&mut reply) {
+                        return reply[..size].to_vec();
+                    }
+                }
+                Vec::new()
+            })) => answered.unwrap(),
+        }
+    });
+    assert_eq!(answered[..3], [7, 7, 0x81]);
+
+    let host = TcpListener::bind((resolver, 0)).unwrap();
+    let port = host.local_addr().unwrap().port();
+    let path = bed.network.path("task");
+    let refused = inside(&path, move || {
+        TcpStream::connect_timeout(&(resolver, port).into(), Duration::from_secs(2))
+    });
+    assert!(refused.is_err(), "a task reached a host service");
+}
+
+#[test]
+fn bridged_containers_publish_ports_on_the_host() {
+    let bed = bed(4, None);
+    let (path, address) = bed.network.create_bridged("c1").unwrap();
+    let asked = [Publish {
+        container_port: 80,
+        host_port: 0,
+        transport: Transport::Tcp,
+    }];
+    let published = bed.network.publish("c1", address, &asked).unwrap();
+    assert!((32768..=60999).contains(&published[0].host_port));
+    let server = greeter(&path, 80);
+    assert_eq!(
+        greeting((Ipv4Addr::LOCALHOST, published[0].host_port).into()).unwrap(),
+        "hello"
+    );
+    server.join().unwrap();
+
+    let fixed = [Publish {
+        container_port: 80,
+        host_port: published[0].host_port,
+        transport: Transport::Tcp,
+    }];
+    let (_, other) = bed.network.create_bridged("c2").unwrap();
+    assert_ne!(other, address);
+    let clash = bed.network.publish("c2", other, &fixed).unwrap_err().to_string();
+    assert!(clash.contains("already in use"), "{clash}");
+    bed.network.remove("c1").unwrap();
+    assert_eq!(
+        bed.network.publish("c2", other, &fixed).unwrap()[0].host_port,
+        fixed[0].host_port
+    );
+}
+
+#[test]
+fn a_second_instance_on_the_same_range_is_told_and_tear_down_leaves_nothing() {
+    let bed = bed(5, None);
+    bed.network.create("task", interface(&bed, 50)).unwrap();
+    let second = NetworkConfig {
+        instance: "ffff".into(),
+        ..bed.config.clone()
+    };
+    let told = Network::start(second).err().expect("the range is taken").to_string();
+    assert!(told.contains("another Neargate instance"), "{told}");
+
+    let vpc = bed.config.vpc_cidr.to_string();
+    assert!(ip("route show table main").contains(&vpc));
+    Network::tear_down(&bed.config).unwrap();
+    Network::tear_down(&bed.config).unwrap();
+    assert!(!ip("route show table main").contains(&vpc));
+    assert!(!ip("addr show lo").contains(&bed.config.resolver().to_string()));
+    let tables = Command::new("nft").args(["list", "tables"]).output().unwrap();
+    assert!(!String::from_utf8_lossy(&tables.stdout).contains(&format!("neargate_{}", bed.config.instance)));
+}
+
+#[test]
+fn a_restart_takes_over_what_runs() {
+    let bed = bed(6, None);
+    let task = interface(&bed, 60);
+    let path = bed.network.create("task", task).unwrap();
+    let again = Network::start(bed.config.clone()).unwrap();
+    assert_eq!(again.names().unwrap(), ["task"]);
+    let server = greeter(&path, 80);
+    assert_eq!(greeting((task.address, 80).into()).unwrap(), "hello");
+    server.join().unwrap();
+}
