@@ -5,6 +5,8 @@
 //! leave it as assignments.
 
 pub mod api;
+pub mod dispatch;
+pub mod ops;
 pub mod records;
 pub mod resolve;
 

@@ -1,5 +1,6 @@
 //! What ECS stores. Keys start with the region, so that regions never meet.
 
+mod account_setting;
 mod cluster;
 mod node;
 mod service;
@@ -8,6 +9,7 @@ mod service_revision;
 mod task;
 mod task_definition;
 
+pub use account_setting::AccountSettingRecord;
 pub use cluster::ClusterRecord;
 pub use node::NodeRecord;
 pub use service::{
@@ -17,4 +19,22 @@ pub use service::{
 pub use service_deployment::ServiceDeploymentRecord;
 pub use service_revision::ServiceRevisionRecord;
 pub use task::{DesiredStatus, ServiceLink, TaskContainer, TaskInterface, TaskRecord, TaskState};
-pub use task_definition::TaskDefinitionRecord;
+pub use task_definition::{FamilyRecord, TaskDefinitionRecord};
+
+use neargate_store::Kind;
+
+/// Every kind of record this service stores, one a line; the store is opened with them.
+pub fn kinds() -> Vec<Kind> {
+    vec![
+        Kind::of::<AccountSettingRecord>(),
+        Kind::of::<ClusterRecord>(),
+        Kind::of::<FamilyRecord>(),
+        Kind::of::<NodeRecord>(),
+        Kind::of::<ServiceDeploymentRecord>(),
+        Kind::of::<ServiceEventRecord>(),
+        Kind::of::<ServiceRecord>(),
+        Kind::of::<ServiceRevisionRecord>(),
+        Kind::of::<TaskDefinitionRecord>(),
+        Kind::of::<TaskRecord>(),
+    ]
+}

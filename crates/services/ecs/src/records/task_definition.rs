@@ -1,4 +1,4 @@
-//! A revision of a task definition.
+//! A revision of a task definition, and what a family remembers of its revisions.
 
 use crate::api;
 use neargate_core::Tags;
@@ -17,8 +17,15 @@ pub struct TaskDefinitionRecord {
 }
 
 impl TaskDefinitionRecord {
+    /// Index: revisions whose deletion was asked, which go once nothing uses them; value empty.
+    pub const DELETING: &'static str = "task-definition-deleting";
+
     pub fn key(region: &str, family: &str, revision: u32) -> String {
         format!("{region}/{family}/{revision:010}")
+    }
+
+    pub fn own_key(&self) -> String {
+        Self::key(&self.region, &self.family, self.revision)
     }
 
     pub fn status(&self) -> &str {
@@ -32,4 +39,34 @@ impl TaskDefinitionRecord {
 
 impl Record for TaskDefinitionRecord {
     const PREFIX: &'static str = "ecs/task-definition/";
+
+    fn indexes(&self) -> Vec<(&'static str, String)> {
+        match self.status() {
+            "DELETE_IN_PROGRESS" => vec![(Self::DELETING, String::new())],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Key: `{region}/{family}`. Outlives the revisions, so that a revision's number is never given twice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FamilyRecord {
+    pub region: String,
+    pub family: String,
+    /// The newest number given.
+    pub last_revision: u32,
+    /// The newest ACTIVE revision: what the family's bare name means.
+    pub latest_active: Option<u32>,
+    /// Revisions still stored; a family without any is not listed.
+    pub stored: u32,
+}
+
+impl FamilyRecord {
+    pub fn key(region: &str, family: &str) -> String {
+        format!("{region}/{family}")
+    }
+}
+
+impl Record for FamilyRecord {
+    const PREFIX: &'static str = "ecs/family/";
 }
