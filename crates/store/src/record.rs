@@ -13,12 +13,18 @@ pub trait Record: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'sta
     fn indexes(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
+
+    /// Names under which a snapshot counts this record: asking for a count costs no search, however many there are.
+    fn counters(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A record without its type, as the snapshot holds it.
 pub trait AnyRecord: fmt::Debug + Send + Sync + 'static {
     fn encode(&self) -> Result<Vec<u8>, serde_json::Error>;
     fn index_entries(&self) -> Vec<(&'static str, String)>;
+    fn counter_names(&self) -> Vec<String>;
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
@@ -29,6 +35,10 @@ impl<R: Record> AnyRecord for R {
 
     fn index_entries(&self) -> Vec<(&'static str, String)> {
         self.indexes()
+    }
+
+    fn counter_names(&self) -> Vec<String> {
+        self.counters()
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

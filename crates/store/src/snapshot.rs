@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub(crate) entries: OrdMap<Arc<str>, Entry>,
     /// `index\0value\0full key`.
     pub(crate) index: OrdSet<Arc<str>>,
+    /// Records by the names in `Record::counters`; no entry is zero.
+    pub(crate) counts: OrdMap<Arc<str>, u64>,
 }
 
 impl Snapshot {
@@ -77,6 +79,28 @@ impl Snapshot {
         self.index.range(from.clone()..).take_while(|k| k.starts_with(&*from)).count()
     }
 
+    /// How many records named `counter` in `Record::counters`.
+    pub fn count(&self, counter: &str) -> u64 {
+        self.counts.get(counter).copied().unwrap_or(0)
+    }
+
+    /// Moves a record from the counters of its `old` form to those of its `new` one.
+    fn recount(&mut self, old: Vec<String>, new: Vec<String>) {
+        if old == new {
+            return;
+        }
+        for name in new {
+            let count = self.count(&name) + 1;
+            self.counts.insert(name.into(), count);
+        }
+        for name in old {
+            match self.count(&name) {
+                0 | 1 => self.counts.remove(name.as_str()),
+                count => self.counts.insert(name.into(), count - 1),
+            };
+        }
+    }
+
     pub(crate) fn holds(&self, compare: &Compare) -> bool {
         let entry = self.entries.get(&compare.key);
         match compare.condition {
@@ -94,8 +118,10 @@ impl Snapshot {
                 self.index.remove(format!("{index}\0{value}\0{key}").as_str());
             }
         }
+        let old_counters = old.as_ref().map(|old| old.record.counter_names()).unwrap_or_default();
         match op {
             Op::Put { key, record } => {
+                self.recount(old_counters, record.counter_names());
                 for (index, value) in record.index_entries() {
                     self.index.insert(format!("{index}\0{value}\0{key}").into());
                 }
@@ -103,6 +129,7 @@ impl Snapshot {
                 self.entries.insert(key.clone(), Entry { created, modified: revision, record: record.clone() });
             }
             Op::Delete { key } => {
+                self.recount(old_counters, Vec::new());
                 self.entries.remove(key);
             }
         }

@@ -110,8 +110,7 @@ pub fn release(snapshot: &Snapshot, txn: &mut Txn, region: &str, id: &str) {
 
 /// Addresses of the subnet that are not taken.
 pub fn available(snapshot: &Snapshot, subnet: &SubnetRecord) -> u32 {
-    let taken = snapshot
-        .count_indexed::<InterfaceRecord>(InterfaceRecord::BY_SUBNET, &format!("{}/{}", subnet.region, subnet.id));
+    let taken = snapshot.count(&InterfaceRecord::in_subnet(&subnet.region, &subnet.id));
     subnet.usable().saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
 }
 

@@ -27,8 +27,11 @@ pub struct InterfaceRecord {
 impl InterfaceRecord {
     /// Index: the interface of an id, value `{region}/{id}`.
     pub const BY_ID: &'static str = "ec2-interface-by-id";
-    /// Index: interfaces of a subnet, value `{region}/{subnet id}`.
-    pub const BY_SUBNET: &'static str = "ec2-interface-by-subnet";
+
+    /// Counter: interfaces of a subnet.
+    pub fn in_subnet(region: &str, subnet_id: &str) -> String {
+        format!("ec2-interface/{region}/{subnet_id}")
+    }
 
     pub fn key(address: Ipv4Addr) -> String {
         format!("{:08x}", u32::from(address))
@@ -53,9 +56,10 @@ impl Record for InterfaceRecord {
     const PREFIX: &'static str = "ec2/interface/";
 
     fn indexes(&self) -> Vec<(&'static str, String)> {
-        vec![
-            (Self::BY_ID, format!("{}/{}", self.region, self.id)),
-            (Self::BY_SUBNET, format!("{}/{}", self.region, self.subnet_id)),
-        ]
+        vec![(Self::BY_ID, format!("{}/{}", self.region, self.id))]
+    }
+
+    fn counters(&self) -> Vec<String> {
+        vec![Self::in_subnet(&self.region, &self.subnet_id)]
     }
 }

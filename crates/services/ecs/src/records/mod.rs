@@ -2,6 +2,7 @@
 
 mod account_setting;
 mod cluster;
+pub mod counters;
 mod node;
 mod service;
 mod service_deployment;
