@@ -3,8 +3,18 @@
 //! Nodes and gateways connect to control; control answers with each one's whole desired set under a generation, and
 //! they report what they observe. This crate decides nothing and knows neither the store nor any AWS service.
 
+pub mod connection;
+pub mod desired;
+mod error;
+pub mod frame;
 pub mod message;
 pub mod task;
+pub mod unix;
 
+pub use connection::{Connection, ControlConnection, NodeConnection, Receiver, Sender, Timing};
+pub use desired::{Changed, DesiredSet, Offer, Resync};
+pub use error::LinkError;
+pub use frame::Framed;
 pub use message::{FromNode, LogBatch, LogEvent, NodeHello, ToNode};
 pub use task::*;
+pub use unix::{Accepted, LinkListener, connect_unix};

@@ -31,7 +31,12 @@ pub struct NodeHello {
 pub enum ToNode {
     /// The node's desired set at `generation`. With `base` none it is whole; otherwise it is `base` with `upsert`
     /// and `remove` applied, and a node that does not hold `base` answers `FromNode::Resync`.
-    Desired { generation: u64, base: Option<u64>, upsert: Vec<Arc<TaskSpec>>, remove: Vec<String> },
+    Desired {
+        generation: u64,
+        base: Option<u64>,
+        upsert: Vec<Arc<TaskSpec>>,
+        remove: Vec<String>,
+    },
     /// Log events of `source` up to `offset` are durable.
     LogsStored { source: String, offset: u64 },
     /// Reports up to `sequence` are durable.
@@ -45,11 +50,16 @@ pub enum ToNode {
 pub enum FromNode {
     Hello(NodeHello),
     /// The desired set at this generation is taken over.
-    Applied { generation: u64 },
+    Applied {
+        generation: u64,
+    },
     /// Send the whole desired set again.
     Resync,
     /// States of tasks; re-sent after reconnecting until `ReportsStored`.
-    Reports { sequence: u64, tasks: Vec<TaskReport> },
+    Reports {
+        sequence: u64,
+        tasks: Vec<TaskReport>,
+    },
     Logs(LogBatch),
     Ping,
 }
