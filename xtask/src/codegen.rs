@@ -43,41 +43,69 @@ pub fn run(root: &Path, botocore: Option<PathBuf>, check: bool) -> Result<()> {
     let known: BTreeSet<&str> = before.lines().collect();
     let grown: Vec<&str> = unserved.lines().filter(|l| !known.contains(l)).collect();
     let new_models: BTreeSet<&str> = known.iter().filter_map(|l| l.split(':').next()).collect();
-    if let Some(op) = grown.iter().find(|l| new_models.contains(l.split(':').next().unwrap_or(""))) {
-        return Err(format!("{op} was served and is not any more: xtask/codegen/unserved.txt may only shrink"));
+    if let Some(op) = grown
+        .iter()
+        .find(|l| new_models.contains(l.split(':').next().unwrap_or("")))
+    {
+        return Err(format!(
+            "{op} was served and is not any more: xtask/codegen/unserved.txt may only shrink"
+        ));
     }
     files.insert(unserved_path, unserved);
 
     let mut stale = Vec::new();
     for (path, body) in files {
-        let body = if path.extension().is_some_and(|e| e == "rs") { rustfmt(root, &body)? } else { body };
+        let body = if path.extension().is_some_and(|e| e == "rs") {
+            rustfmt(root, &body)?
+        } else {
+            body
+        };
         if std::fs::read_to_string(&path).is_ok_and(|old| old == body) {
             continue;
         }
         if check {
             stale.push(path.strip_prefix(root).unwrap_or(&path).display().to_string());
         } else {
-            std::fs::create_dir_all(path.parent().expect("generated files have a folder")).map_err(|e| e.to_string())?;
+            std::fs::create_dir_all(path.parent().expect("generated files have a folder"))
+                .map_err(|e| e.to_string())?;
             std::fs::write(&path, body).map_err(|e| format!("{}: {e}", path.display()))?;
             println!("wrote {}", path.strip_prefix(root).unwrap_or(&path).display());
         }
     }
-    if stale.is_empty() { Ok(()) } else { Err(format!("generated code is stale, run `cargo xtask codegen`: {}", stale.join(", "))) }
+    if stale.is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
+            "generated code is stale, run `cargo xtask codegen`: {}",
+            stale.join(", ")
+        ))
+    }
 }
 
 fn installed_botocore(root: &Path, pinned: &str) -> Result<PathBuf> {
     let venv = root.join(".venv/bin/python3");
-    let python = if venv.exists() { venv.as_os_str().to_owned() } else { "python3".into() };
+    let python = if venv.exists() {
+        venv.as_os_str().to_owned()
+    } else {
+        "python3".into()
+    };
     let out = Command::new(python)
-        .args(["-c", "import botocore;print(botocore.__version__);print(botocore.__path__[0]+'/data')"])
+        .args([
+            "-c",
+            "import botocore;print(botocore.__version__);print(botocore.__path__[0]+'/data')",
+        ])
         .output()
         .map_err(|e| format!("python3: {e}"))?;
     let stdout = String::from_utf8_lossy(&out.stdout).into_owned();
     let mut lines = stdout.lines();
     match (lines.next(), lines.next()) {
         (Some(version), Some(dir)) if version == pinned => Ok(PathBuf::from(dir)),
-        (Some(version), _) => Err(format!("botocore {version} is installed, {pinned} is pinned: run ./dev setup")),
-        _ => Err(format!("botocore is not installed: run ./dev setup (it makes .venv with botocore {pinned})")),
+        (Some(version), _) => Err(format!(
+            "botocore {version} is installed, {pinned} is pinned: run ./dev setup"
+        )),
+        _ => Err(format!(
+            "botocore is not installed: run ./dev setup (it makes .venv with botocore {pinned})"
+        )),
     }
 }
 
@@ -94,7 +122,10 @@ fn rustfmt(root: &Path, body: &str) -> Result<String> {
     let text = body.to_owned();
     let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
     let out = child.wait_with_output().map_err(|e| e.to_string())?;
-    writer.join().expect("the writer does not panic").map_err(|e| e.to_string())?;
+    writer
+        .join()
+        .expect("the writer does not panic")
+        .map_err(|e| e.to_string())?;
     if !out.status.success() {
         return Err("rustfmt refused generated code".to_owned());
     }
@@ -110,35 +141,53 @@ impl Model {
     fn load(data: &Path, name: &str) -> Result<Model> {
         let dir = data.join(name);
         let versions = std::fs::read_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-        let newest = versions.flatten().map(|e| e.path()).filter(|p| p.is_dir()).max().ok_or("no model version")?;
+        let newest = versions
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.is_dir())
+            .max()
+            .ok_or("no model version")?;
         let gz = newest.join("service-2.json.gz");
         let text = if gz.exists() {
             let mut out = String::new();
             let file = std::fs::File::open(&gz).map_err(|e| e.to_string())?;
-            flate2::read::GzDecoder::new(file).read_to_string(&mut out).map_err(|e| e.to_string())?;
+            flate2::read::GzDecoder::new(file)
+                .read_to_string(&mut out)
+                .map_err(|e| e.to_string())?;
             out
         } else {
             read(&newest.join("service-2.json"))?
         };
-        Ok(Model { name: name.to_owned(), json: parse(&text)? })
+        Ok(Model {
+            name: name.to_owned(),
+            json: parse(&text)?,
+        })
     }
 
     fn operations(&self) -> impl Iterator<Item = &str> {
-        let mut names: Vec<&str> =
-            self.json["operations"].as_object().into_iter().flat_map(|o| o.keys()).map(String::as_str).collect();
+        let mut names: Vec<&str> = self.json["operations"]
+            .as_object()
+            .into_iter()
+            .flat_map(|o| o.keys())
+            .map(String::as_str)
+            .collect();
         names.sort_unstable();
         names.into_iter()
     }
 
     fn shape(&self, name: &str) -> Result<&Value> {
-        self.json["shapes"].get(name).ok_or_else(|| format!("{}: no shape {name}", self.name))
+        self.json["shapes"]
+            .get(name)
+            .ok_or_else(|| format!("{}: no shape {name}", self.name))
     }
 
     fn generate(&self, serve: &BTreeSet<String>) -> Result<Vec<(&'static str, String)>> {
         let mut wanted = BTreeSet::new();
         let mut errors = BTreeSet::new();
         for op in serve {
-            let o = self.json["operations"].get(op).ok_or_else(|| format!("{}: no operation {op}", self.name))?;
+            let o = self.json["operations"]
+                .get(op)
+                .ok_or_else(|| format!("{}: no operation {op}", self.name))?;
             for io in ["input", "output"] {
                 if let Some(shape) = o[io]["shape"].as_str() {
                     self.reach(shape, &mut wanted)?;
@@ -148,7 +197,10 @@ impl Model {
                 errors.insert(text(e, "shape")?.to_owned());
             }
         }
-        let head = format!("// Generated by `cargo xtask codegen` from botocore's `{}` model. Do not edit.\n\n", self.name);
+        let head = format!(
+            "// Generated by `cargo xtask codegen` from botocore's `{}` model. Do not edit.\n\n",
+            self.name
+        );
         let module = "//! Generated from the service model: shapes, schema, errors.\n\npub mod errors;\npub mod schema;\npub mod shapes;\n\npub use shapes::*;\n";
         Ok(vec![
             ("mod.rs", module.to_owned()),
@@ -221,7 +273,10 @@ impl Model {
             ("Blob", "use neargate_core::Blob;\n"),
             ("BTreeMap<", "use std::collections::BTreeMap;\n"),
         ] {
-            if body.contains(&format!(": {word}")) || body.contains(&format!("<{word}")) || body.contains(&format!(", {word}")) {
+            if body.contains(&format!(": {word}"))
+                || body.contains(&format!("<{word}"))
+                || body.contains(&format!(", {word}"))
+            {
                 out.push_str(import);
             }
         }
@@ -238,7 +293,9 @@ impl Model {
             let shape = self.shape(name)?;
             let code = shape["error"]["code"].as_str().unwrap_or(name);
             let fault = shape["fault"].as_bool() == Some(true);
-            let status = shape["error"]["httpStatusCode"].as_u64().unwrap_or(if fault { 500 } else { 400 });
+            let status = shape["error"]["httpStatusCode"]
+                .as_u64()
+                .unwrap_or(if fault { 500 } else { 400 });
             let _ = write!(
                 out,
                 "\n/// `{code}`, HTTP {status}.\npub fn {}(message: impl Into<String>) -> AwsError {{\n    AwsError::new(\"{code}\", {status}, message)\n}}\n",
@@ -272,7 +329,10 @@ impl Model {
             out,
             "/// The service.\npub static SERVICE: Service = Service {{ name: {:?}, signing_name: {:?}, target_prefix: {:?}, api_version: {:?}, xml_namespace: {:?}, protocols: &[{}], operations: OPERATIONS, modelled: MODELLED }};\n",
             self.name,
-            meta["signingName"].as_str().or(meta["endpointPrefix"].as_str()).unwrap_or(""),
+            meta["signingName"]
+                .as_str()
+                .or(meta["endpointPrefix"].as_str())
+                .unwrap_or(""),
             meta["targetPrefix"].as_str().unwrap_or(""),
             text(meta, "apiVersion")?,
             meta["xmlNamespace"].as_str().unwrap_or(""),
@@ -346,8 +406,12 @@ impl Model {
         let flattened = shape["flattened"].as_bool() == Some(true);
         Ok(match text(shape, "type")? {
             "structure" => {
-                let required: BTreeSet<&str> =
-                    shape["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let required: BTreeSet<&str> = shape["required"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
                 let mut rows = String::new();
                 for (name, member) in members(shape) {
                     let _ = write!(rows, "m({name:?}, {})", self.reference(text(member, "shape")?)?);
@@ -431,13 +495,21 @@ fn plain(shape: &Value) -> Option<&'static str> {
 }
 
 fn members(shape: &Value) -> BTreeMap<String, &Value> {
-    shape["members"].as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v)).collect()
+    shape["members"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v))
+        .collect()
 }
 
 /// The Rust type of a structure; shapes named like prelude types get a suffix.
 fn type_name(shape: &str) -> String {
     let mut name: String = shape[..1].to_ascii_uppercase() + &shape[1..];
-    if matches!(name.as_str(), "String" | "Vec" | "Option" | "Box" | "Result" | "Blob" | "Timestamp") {
+    if matches!(
+        name.as_str(),
+        "String" | "Vec" | "Option" | "Box" | "Result" | "Blob" | "Timestamp"
+    ) {
         name.push_str("Shape");
     }
     name
@@ -445,7 +517,21 @@ fn type_name(shape: &str) -> String {
 
 fn static_name(shape: &str) -> String {
     let name = snake(shape).to_ascii_uppercase();
-    if matches!(name.as_str(), "STRING" | "INTEGER" | "LONG" | "FLOAT" | "DOUBLE" | "BOOLEAN" | "TIMESTAMP" | "BLOB" | "DOCUMENT" | "SERVICE" | "OPERATIONS" | "MODELLED") {
+    if matches!(
+        name.as_str(),
+        "STRING"
+            | "INTEGER"
+            | "LONG"
+            | "FLOAT"
+            | "DOUBLE"
+            | "BOOLEAN"
+            | "TIMESTAMP"
+            | "BLOB"
+            | "DOCUMENT"
+            | "SERVICE"
+            | "OPERATIONS"
+            | "MODELLED"
+    ) {
         return format!("{name}_SHAPE");
     }
     name
@@ -454,7 +540,8 @@ fn static_name(shape: &str) -> String {
 fn field_name(member: &str) -> String {
     let name = snake(member);
     match name.as_str() {
-        "type" | "match" | "ref" | "enum" | "final" | "static" | "default" | "where" | "use" | "in" | "for" | "async" | "virtual" => {
+        "type" | "match" | "ref" | "enum" | "final" | "static" | "default" | "where" | "use" | "in" | "for"
+        | "async" | "virtual" => {
             format!("r#{name}")
         }
         "self" => "self_".to_owned(),
@@ -469,12 +556,17 @@ fn snake(name: &str) -> String {
     for (i, c) in chars.iter().enumerate() {
         if c.is_ascii_uppercase() {
             let after_lower = i > 0 && (chars[i - 1].is_ascii_lowercase() || chars[i - 1].is_ascii_digit());
-            let before_lower = i > 0 && chars[i - 1].is_ascii_uppercase() && chars.get(i + 1).is_some_and(|n| n.is_ascii_lowercase());
+            let before_lower =
+                i > 0 && chars[i - 1].is_ascii_uppercase() && chars.get(i + 1).is_some_and(|n| n.is_ascii_lowercase());
             if after_lower || before_lower {
                 out.push('_');
             }
         }
-        out.push(if *c == '-' || *c == '.' { '_' } else { c.to_ascii_lowercase() });
+        out.push(if *c == '-' || *c == '.' {
+            '_'
+        } else {
+            c.to_ascii_lowercase()
+        });
     }
     out
 }

@@ -1,22 +1,44 @@
 //! The project's own tasks: `cargo xtask help` lists them.
 
+mod aws;
+mod check;
 mod codegen;
+mod demo;
+mod floors;
+mod image;
+mod tidy;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 const HELP: &str = "cargo xtask TASK
 
+  test                                 every check that CI makes
+  demo [--once]                        the product in front of your eyes; --once checks each step and ends
+  floors                               arrows between crates point down, plan/ is pure
+  tidy                                 file sizes, module purposes, forgotten marks
   codegen [--check] [--botocore DIR]   shapes, schemas and errors from the pinned botocore models
 ";
 
 fn main() -> ExitCode {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_path_buf();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace")
+        .to_path_buf();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let flag = |name: &str| args.iter().any(|a| a == name);
-    let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1)).map(PathBuf::from);
+    let value = |name: &str| {
+        args.iter()
+            .position(|a| a == name)
+            .and_then(|i| args.get(i + 1))
+            .map(PathBuf::from)
+    };
     let done = match args.first().map(String::as_str) {
         Some("codegen") => codegen::run(&root, value("--botocore"), flag("--check")),
+        Some("demo") => demo::run(&root, flag("--once")),
+        Some("test") => check::run(&root),
+        Some("floors") => floors::run(&root),
+        Some("tidy") => tidy::run(&root),
         _ => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

@@ -1,0 +1,316 @@
+//! `cargo xtask demo [--once]`: the product in front of one's eyes, with the real AWS CLI and real containers.
+
+use crate::aws::{Instance, wait_for};
+use crate::image;
+use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+type Result<T> = std::result::Result<T, String>;
+
+const IMAGE: &str = "neargate/web:1";
+
+pub fn run(root: &Path, once: bool) -> Result<()> {
+    say("Building Neargate and the demo's web program (the first time takes a few minutes)");
+    let built = Command::new("cargo")
+        .args(["build", "--package", "neargate"])
+        .current_dir(root)
+        .status();
+    if !built.map_err(|e| e.to_string())?.success() {
+        return Err("cargo build failed".into());
+    }
+    let web = image::build_web(root)?;
+    let layout = root.join("target/demo/image");
+    image::write_layout(&layout, IMAGE, &web)?;
+
+    let scratch = Scratch::new()?;
+    let binary = root.join("target/debug/neargate");
+    say("Starting Neargate");
+    let vpc = std::env::var("NEARGATE_DEMO_VPC_CIDR").unwrap_or_else(|_| "172.31.0.0/16".into());
+    let listen = std::env::var("NEARGATE_DEMO_LISTEN").unwrap_or_else(|_| "127.0.0.1:4566".into());
+    let instance = Instance::start(root, &binary, &scratch.0.join("data"), &listen, &["--vpc-cidr", &vpc])?;
+    let load = Command::new(&binary)
+        .args(["images", "load"])
+        .arg(&layout)
+        .arg("--data-dir")
+        .arg(scratch.0.join("data"))
+        .status();
+    if !load.map_err(|e| e.to_string())?.success() {
+        return Err("neargate images load failed".into());
+    }
+    show(&instance, once)
+}
+
+fn show(aws: &Instance, once: bool) -> Result<()> {
+    say("Registering a task definition, making a cluster, a log group and a service of three tasks");
+    shown(aws, &["ecs", "create-cluster", "--cluster-name", "demo"])?;
+    shown(aws, &["logs", "create-log-group", "--log-group-name", "/demo/web"])?;
+    let containers = serde_json::json!([{
+        "name": "web", "image": IMAGE, "essential": true,
+        "portMappings": [{ "containerPort": 8080 }],
+        "environment": [{ "name": "GREETING", "value": "Hello" }],
+        "healthCheck": { "command": ["CMD", "/web", "check"], "interval": 5, "timeout": 2, "retries": 2 },
+        "logConfiguration": { "logDriver": "awslogs", "options": {
+            "awslogs-group": "/demo/web", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "web" } },
+    }])
+    .to_string();
+    shown(
+        aws,
+        &[
+            "ecs",
+            "register-task-definition",
+            "--family",
+            "web",
+            "--requires-compatibilities",
+            "FARGATE",
+            "--network-mode",
+            "awsvpc",
+            "--cpu",
+            "256",
+            "--memory",
+            "512",
+            "--container-definitions",
+            &containers,
+        ],
+    )?;
+    let subnets = aws.aws_json(&["ec2", "describe-subnets"])?;
+    let subnet = subnets["Subnets"][0]["SubnetId"]
+        .as_str()
+        .ok_or("no default subnet")?
+        .to_owned();
+    let network = format!("awsvpcConfiguration={{subnets=[{subnet}],assignPublicIp=ENABLED}}");
+    let started = Instant::now();
+    shown(
+        aws,
+        &[
+            "ecs",
+            "create-service",
+            "--cluster",
+            "demo",
+            "--service-name",
+            "web",
+            "--task-definition",
+            "web",
+            "--desired-count",
+            "3",
+            "--launch-type",
+            "FARGATE",
+            "--network-configuration",
+            &network,
+        ],
+    )?;
+    let tasks = running(aws, 3)?;
+    say(&format!(
+        "Three tasks run, {} ms after the call (asked through the AWS CLI)",
+        started.elapsed().as_millis()
+    ));
+    for task in &tasks {
+        println!("    {}  {}", short(task), address(task).unwrap_or("?"));
+    }
+
+    say("Asking each over its own network interface");
+    for task in &tasks {
+        let address = address(task).ok_or("a task has no address")?;
+        let body = wait_for("the web program answers", Duration::from_secs(10), || {
+            Ok(get(address, "/").ok())
+        })?;
+        print!("    http://{address}:8080/  ->  {body}");
+        if !body.starts_with("Hello, from task") {
+            return Err(format!("unexpected answer: {body}"));
+        }
+    }
+
+    say("Killing one task from inside (GET /crash): watch it being replaced");
+    let victim = address(&tasks[0]).ok_or("a task has no address")?.to_owned();
+    let victim_arn = tasks[0]["taskArn"].as_str().unwrap_or_default().to_owned();
+    let killed = Instant::now();
+    let _ = get(&victim, "/crash");
+    wait_for("the task is replaced", Duration::from_secs(60), || {
+        let tasks = running_now(aws)?;
+        let gone = tasks.iter().all(|t| t["taskArn"].as_str() != Some(&victim_arn));
+        Ok((gone && tasks.len() == 3).then_some(()))
+    })?;
+    say(&format!(
+        "Replaced, {} ms after the kill (asked through the AWS CLI)",
+        killed.elapsed().as_millis()
+    ));
+    let dead = aws.aws_json(&["ecs", "describe-tasks", "--cluster", "demo", "--tasks", &victim_arn])?;
+    let dead = &dead["tasks"][0];
+    println!(
+        "    {}  {}  exit code {}: {}",
+        short(dead),
+        dead["lastStatus"].as_str().unwrap_or("?"),
+        dead["containers"][0]["exitCode"],
+        dead["stoppedReason"].as_str().unwrap_or("?")
+    );
+    if dead["containers"][0]["exitCode"] != 1 {
+        return Err("the killed task does not report exit code 1".into());
+    }
+
+    say("The service's events");
+    let services = aws.aws_json(&["ecs", "describe-services", "--cluster", "demo", "--services", "web"])?;
+    for event in services["services"][0]["events"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .take(5)
+    {
+        println!("    {}", event["message"].as_str().unwrap_or("?"));
+    }
+
+    say("Its logs");
+    let lines = wait_for("the logs arrive", Duration::from_secs(20), || {
+        let out = aws
+            .aws(&["logs", "tail", "/demo/web"])
+            .output()
+            .map_err(|e| e.to_string())?;
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        Ok(text.contains("crashing as asked").then_some(text))
+    })?;
+    println!("    $ aws logs tail /demo/web");
+    for line in lines.lines().rev().take(6).collect::<Vec<_>>().into_iter().rev() {
+        println!("    {line}");
+    }
+    if once {
+        say("Every step held");
+        return Ok(());
+    }
+    keep_running(aws)
+}
+
+fn keep_running(aws: &Instance) -> Result<()> {
+    say("It keeps running. In another terminal:");
+    for (key, value) in aws.env() {
+        println!("    export {key}={value}");
+    }
+    println!("    aws ecs list-tasks --cluster demo");
+    println!("    aws ecs update-service --cluster demo --service web --desired-count 5");
+    println!("    aws logs tail --follow /demo/web");
+    println!("\n  Ctrl-C stops everything and leaves nothing behind.");
+    interrupted();
+    say("Stopping: tasks, networks, processes");
+    Ok(())
+}
+
+/// Blocks until Ctrl-C or SIGTERM.
+fn interrupted() {
+    let (tell, told) = std::sync::mpsc::channel();
+    *INTERRUPT.lock().expect("nobody panics with the lock") = Some(tell);
+    // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
+    unsafe {
+        signal(2, on_signal);
+        signal(15, on_signal);
+    }
+    std::thread::spawn(|| {
+        while !INTERRUPTED.load(std::sync::atomic::Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if let Some(tell) = INTERRUPT.lock().expect("nobody panics with the lock").take() {
+            let _ = tell.send(());
+        }
+    });
+    let _ = told.recv();
+}
+
+static INTERRUPTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+static INTERRUPT: std::sync::Mutex<Option<std::sync::mpsc::Sender<()>>> = std::sync::Mutex::new(None);
+
+unsafe extern "C" {
+    fn signal(signum: i32, handler: extern "C" fn(i32)) -> usize;
+}
+
+extern "C" fn on_signal(_: i32) {
+    INTERRUPTED.store(true, std::sync::atomic::Ordering::SeqCst);
+}
+
+fn running(aws: &Instance, count: usize) -> Result<Vec<Value>> {
+    wait_for("the tasks run", Duration::from_secs(60), || {
+        let tasks = running_now(aws)?;
+        Ok((tasks.len() == count).then_some(tasks))
+    })
+}
+
+fn running_now(aws: &Instance) -> Result<Vec<Value>> {
+    let listed = aws.aws_json(&["ecs", "list-tasks", "--cluster", "demo", "--service-name", "web"])?;
+    let arns: Vec<&str> = listed["taskArns"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if arns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut args = vec!["ecs", "describe-tasks", "--cluster", "demo", "--tasks"];
+    args.extend(&arns);
+    let described = aws.aws_json(&args)?;
+    let tasks = described["tasks"].as_array().cloned().unwrap_or_default();
+    Ok(tasks.into_iter().filter(|t| t["lastStatus"] == "RUNNING").collect())
+}
+
+fn address(task: &Value) -> Option<&str> {
+    let details = task["attachments"][0]["details"].as_array()?;
+    details.iter().find(|d| d["name"] == "privateIPv4Address")?["value"].as_str()
+}
+
+fn short(task: &Value) -> &str {
+    task["taskArn"]
+        .as_str()
+        .and_then(|a| a.rsplit('/').next())
+        .map_or("?", |id| &id[..id.len().min(12)])
+}
+
+fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let to = format!("{address}:8080")
+        .parse()
+        .map_err(|_| std::io::ErrorKind::InvalidInput)?;
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
+}
+
+/// Prints the command as a user would type it, then runs it.
+fn shown(aws: &Instance, args: &[&str]) -> Result<Value> {
+    let line: Vec<String> = args
+        .iter()
+        .map(|a| {
+            if a.len() > 90 {
+                "'[{ … }]'".to_owned()
+            } else if a.contains(['{', '[', ' ']) {
+                format!("'{a}'")
+            } else {
+                (*a).to_owned()
+            }
+        })
+        .collect();
+    println!("    $ aws {}", line.join(" "));
+    aws.aws_json(args)
+}
+
+fn say(text: &str) {
+    println!("\n\x1b[1m▸ {text}\x1b[0m");
+    let _ = std::io::stdout().flush();
+}
+
+/// A folder that is removed afterwards.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Scratch> {
+        let path = std::env::temp_dir().join(format!("neargate-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
