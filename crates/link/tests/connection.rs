@@ -32,6 +32,12 @@ async fn messages_cross_a_unix_socket_in_order_and_the_socket_is_private() {
         Err(LinkError::InUse { .. })
     ));
 
+    let probe = listener.accept().await.unwrap().establish().await;
+    assert!(
+        matches!(probe, Err(LinkError::Io(_))),
+        "the second listener's probe says nothing and leaves"
+    );
+
     let node = connect_unix(&path, Timing::default());
     let control = async { listener.accept().await.unwrap().establish().await };
     let (node, control) = tokio::join!(node, control);
