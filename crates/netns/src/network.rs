@@ -65,7 +65,7 @@ impl Network {
         let running = firewall::is_loaded(&config).map_err(io_error("look for the firewall table"))?;
         if !running {
             let used = netlink.in_use().map_err(io_error("list the machine's routes"))?;
-            check_clash(&config, &used)?;
+            check_clash(config.vpc_cidr, config.bridge_cidr, &used)?;
         }
         namespace::prepare(&config.run_dir).map_err(io_error(format!("prepare {}", config.run_dir.display())))?;
         remember_forwarding(&config).map_err(io_error(format!("turn on {FORWARD}")))?;
@@ -85,6 +85,16 @@ impl Network {
             ports: Mutex::default(),
             bridge: Mutex::default(),
         })
+    }
+
+    /// Whether the ranges are free on this machine; changes nothing.
+    ///
+    /// # Errors
+    /// `Clash`, `Io`.
+    pub fn check(vpc_cidr: Cidr, bridge_cidr: Cidr) -> Result<(), NetworkError> {
+        let mut netlink = Netlink::open().map_err(io_error("open a netlink socket"))?;
+        let used = netlink.in_use().map_err(io_error("list the machine's routes"))?;
+        check_clash(vpc_cidr, bridge_cidr, &used)
     }
 
     pub fn config(&self) -> &NetworkConfig {
@@ -343,18 +353,18 @@ fn restore_forwarding(config: &NetworkConfig) -> io::Result<()> {
 }
 
 /// Refuses ranges that the machine's own networks, or another instance, already use.
-fn check_clash(config: &NetworkConfig, used: &[InUse]) -> Result<(), NetworkError> {
+fn check_clash(vpc_cidr: Cidr, bridge_cidr: Cidr, used: &[InUse]) -> Result<(), NetworkError> {
     let ranges = [
-        ("VPC", config.vpc_cidr, "--vpc-cidr"),
-        ("bridge", config.bridge_cidr, "--bridge-cidr"),
+        ("VPC", vpc_cidr, "--vpc-cidr"),
+        ("bridge", bridge_cidr, "--bridge-cidr"),
     ];
-    if config.vpc_cidr.overlaps(config.bridge_cidr) {
-        let suggestion = suggest(config.vpc_cidr.prefix(), used, Some(config.vpc_cidr));
+    if vpc_cidr.overlaps(bridge_cidr) {
+        let suggestion = suggest(vpc_cidr.prefix(), used, Some(vpc_cidr));
         let how = "the VPC range".to_owned();
         return Err(NetworkError::Clash {
             what: "bridge",
-            range: config.bridge_cidr,
-            other: config.vpc_cidr,
+            range: bridge_cidr,
+            other: vpc_cidr,
             how,
             flag: "--bridge-cidr",
             suggestion,
@@ -411,14 +421,8 @@ fn interface_name(index: u32) -> String {
 mod tests {
     use super::*;
 
-    fn config(vpc: &str) -> NetworkConfig {
-        NetworkConfig {
-            instance: "0000".into(),
-            run_dir: "/nonexistent".into(),
-            vpc_cidr: vpc.parse().unwrap(),
-            bridge_cidr: "198.18.0.0/16".parse().unwrap(),
-            dns_upstreams: Vec::new(),
-        }
+    fn check(vpc: &str, bridge: &str, used: &[InUse]) -> Result<(), NetworkError> {
+        check_clash(vpc.parse().unwrap(), bridge.parse().unwrap(), used)
     }
 
     #[test]
@@ -428,14 +432,14 @@ mod tests {
             interface: None,
             unreachable_of_ours: false,
         }];
-        let message = check_clash(&config("172.31.0.0/16"), &used).unwrap_err().to_string();
+        let message = check("172.31.0.0/16", "198.18.0.0/16", &used).unwrap_err().to_string();
         assert!(message.contains("172.31.0.0/16 overlaps 172.31.16.0/20"), "{message}");
         assert!(message.contains("--vpc-cidr 10.255.0.0/16"), "{message}");
-        assert!(check_clash(&config("172.30.0.0/16"), &used).is_ok());
+        assert!(check("172.30.0.0/16", "198.18.0.0/16", &used).is_ok());
     }
 
     #[test]
     fn vpc_and_bridge_ranges_must_not_meet() {
-        assert!(check_clash(&config("198.18.0.0/15"), &[]).is_err());
+        assert!(check("198.18.0.0/15", "198.18.0.0/16", &[]).is_err());
     }
 }

@@ -1,0 +1,191 @@
+//! The settings of one Neargate, kept in its data directory: what was said once holds until something else is said.
+
+use crate::paths;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// As stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Four hex digits that tell this instance's kernel objects from another's.
+    pub instance: String,
+    /// 32 hex digits: this machine as a container instance.
+    pub node_id: String,
+    pub listen: SocketAddr,
+    pub region: String,
+    pub account: String,
+    pub vpc_cidr: String,
+    pub bridge_cidr: String,
+    /// `builtin`, `runc`, `crun` or a path.
+    pub runtime: String,
+    /// Nodes that only pretend; none runs containers.
+    pub simulated_nodes: Option<u32>,
+    /// Seconds.
+    pub healthy_after: u32,
+}
+
+/// What a command line changes.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub listen: Option<String>,
+    pub region: Option<String>,
+    pub account: Option<String>,
+    pub vpc_cidr: Option<String>,
+    pub bridge_cidr: Option<String>,
+    pub runtime: Option<String>,
+    pub simulated_nodes: Option<u32>,
+    pub healthy_after: Option<u32>,
+}
+
+/// A data directory and its settings.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    pub data: PathBuf,
+    pub settings: Settings,
+}
+
+impl Instance {
+    /// The instance that was started here before.
+    ///
+    /// # Errors
+    /// When none was, with what to do.
+    pub fn open(data: &Path) -> Result<Instance, String> {
+        match read(data)? {
+            Some(settings) => Ok(Instance { data: data.to_owned(), settings }),
+            None => Err(format!(
+                "no Neargate was started with the data directory {}: run `neargate up` first, or name another with --data-dir",
+                data.display()
+            )),
+        }
+    }
+
+    /// Opens or makes the instance and applies what the command line says.
+    ///
+    /// # Errors
+    /// A value that cannot be, named with its flag.
+    pub fn prepare(data: &Path, overrides: Overrides) -> Result<Instance, String> {
+        paths::make_private(data)?;
+        let before = match read(data)? {
+            Some(settings) => settings,
+            None => fresh(data)?,
+        };
+        let settings = apply(before, overrides)?;
+        let text = serde_json::to_vec_pretty(&settings).map_err(|e| e.to_string())?;
+        paths::write_private(&paths::instance(data), &text)?;
+        Ok(Instance { data: data.to_owned(), settings })
+    }
+
+    /// Where AWS tools reach it.
+    pub fn endpoint(&self) -> String {
+        let listen = self.settings.listen;
+        match listen.ip() {
+            ip if ip.is_unspecified() => format!("http://127.0.0.1:{}", listen.port()),
+            IpAddr::V6(ip) => format!("http://[{ip}]:{}", listen.port()),
+            IpAddr::V4(ip) => format!("http://{ip}:{}", listen.port()),
+        }
+    }
+}
+
+fn read(data: &Path) -> Result<Option<Settings>, String> {
+    let path = paths::instance(data);
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| format!("{}: {e}", path.display())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(format!("{}: {e}; was it started by root? Try with sudo", path.display()))
+        }
+        Err(e) => Err(format!("{}: {e}", path.display())),
+    }
+}
+
+fn fresh(data: &Path) -> Result<Settings, String> {
+    use neargate_core::Ids as _;
+    let name = data.canonicalize().map_err(|e| format!("{}: {e}", data.display()))?;
+    let hash = name.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));
+    Ok(Settings {
+        instance: format!("{:04x}", (hash >> 16) ^ (hash & 0xffff)),
+        node_id: neargate_core::ids::RandomIds.hex32(),
+        listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
+        region: "us-east-1".into(),
+        account: "000000000000".into(),
+        vpc_cidr: "172.31.0.0/16".into(),
+        bridge_cidr: "198.18.0.0/16".into(),
+        runtime: "builtin".into(),
+        simulated_nodes: None,
+        healthy_after: 40,
+    })
+}
+
+fn apply(mut settings: Settings, overrides: Overrides) -> Result<Settings, String> {
+    if let Some(listen) = overrides.listen {
+        settings.listen = listen.parse().map_err(|_| format!("--listen {listen}: give an address and a port, such as 127.0.0.1:4566"))?;
+    }
+    if let Some(region) = overrides.region {
+        let fits = !region.is_empty() && region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        settings.region = if fits { region } else { return Err(format!("--region {region}: give a region name such as us-east-1")) };
+    }
+    if let Some(account) = overrides.account {
+        let fits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+        settings.account = if fits { account } else { return Err(format!("--account {account}: an account has 12 digits")) };
+    }
+    if let Some(range) = overrides.vpc_cidr {
+        settings.vpc_cidr = checked_range("--vpc-cidr", range, 8, 24)?;
+    }
+    if let Some(range) = overrides.bridge_cidr {
+        settings.bridge_cidr = checked_range("--bridge-cidr", range, 8, 28)?;
+    }
+    if let Some(runtime) = overrides.runtime {
+        settings.runtime = runtime;
+    }
+    if let Some(seconds) = overrides.healthy_after {
+        settings.healthy_after = seconds;
+    }
+    settings.simulated_nodes = overrides.simulated_nodes;
+    Ok(settings)
+}
+
+fn checked_range(flag: &str, text: String, least: u8, most: u8) -> Result<String, String> {
+    let cidr: neargate_netns::Cidr = text.parse().map_err(|e| format!("{flag}: {e}"))?;
+    if !(least..=most).contains(&cidr.prefix()) {
+        return Err(format!("{flag} {text}: the prefix length must be between /{least} and /{most}"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            instance: "0000".into(),
+            node_id: "0".repeat(32),
+            listen: "127.0.0.1:4566".parse().unwrap(),
+            region: "us-east-1".into(),
+            account: "000000000000".into(),
+            vpc_cidr: "172.31.0.0/16".into(),
+            bridge_cidr: "198.18.0.0/16".into(),
+            runtime: "builtin".into(),
+            simulated_nodes: Some(3),
+            healthy_after: 40,
+        }
+    }
+
+    #[test]
+    fn what_was_said_once_holds_but_simulation_is_asked_for_each_time() {
+        let kept = apply(settings(), Overrides { region: Some("eu-central-1".into()), ..Overrides::default() }).unwrap();
+        assert_eq!(kept.region, "eu-central-1");
+        assert_eq!(kept.account, "000000000000");
+        assert_eq!(kept.simulated_nodes, None);
+    }
+
+    #[test]
+    fn impossible_values_are_refused_with_their_flag() {
+        let wrong = |o: Overrides| apply(settings(), o).unwrap_err();
+        assert!(wrong(Overrides { listen: Some("4566".into()), ..Overrides::default() }).starts_with("--listen"));
+        assert!(wrong(Overrides { account: Some("1".into()), ..Overrides::default() }).starts_with("--account"));
+        assert!(wrong(Overrides { vpc_cidr: Some("10.0.0.0/30".into()), ..Overrides::default() }).starts_with("--vpc-cidr"));
+        assert!(wrong(Overrides { region: Some("US East".into()), ..Overrides::default() }).starts_with("--region"));
+    }
+}

@@ -1,0 +1,84 @@
+//! Where things lie under the data directory.
+
+use std::path::{Path, PathBuf};
+
+/// The data directory: as asked, or the default for this user.
+///
+/// # Errors
+/// When no home is known.
+pub fn data_dir(asked: Option<PathBuf>) -> Result<PathBuf, String> {
+    let dir = match asked {
+        Some(dir) => dir,
+        None if is_root() => PathBuf::from("/var/lib/neargate"),
+        None => match (std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME")) {
+            (Some(xdg), _) if !xdg.is_empty() => PathBuf::from(xdg).join("neargate"),
+            (_, Some(home)) => PathBuf::from(home).join(".local/share/neargate"),
+            _ => return Err("no HOME is set: say where to keep data with --data-dir DIR".into()),
+        },
+    };
+    std::path::absolute(&dir).map_err(|e| format!("{}: {e}", dir.display()))
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Settings kept from start to start.
+pub fn instance(data: &Path) -> PathBuf {
+    data.join("instance.json")
+}
+
+/// The root access key.
+pub fn credentials(data: &Path) -> PathBuf {
+    data.join("credentials.json")
+}
+
+/// Held by the running `up`, with its pid inside.
+pub fn up_lock(data: &Path) -> PathBuf {
+    data.join("up.lock")
+}
+
+/// Held by a running role.
+pub fn role_lock(data: &Path, role: &str) -> PathBuf {
+    data.join(format!("{role}.lock"))
+}
+
+/// The socket on which control and nodes meet.
+pub fn link_socket(data: &Path) -> PathBuf {
+    data.join("link.sock")
+}
+
+/// State of control.
+pub fn store(data: &Path) -> PathBuf {
+    data.join("control")
+}
+
+/// CloudWatch Logs' segments.
+pub fn logs(data: &Path) -> PathBuf {
+    data.join("cloudwatch-logs")
+}
+
+/// Images and layers.
+pub fn images(data: &Path) -> PathBuf {
+    data.join("images")
+}
+
+/// Makes the data directory, readable by its owner only.
+pub fn make_private(dir: &Path) -> Result<(), String> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let failed = |e: std::io::Error| format!("cannot use {}: {e}", dir.display());
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// Writes `bytes` to `path` for the owner's eyes only, whole or not at all.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let failed = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
+    let new = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&new, path).map_err(failed)
+}

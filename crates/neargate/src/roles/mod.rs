@@ -1,0 +1,78 @@
+//! The processes that `up` starts.
+
+mod control;
+mod gateway;
+pub mod node;
+
+use crate::cli::Outcome;
+use crate::instance::Instance;
+use crate::shutdown::{self, Shutdown};
+use crate::{lock, paths, up};
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long a role waits for its killed predecessor to be gone.
+const PREDECESSOR: Duration = Duration::from_secs(10);
+
+/// Runs the role called `name` until it should end.
+pub fn run(name: &str, instance: Instance) -> Outcome {
+    log_to_stderr();
+    let _lock = hold(&instance, name)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 8)))
+        .max_blocking_threads(64)
+        .thread_keep_alive(Duration::from_secs(5))
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
+    let done = runtime.block_on(async {
+        let shutdown = shutdown::of_role()?;
+        match name {
+            "control" => control::run(&instance, shutdown).await,
+            "node" => node::run(&instance, shutdown).await,
+            "gateway" => gateway::run(shutdown).await,
+            other => Err(format!("no role is called {other}")),
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    done.map(|()| ExitCode::SUCCESS).map_err(|why| format!("{name}: {why}"))
+}
+
+fn hold(instance: &Instance, name: &str) -> Result<lock::Lock, String> {
+    let path = paths::role_lock(&instance.data, name);
+    let until = Instant::now() + PREDECESSOR;
+    loop {
+        if let Some(lock) = lock::take(&path)? {
+            return Ok(lock);
+        }
+        if Instant::now() > until {
+            return Err(format!("another {name} runs with this data directory (pid {:?})", lock::holder(&path)));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Tells `up` that the role serves.
+fn ready() -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", up::READY).and_then(|()| out.flush()).map_err(|e| e.to_string())
+}
+
+/// `NEARGATE_LOG` sets what is logged, as `RUST_LOG` does elsewhere; warnings by default.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("NEARGATE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+/// Lets `work` run until shutdown; an error of it ends the role.
+async fn until_shutdown<E: std::fmt::Display>(
+    shutdown: Shutdown,
+    work: impl Future<Output = Result<(), E>>,
+) -> Result<(), String> {
+    tokio::select! {
+        done = work => done.map_err(|e| e.to_string()),
+        () = shutdown::requested(shutdown) => Ok(()),
+    }
+}

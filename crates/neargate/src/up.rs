@@ -1,0 +1,202 @@
+//! `neargate up`: starts the roles, starts again what dies, ends them together.
+//!
+//! The roles see this process's end on their standard input, so that also `kill -9` of `up` leaves no role behind.
+//! Containers belong to their shims and outlive all of them.
+
+use crate::cli::Outcome;
+use crate::instance::{Instance, Overrides};
+use crate::{credentials, down, lock, paths};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+/// What a role prints once it serves.
+pub const READY: &str = "ready";
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A role that lived this long starts again at once when it dies.
+const SETTLED: Duration = Duration::from_secs(5);
+const END_WITHIN: Duration = Duration::from_secs(20);
+
+pub fn run(data: &Path, overrides: Overrides, stop_tasks: bool) -> Outcome {
+    let simulated = overrides.simulated_nodes.is_some();
+    if !simulated && !cfg!(target_os = "linux") {
+        return Err("containers need Linux: run `neargate up --simulated-nodes 3` to work with the API alone".into());
+    }
+    if !simulated && !paths::is_root() {
+        return Err("running containers needs root: run `sudo neargate up`, or `neargate up --simulated-nodes 3` to work with the API alone".into());
+    }
+    paths::make_private(data)?;
+    let Some(_lock) = lock::take(&paths::up_lock(data))? else {
+        return Err(format!(
+            "a Neargate already runs with the data directory {}: `neargate env` points you at it, `neargate down` stops it",
+            data.display()
+        ));
+    };
+    let instance = Instance::prepare(data, overrides)?;
+    credentials::prepare(data)?;
+    let listener = listen(&instance)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(supervise(&instance, listener))?;
+    if stop_tasks {
+        down::clean(&instance)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The socket is bound here and inherited by control, so that clients wait instead of being refused while control
+/// starts again.
+fn listen(instance: &Instance) -> Result<TcpListener, String> {
+    let address = instance.settings.listen;
+    TcpListener::bind(address).map_err(|e| {
+        let what = match e.kind() {
+            std::io::ErrorKind::AddrInUse => "another program uses it; choose another with --listen 127.0.0.1:PORT".to_owned(),
+            _ => e.to_string(),
+        };
+        format!("cannot listen on {address}: {what}")
+    })
+}
+
+/// A role and its process.
+struct Role {
+    name: &'static str,
+    child: Child,
+    started: Instant,
+    pause: Duration,
+}
+
+async fn supervise(instance: &Instance, listener: TcpListener) -> Result<(), String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
+    let mut roles = Vec::new();
+    let started = async {
+        for name in ["control", "node", "gateway"] {
+            roles.push(start(instance, name, &listener).await?);
+        }
+        Ok::<(), String>(())
+    };
+    let began = tokio::select! {
+        began = started => began,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    if let Err(why) = began {
+        end(&mut roles).await;
+        return Err(why);
+    }
+    if roles.len() == 3 {
+        announce(instance);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+            () = keep(instance, &mut roles, &listener) => {}
+        }
+    }
+    eprintln!("neargate: ending");
+    end(&mut roles).await;
+    Ok(())
+}
+
+fn announce(instance: &Instance) {
+    let endpoint = instance.endpoint();
+    println!("Neargate is up: {endpoint}");
+    match instance.settings.simulated_nodes {
+        Some(n) => println!("  {n} simulated nodes: no containers run, any image exists"),
+        None => println!("  data in {}, tasks in {}", instance.data.display(), instance.settings.vpc_cidr),
+    }
+    println!("  in another terminal: eval \"$(neargate env --data-dir '{}')\"", instance.data.display());
+    println!("  Ctrl-C ends it; containers keep running until `neargate down`");
+}
+
+/// Starts again whatever dies, for ever.
+async fn keep(instance: &Instance, roles: &mut [Role], listener: &TcpListener) {
+    let [control, node, gateway] = roles else { return };
+    tokio::join!(keep_one(instance, control, listener), keep_one(instance, node, listener), keep_one(instance, gateway, listener));
+}
+
+async fn keep_one(instance: &Instance, role: &mut Role, listener: &TcpListener) {
+    loop {
+        let ended = role.child.wait().await;
+        let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
+        role.pause = if role.started.elapsed() >= SETTLED {
+            Duration::ZERO
+        } else {
+            (role.pause * 2).clamp(Duration::from_millis(100), LONGEST_PAUSE)
+        };
+        eprintln!("neargate: {} ended ({how}); starting it again", role.name);
+        sleep(role.pause).await;
+        match start(instance, role.name, listener).await {
+            Ok(again) => {
+                role.child = again.child;
+                role.started = again.started;
+            }
+            Err(why) => eprintln!("neargate: {why}"),
+        }
+    }
+}
+
+/// Starts a role and waits until it serves.
+async fn start(instance: &Instance, name: &'static str, listener: &TcpListener) -> Result<Role, String> {
+    let exe = std::env::current_exe().map_err(|e| format!("cannot find the neargate program: {e}"))?;
+    let mut command = Command::new(exe);
+    command.arg(name).arg("--data-dir").arg(&instance.data);
+    command.env_remove("NEARGATE_ROOT_ACCESS_KEY_ID").env_remove("NEARGATE_ROOT_SECRET_ACCESS_KEY");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(false);
+    let inherited = if name == "control" { Some(inheritable(listener)?) } else { None };
+    if let Some(fd) = &inherited {
+        command.env("NEARGATE_LISTEN_FD", fd.as_raw_fd().to_string());
+    }
+    let mut child = command.spawn().map_err(|e| format!("cannot start {name}: {e}"))?;
+    drop(inherited);
+    let stdout = child.stdout.take().ok_or("no standard output")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let ready = async {
+        while let Ok(Some(line)) = lines.next_line().await {
+            if line == READY {
+                return true;
+            }
+        }
+        false
+    };
+    match tokio::time::timeout(READY_WITHIN, ready).await {
+        Ok(true) => Ok(Role { name, child, started: Instant::now(), pause: Duration::ZERO }),
+        Ok(false) => {
+            let status = child.wait().await.map_or_else(|e| e.to_string(), |s| s.to_string());
+            Err(format!("{name} could not start ({status}); see above"))
+        }
+        Err(_) => {
+            let _ = child.kill().await;
+            Err(format!("{name} did not serve within {} s", READY_WITHIN.as_secs()))
+        }
+    }
+}
+
+/// A copy of the listening socket that a child inherits.
+fn inheritable(listener: &TcpListener) -> Result<OwnedFd, String> {
+    let fd = OwnedFd::from(listener.try_clone().map_err(|e| e.to_string())?);
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty()).map_err(|e| e.to_string())?;
+    Ok(fd)
+}
+
+/// Asks every role to end and waits; kills what does not.
+async fn end(roles: &mut [Role]) {
+    // Node first: its last reports still reach control.
+    for role in roles.iter_mut().rev() {
+        if let Some(pid) = role.child.id() {
+            // SAFETY: the child is not reaped yet, so the pid is its.
+            unsafe { libc::kill(pid.cast_signed(), libc::SIGTERM) };
+        }
+        if tokio::time::timeout(END_WITHIN, role.child.wait()).await.is_err() {
+            eprintln!("neargate: {} does not end: killing it", role.name);
+            let _ = role.child.kill().await;
+        }
+    }
+}
