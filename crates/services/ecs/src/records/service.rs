@@ -101,8 +101,6 @@ pub enum BackoffCause {
     /// Tasks stop before they reach RUNNING: AWS's throttle.
     #[default]
     FailedToStart,
-    /// No node takes them.
-    Unplaced,
     /// Tasks reach RUNNING and stop before they count as healthy.
     ExitedEarly,
 }
@@ -117,6 +115,24 @@ pub struct Backoff {
     pub failed_at: Timestamp,
     /// No launch before this.
     pub retry_at: Timestamp,
+}
+
+/// Tasks of a deployment that no node takes: they wait, and each round of waiting counts as a failure to launch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unplaced {
+    /// The reason as it was told.
+    pub event: String,
+    pub rounds: u32,
+    /// When the next round is over.
+    pub next_at: Timestamp,
+}
+
+/// What StopServiceDeployment asked of the running service deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum StopRequest {
+    Abort,
+    Rollback,
 }
 
 /// A deployment that still has, or is to have, tasks.
@@ -136,11 +152,14 @@ pub struct Deployment {
     pub updated_at: Timestamp,
     pub rollout: RolloutState,
     pub reason: String,
+    /// It is PRIMARY again because a newer deployment failed.
+    pub rolling_back: bool,
     /// Failures that the circuit breaker counts; `failedTasks`.
     pub failures: u32,
     /// Healthy tasks when the last failure was counted: more than these reset the count.
     pub healthy_seen: u32,
     pub backoff: Backoff,
+    pub unplaced: Option<Unplaced>,
     /// The event that minimumHealthyPercent and maximumPercent allow no step was told.
     pub blocked_told: bool,
     /// Containers whose image digest is not resolved yet (`versionConsistency`).
@@ -187,11 +206,14 @@ pub struct ServiceRecord {
     pub last_completed: Option<Deployment>,
     /// Service deployment that `currentServiceDeployment` names.
     pub current_service_deployment: String,
+    pub stop_requested: Option<StopRequest>,
     /// Events told so far, and how many of them belong to an earlier service of this name.
     pub events_told: u64,
     pub events_before: u64,
     /// When "has reached a steady state" was last told; none while it is not steady.
     pub steady_at: Option<Timestamp>,
+    /// One task more than desired is kept until this, so that zones can be evened out; none when nothing is moved.
+    pub rebalancing_until: Option<Timestamp>,
 }
 
 impl ServiceRecord {
@@ -199,8 +221,6 @@ impl ServiceRecord {
     pub const DAEMONS: &'static str = "service-daemon";
     /// Index: INACTIVE services, described for a while; value empty.
     pub const INACTIVE: &'static str = "service-inactive";
-    /// Index: services whose tasks no node takes; value empty.
-    pub const UNPLACED: &'static str = "service-unplaced";
     /// Index: services with a deployment of a task definition, value `{region}/{family}/{revision}`.
     pub const BY_TASK_DEFINITION: &'static str = "service-by-task-definition";
 
@@ -238,9 +258,6 @@ impl Record for ServiceRecord {
         }
         if self.is_daemon() {
             out.push((Self::DAEMONS, String::new()));
-        }
-        if self.deployments.iter().any(|d| d.backoff.step > 0 && d.backoff.cause == BackoffCause::Unplaced) {
-            out.push((Self::UNPLACED, String::new()));
         }
         for deployment in &self.deployments {
             let spec = &deployment.spec;

@@ -1,0 +1,206 @@
+//! The service planner: what to launch, what to stop, what to tell, and when to look again.
+//!
+//! `reconcile::service` calls `plan` with everything observed and commits what it answers; the scenarios call it on a
+//! virtual clock. Invariants: launches never lift RUNNING and PENDING tasks above maximumPercent, stops never take
+//! healthy tasks below minimumHealthyPercent, and planning again on an unchanged world at the same time changes nothing.
+//! Everything remembered between two looks is in the `ServiceRecord` that a plan carries.
+
+mod daemon;
+mod replica;
+mod select;
+mod settle;
+mod steady;
+mod view;
+
+pub use view::{Checks, History, Launch, NodeView, Plan, ServiceView, Stop, TaskView};
+
+use super::circuit_breaker::{self, Breaker};
+use super::deployment::{self, Cause, Limits};
+use super::events::ServiceEvent;
+use crate::records::{RolloutState, ServiceRecord, ServiceStatus, StopRequest, TaskState};
+use neargate_core::Timestamp;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Decides the next step.
+pub fn plan(view: &ServiceView<'_>, now: Timestamp) -> Plan {
+    if view.service.status == ServiceStatus::Inactive {
+        return Plan::default();
+    }
+    let mut draft = Draft::new(view, now);
+    draft.settle();
+    draft.resolve_digests();
+    if draft.service.status == ServiceStatus::Draining {
+        draft.drain();
+    } else {
+        draft.watch_rollout();
+        match draft.service.is_daemon() {
+            true => draft.scale_daemon(),
+            false => draft.scale_replica(),
+        }
+        draft.conclude();
+    }
+    draft.finish()
+}
+
+/// A plan in the making.
+struct Draft<'a> {
+    view: &'a ServiceView<'a>,
+    now: Timestamp,
+    service: ServiceRecord,
+    plan: Plan,
+    limits: Limits,
+    breaker: Breaker,
+    /// Task changes still allowed.
+    budget: usize,
+    /// Positions in `view.tasks` of the tasks that this plan stops.
+    stopped: BTreeSet<usize>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(view: &'a ServiceView<'a>, now: Timestamp) -> Draft<'a> {
+        let mut service = view.service.clone();
+        if service.is_daemon() && service.status == ServiceStatus::Active {
+            service.desired_count = u32::try_from(view.nodes.len()).unwrap_or(u32::MAX);
+        }
+        let limits = Limits::of(&service.deployment_configuration, service.desired_count);
+        let breaker = circuit_breaker::of(&service.deployment_configuration, service.desired_count);
+        let budget = view.budget;
+        Draft { view, now, service, plan: Plan::default(), limits, breaker, budget, stopped: BTreeSet::new() }
+    }
+
+    /// Healthy as deployments count it.
+    fn healthy(&self, task: &TaskView<'_>) -> bool {
+        task.serving()
+            && match task.checks {
+                Checks::Healthy => true,
+                Checks::None => task.started_at.is_some_and(|at| self.now >= at.plus(self.view.healthy_after)),
+                Checks::Unknown | Checks::Unhealthy => false,
+            }
+    }
+
+    /// Positions and tasks that are wanted still: not asked to stop before or by this plan.
+    fn live(&self) -> impl Iterator<Item = (usize, &'a TaskView<'a>)> + '_ {
+        self.view.tasks.iter().enumerate().filter(|(at, task)| task.live() && !self.stopped.contains(at))
+    }
+
+    fn live_of<'s>(&'s self, deployment: &'s str) -> impl Iterator<Item = (usize, &'a TaskView<'a>)> + 's {
+        self.live().filter(move |(_, task)| task.deployment == deployment)
+    }
+
+    /// Tasks that maximumPercent counts: up to RUNNING, whether asked to stop or not.
+    fn counted(&self) -> u32 {
+        count(self.view.tasks.iter().filter(|t| t.state <= TaskState::Running))
+    }
+
+    /// Tasks asked to stop that maximumPercent still counts.
+    fn leaving(&self) -> u32 {
+        let before = self.view.tasks.iter().filter(|t| t.stopping && t.state <= TaskState::Running);
+        count(before) + u32::try_from(self.stopped.len()).unwrap_or(u32::MAX)
+    }
+
+    fn primary_failed(&self) -> bool {
+        self.service.primary().is_some_and(|p| p.rollout == RolloutState::Failed)
+    }
+
+    fn wake(&mut self, at: Timestamp) {
+        let at = at.max(self.now.plus(Duration::from_millis(1)));
+        self.plan.wake_at = Some(self.plan.wake_at.map_or(at, |old| old.min(at)));
+    }
+
+    /// Takes one task change from the budget.
+    fn spend(&mut self) -> bool {
+        match self.budget.checked_sub(1) {
+            Some(rest) => {
+                self.budget = rest;
+                true
+            }
+            None => {
+                self.plan.more = true;
+                false
+            }
+        }
+    }
+
+    /// Asks the task at `at` to stop, unless the budget is spent.
+    fn stop(&mut self, at: usize, reason: String) -> bool {
+        if !self.spend() {
+            return false;
+        }
+        self.stopped.insert(at);
+        self.plan.stop.push(Stop { task: self.view.tasks[at].id.to_owned(), reason });
+        true
+    }
+
+    /// Stops the task at `at` because it is one too many.
+    fn stop_surplus(&mut self, at: usize) -> bool {
+        let by = self.service.primary().map_or("", |p| p.id.as_str());
+        let reason = format!("Scaling activity initiated by (deployment {by})");
+        self.stop(at, reason)
+    }
+
+    /// Stops the task at `at` because it failed its health checks, which is a failure of its deployment.
+    fn stop_unhealthy(&mut self, at: usize) -> bool {
+        let task = &self.view.tasks[at];
+        if !self.stop(at, "Task failed container health checks".to_owned()) {
+            return false;
+        }
+        self.plan.events.push(ServiceEvent::FailedHealthChecks { task: task.id.to_owned() });
+        self.count_failures(task.deployment, 1);
+        true
+    }
+
+    /// Launches up to `wanted` tasks of a deployment as the budget allows; answers how many.
+    fn launch(&mut self, deployment: usize, wanted: u32, for_unhealthy: u32, node: Option<&str>) -> u32 {
+        let n = wanted.min(u32::try_from(self.budget).unwrap_or(u32::MAX));
+        self.plan.more |= n < wanted;
+        if n > 0 {
+            self.budget -= n as usize;
+            let node = node.map(str::to_owned);
+            let deployment = self.service.deployments[deployment].id.clone();
+            self.plan.launch.push(Launch { deployment, count: n, for_unhealthy: for_unhealthy.min(n), node });
+        }
+        n
+    }
+
+    /// Gives up the rollout when the circuit breaker or the user says so.
+    fn watch_rollout(&mut self) {
+        let Some(primary) = self.service.deployments.first() else { return };
+        let ongoing = primary.rollout == RolloutState::InProgress;
+        let tripped = ongoing && self.breaker.enabled && primary.failures >= self.breaker.threshold;
+        let (cause, rollback) = match self.service.stop_requested.take() {
+            Some(request) if ongoing => (Cause::User, request == StopRequest::Rollback),
+            _ if tripped => (Cause::CircuitBreaker, self.breaker.rollback),
+            _ => return,
+        };
+        let (failures, threshold) = (primary.failures, self.breaker.threshold);
+        self.plan.reasons.push(format!("{} given up by {cause:?} at {failures} of {threshold} failures", primary.id));
+        let live = count(self.live_of(&primary.id));
+        let outcome = deployment::give_up(&mut self.service, cause, rollback, live, self.now);
+        self.plan.events.extend(outcome.events);
+        self.plan.history.extend(outcome.history);
+    }
+
+    fn finish(mut self) -> Plan {
+        let stopped: Vec<String> = self.plan.stop.iter().map(|s| s.task.clone()).collect();
+        if !stopped.is_empty() {
+            // AWS tells that a task is unhealthy, then that it was stopped, then what follows for the deployment.
+            let unhealthy = |e: &ServiceEvent| matches!(e, ServiceEvent::FailedHealthChecks { .. });
+            let at = self.plan.events.iter().rposition(unhealthy).map_or(0, |at| at + 1);
+            self.plan.events.insert(at, ServiceEvent::Stopped { tasks: stopped });
+        }
+        if let Some(primary) = self.service.primary() {
+            let ongoing = primary.rollout == RolloutState::InProgress;
+            // A failure counted while scaling.
+            self.plan.more |= ongoing && self.breaker.enabled && primary.failures >= self.breaker.threshold;
+        }
+        if self.service != *self.view.service {
+            self.plan.service = Some(self.service);
+        }
+        self.plan
+    }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
