@@ -5,14 +5,22 @@
 //! leave it as assignments.
 
 pub mod api;
+pub mod assign;
 pub mod dispatch;
+pub mod launch;
+mod nodes;
 pub mod ops;
+pub mod plan;
+pub mod reconcile;
 pub mod records;
+mod reports;
 pub mod resolve;
 
+use crate::reconcile::placement::Placer;
 use neargate_core::{Clock, Ids};
 use neargate_store::Store;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The service: handles to what it stands on.
 #[derive(Clone)]
@@ -21,4 +29,16 @@ pub struct Ecs {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     pub account: String,
+    /// Where tasks go; shared by everything that places them.
+    pub placer: Arc<Placer>,
+    /// How long a node may be away before its services' tasks are replaced.
+    pub node_grace: Duration,
+}
+
+impl Ecs {
+    /// The service over `store`, with the fleet as it is there.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, account: impl Into<String>) -> Ecs {
+        let placer = Arc::new(Placer::new(&store));
+        Ecs { store, clock, ids, account: account.into(), placer, node_grace: reconcile::expiry::NODE_GRACE }
+    }
 }

@@ -4,4 +4,7 @@ pub mod backoff;
 pub mod circuit_breaker;
 pub mod deployment;
 pub mod events;
+pub mod expression;
+pub mod placement;
 pub mod service;
+pub mod transition;

@@ -1,9 +1,10 @@
 //! What ECS stores. Keys start with the region, so that regions never meet.
 
 mod account_setting;
+mod client_token;
 mod cluster;
 pub mod counters;
-mod node;
+pub mod node;
 mod service;
 mod service_deployment;
 mod service_revision;
@@ -11,15 +12,18 @@ mod task;
 mod task_definition;
 
 pub use account_setting::AccountSettingRecord;
+pub use client_token::ClientTokenRecord;
 pub use cluster::ClusterRecord;
 pub use node::NodeRecord;
 pub use service::{
     Backoff, BackoffCause, Deployment, RolloutState, SchedulingStrategy, ServiceEventRecord, ServiceRecord, ServiceSpec,
-    ServiceStatus,
+    ServiceStatus, StopRequest, Unplaced,
 };
 pub use service_deployment::ServiceDeploymentRecord;
 pub use service_revision::ServiceRevisionRecord;
-pub use task::{DesiredStatus, ServiceLink, TaskContainer, TaskInterface, TaskRecord, TaskState};
+pub use task::{
+    DesiredStatus, HostPort, ServiceLink, TaskContainer, TaskInterface, TaskRecord, TaskState, Waiting,
+};
 pub use task_definition::{FamilyRecord, TaskDefinitionRecord};
 
 use neargate_store::Kind;
@@ -28,6 +32,7 @@ use neargate_store::Kind;
 pub fn kinds() -> Vec<Kind> {
     vec![
         Kind::of::<AccountSettingRecord>(),
+        Kind::of::<ClientTokenRecord>(),
         Kind::of::<ClusterRecord>(),
         Kind::of::<FamilyRecord>(),
         Kind::of::<NodeRecord>(),

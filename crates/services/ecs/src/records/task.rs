@@ -5,8 +5,9 @@ use neargate_core::{Tags, Timestamp};
 use neargate_link as link;
 use neargate_store::Record;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// ECS task states in the order they are passed.
+/// ECS task states in the order they are passed; `plan::transition` says who may end each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TaskState {
@@ -43,7 +44,17 @@ pub enum DesiredStatus {
     Stopped,
 }
 
-/// Key: `{region}/{cluster}/{id}`. The task definition is looked up by family and revision when it is needed.
+impl DesiredStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DesiredStatus::Running => "RUNNING",
+            DesiredStatus::Stopped => "STOPPED",
+        }
+    }
+}
+
+/// Key: `{region}/{cluster}/{id}`. What placement needs is copied from the task definition when the task is made; the
+/// definition itself is looked up by family and revision when the task is assigned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskRecord {
     pub region: String,
@@ -61,19 +72,25 @@ pub struct TaskRecord {
     /// `FARGATE` or `EC2`.
     pub launch_type: String,
     pub capacity_provider: Option<String>,
+    /// `1.4.0`; Fargate only.
     pub platform_version: Option<String>,
+    /// `awsvpc`, `bridge`, `host` or `none`.
+    pub network_mode: String,
     /// awsvpc only.
     pub network: Option<api::AwsVpcConfiguration>,
+    /// UUID of the ElasticNetworkInterface attachment; awsvpc only.
+    pub attachment_id: Option<String>,
     /// Interface taken for it (`ec2/interface/` record), released when it is STOPPED.
     pub interface: Option<TaskInterface>,
     pub overrides: api::TaskOverride,
+    /// Those of the request after those of the task definition.
     pub placement_constraints: Vec<api::PlacementConstraint>,
     pub placement_strategy: Vec<api::PlacementStrategy>,
     pub tags: Tags,
     pub enable_execute_command: bool,
     pub reference_id: Option<String>,
     /// Image digests pinned by the service revision, by container name.
-    pub pinned_digests: std::collections::BTreeMap<String, String>,
+    pub pinned_digests: BTreeMap<String, String>,
 
     pub desired: DesiredStatus,
     pub state: TaskState,
@@ -82,9 +99,22 @@ pub struct TaskRecord {
     /// Node it is placed on.
     pub node: Option<String>,
     pub availability_zone: Option<String>,
+    /// Task size after overrides, in cpu units; none where neither definition nor override gives one.
+    pub cpu: Option<u32>,
+    /// Task size after overrides, in MiB.
+    pub memory: Option<u32>,
     /// cpu units and MiB that placement reserves on the node.
     pub reserved_cpu: u32,
     pub reserved_memory: u32,
+    /// Ports of the machine that placement reserves (network modes bridge and host).
+    pub host_ports: Vec<HostPort>,
+    /// `X86_64` or `ARM64`; none runs anywhere.
+    pub cpu_architecture: Option<String>,
+    /// Fargate only.
+    pub ephemeral_storage_gib: Option<u32>,
+    /// Why it could not be placed when placement last tried; none once it is placed. Of many equal waiting tasks only
+    /// the oldest carries it.
+    pub waiting: Option<Waiting>,
     pub containers: Vec<TaskContainer>,
     pub health: link::Health,
 
@@ -98,7 +128,7 @@ pub struct TaskRecord {
     /// ECS `stopCode`.
     pub stop_code: Option<String>,
     pub stopped_reason: Option<String>,
-    pub connected: bool,
+    /// When its node first reported it. Whether it is connected now is its node's `NodeRecord::connected`.
     pub connectivity_at: Option<Timestamp>,
     /// Scale-in protection ends then.
     pub protected_until: Option<Timestamp>,
@@ -110,13 +140,14 @@ pub struct ServiceLink {
     /// `ecs-svc/` and 19 digits.
     pub deployment_id: String,
     pub service_revision_arn: String,
+    /// The service has taken note that this task ends: it asked for it, or it counted the failure. False at launch.
+    #[serde(default)]
+    pub settled: bool,
 }
 
-/// The ElasticNetworkInterface attachment of a task.
+/// The network interface of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskInterface {
-    /// UUID.
-    pub attachment_id: String,
     pub interface_id: String,
     pub subnet_id: String,
     pub mac: String,
@@ -126,6 +157,31 @@ pub struct TaskInterface {
     pub vpc_cidr: (std::net::Ipv4Addr, u8),
     pub private_dns_name: String,
     pub released: bool,
+}
+
+/// A port of the machine, first to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HostPort {
+    pub first: u16,
+    pub last: u16,
+    pub transport: link::Transport,
+}
+
+impl HostPort {
+    pub fn overlaps(&self, other: &HostPort) -> bool {
+        self.transport == other.transport && self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// A task that no node could take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// As a service event continues after `was unable to place a task`, e.g. ` because no container instance met all
+    /// of its requirements. Reason: No Container Instances were found in your cluster.`
+    pub event: String,
+    /// The reason as RunTask answers it in a failure, e.g. `RESOURCE:MEMORY`.
+    pub reason: String,
+    pub since: Timestamp,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -146,17 +202,22 @@ pub struct TaskContainer {
     pub runtime_id: Option<String>,
     pub image_digest: Option<String>,
     pub health: link::Health,
+    pub restart_count: u32,
     pub network_bindings: Vec<link::NetworkBinding>,
 }
 
 impl TaskRecord {
     /// Index: tasks of a service, value `{region}/{cluster}/{service}`.
     pub const BY_SERVICE: &'static str = "task-by-service";
+    /// Index: tasks that a service still has to look at (not STOPPED, or not `settled`), value as of `BY_SERVICE`.
+    pub const OPEN_BY_SERVICE: &'static str = "task-open-by-service";
     /// Index: tasks placed on a node and not STOPPED, value the node id.
     pub const BY_NODE: &'static str = "task-by-node";
-    /// Index: tasks waiting for placement (PROVISIONING, desired RUNNING, no node), value empty.
+    /// Index: the same tasks, value the task id.
+    pub const BY_ID: &'static str = "task-by-id";
+    /// Index: tasks that no node has yet, value empty.
     pub const UNPLACED: &'static str = "task-unplaced";
-    /// Index: STOPPED tasks, kept visible for an hour; value empty.
+    /// Index: STOPPED tasks, kept visible for an hour; value the minute (since 1970) in which they stopped.
     pub const STOPPED: &'static str = "task-stopped";
 
     pub fn key(region: &str, cluster: &str, id: &str) -> String {
@@ -166,19 +227,57 @@ impl TaskRecord {
     pub fn own_key(&self) -> String {
         Self::key(&self.region, &self.cluster, &self.id)
     }
+
+    /// ARN of another ECS resource of the same region and account, e.g. `task-definition/web:1`.
+    pub fn sibling_arn(&self, resource: &str) -> String {
+        let prefix = self.arn.split_once(":task/").map_or(self.arn.as_str(), |(prefix, _)| prefix);
+        format!("{prefix}:{resource}")
+    }
+
+    pub fn task_definition_arn(&self) -> String {
+        self.sibling_arn(&format!("task-definition/{}:{}", self.family, self.revision))
+    }
+
+    pub fn is_fargate(&self) -> bool {
+        self.launch_type == "FARGATE"
+    }
+
+    /// True while the task holds cpu, memory and ports of its node.
+    pub fn holds_resources(&self) -> bool {
+        self.node.is_some() && self.state != TaskState::Stopped
+    }
+
+    /// The value under which `STOPPED` finds tasks that stopped at `at`.
+    pub fn stopped_minute(at: Timestamp) -> i64 {
+        at.secs().div_euclid(60)
+    }
 }
 
 impl Record for TaskRecord {
     const PREFIX: &'static str = "ecs/task/";
 
+    fn counters(&self) -> Vec<String> {
+        super::counters::of_task(self)
+    }
+
     fn indexes(&self) -> Vec<(&'static str, String)> {
-        let mut out = Vec::with_capacity(2);
+        let mut out = Vec::with_capacity(3);
         if let Some(service) = &self.service {
-            out.push((Self::BY_SERVICE, format!("{}/{}/{}", self.region, self.cluster, service.name)));
+            let value = format!("{}/{}/{}", self.region, self.cluster, service.name);
+            if self.state != TaskState::Stopped || !service.settled {
+                out.push((Self::OPEN_BY_SERVICE, value.clone()));
+            }
+            out.push((Self::BY_SERVICE, value));
         }
         match (&self.node, self.state) {
-            (_, TaskState::Stopped) => out.push((Self::STOPPED, String::new())),
-            (Some(node), _) => out.push((Self::BY_NODE, node.clone())),
+            (_, TaskState::Stopped) => {
+                let at = self.stopped_at.unwrap_or(self.created_at);
+                out.push((Self::STOPPED, Self::stopped_minute(at).to_string()));
+            }
+            (Some(node), _) => {
+                out.push((Self::BY_NODE, node.clone()));
+                out.push((Self::BY_ID, self.id.clone()));
+            }
             (None, _) => out.push((Self::UNPLACED, String::new())),
         }
         out

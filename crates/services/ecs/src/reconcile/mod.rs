@@ -1,0 +1,31 @@
+//! The loops: each is woken by signal and by timer alike, so that recovery is the ordinary path.
+
+pub mod expiry;
+pub mod placement;
+
+use crate::Ecs;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+impl Ecs {
+    /// Runs every loop of the service until `shutdown` turns true.
+    pub async fn run(self: Arc<Self>, shutdown: watch::Receiver<bool>) {
+        tokio::join!(
+            tokio::spawn(placement::run(self.clone(), shutdown.clone())).finished(),
+            tokio::spawn(expiry::run(self.clone(), shutdown)).finished(),
+        );
+    }
+}
+
+/// Waits for a loop; one that ended by itself is told, never passed over.
+trait Finished {
+    async fn finished(self);
+}
+
+impl Finished for tokio::task::JoinHandle<()> {
+    async fn finished(self) {
+        if let Err(error) = self.await {
+            tracing::error!(%error, "a reconciler ended");
+        }
+    }
+}
