@@ -68,17 +68,54 @@ pub struct Shape {
 /// What a shape is, with its constraints.
 #[derive(Debug)]
 pub enum Kind {
-    Structure { members: &'static [Member], union: bool },
-    List { member: &'static Shape, member_name: Option<&'static str>, flattened: bool, min: Option<u64>, max: Option<u64> },
-    Map { key: &'static Shape, value: &'static Shape, key_name: Option<&'static str>, value_name: Option<&'static str>, flattened: bool, min: Option<u64>, max: Option<u64> },
-    String { min: Option<u64>, max: Option<u64>, pattern: Option<&'static str>, values: &'static [&'static str] },
-    Integer { min: Option<i64>, max: Option<i64> },
-    Long { min: Option<i64>, max: Option<i64> },
-    Float { min: Option<f64>, max: Option<f64> },
-    Double { min: Option<f64>, max: Option<f64> },
+    Structure {
+        members: &'static [Member],
+        union: bool,
+    },
+    List {
+        member: &'static Shape,
+        member_name: Option<&'static str>,
+        flattened: bool,
+        min: Option<u64>,
+        max: Option<u64>,
+    },
+    Map {
+        key: &'static Shape,
+        value: &'static Shape,
+        key_name: Option<&'static str>,
+        value_name: Option<&'static str>,
+        flattened: bool,
+        min: Option<u64>,
+        max: Option<u64>,
+    },
+    String {
+        min: Option<u64>,
+        max: Option<u64>,
+        pattern: Option<&'static str>,
+        values: &'static [&'static str],
+    },
+    Integer {
+        min: Option<i64>,
+        max: Option<i64>,
+    },
+    Long {
+        min: Option<i64>,
+        max: Option<i64>,
+    },
+    Float {
+        min: Option<f64>,
+        max: Option<f64>,
+    },
+    Double {
+        min: Option<f64>,
+        max: Option<f64>,
+    },
     Boolean,
     Timestamp,
-    Blob { min: Option<u64>, max: Option<u64> },
+    Blob {
+        min: Option<u64>,
+        max: Option<u64>,
+    },
     Document,
 }
 
@@ -99,22 +136,61 @@ pub struct Member {
 
 /// An unconstrained string.
 pub static STRING: Shape = string("String");
-pub static INTEGER: Shape = Shape { name: "Integer", kind: Kind::Integer { min: None, max: None } };
-pub static LONG: Shape = Shape { name: "Long", kind: Kind::Long { min: None, max: None } };
-pub static FLOAT: Shape = Shape { name: "Float", kind: Kind::Float { min: None, max: None } };
-pub static DOUBLE: Shape = Shape { name: "Double", kind: Kind::Double { min: None, max: None } };
-pub static BOOLEAN: Shape = Shape { name: "Boolean", kind: Kind::Boolean };
-pub static TIMESTAMP: Shape = Shape { name: "Timestamp", kind: Kind::Timestamp };
-pub static BLOB: Shape = Shape { name: "Blob", kind: Kind::Blob { min: None, max: None } };
-pub static DOCUMENT: Shape = Shape { name: "Document", kind: Kind::Document };
+pub static INTEGER: Shape = Shape {
+    name: "Integer",
+    kind: Kind::Integer { min: None, max: None },
+};
+pub static LONG: Shape = Shape {
+    name: "Long",
+    kind: Kind::Long { min: None, max: None },
+};
+pub static FLOAT: Shape = Shape {
+    name: "Float",
+    kind: Kind::Float { min: None, max: None },
+};
+pub static DOUBLE: Shape = Shape {
+    name: "Double",
+    kind: Kind::Double { min: None, max: None },
+};
+pub static BOOLEAN: Shape = Shape {
+    name: "Boolean",
+    kind: Kind::Boolean,
+};
+pub static TIMESTAMP: Shape = Shape {
+    name: "Timestamp",
+    kind: Kind::Timestamp,
+};
+pub static BLOB: Shape = Shape {
+    name: "Blob",
+    kind: Kind::Blob { min: None, max: None },
+};
+pub static DOCUMENT: Shape = Shape {
+    name: "Document",
+    kind: Kind::Document,
+};
 
 const fn string(name: &'static str) -> Shape {
-    Shape { name, kind: Kind::String { min: None, max: None, pattern: None, values: &[] } }
+    Shape {
+        name,
+        kind: Kind::String {
+            min: None,
+            max: None,
+            pattern: None,
+            values: &[],
+        },
+    }
 }
 
 /// A body member called `name`.
 pub const fn m(name: &'static str, shape: &'static Shape) -> Member {
-    Member { name, shape, required: false, location_name: None, query_name: None, location: None }
+    Member {
+        name,
+        shape,
+        required: false,
+        location_name: None,
+        query_name: None,
+        location: None,
+    }
 }
 
 impl Member {
