@@ -1,0 +1,3 @@
+//! One file per operation.
+
+pub mod get_caller_identity;
