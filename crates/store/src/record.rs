@@ -2,7 +2,9 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// A stored type. `PREFIX` ends with `/` and belongs to this type alone.
@@ -56,6 +58,87 @@ pub struct Kind {
 impl Kind {
     /// The kind of `R`.
     pub fn of<R: Record>() -> Kind {
-        Kind { prefix: R::PREFIX, decode: |bytes| Ok(Arc::new(serde_json::from_slice::<R>(bytes)?)) }
+        Kind {
+            prefix: R::PREFIX,
+            decode: |bytes| Ok(Arc::new(serde_json::from_slice::<R>(bytes)?)),
+        }
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kind")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The kinds a store was opened with, found by key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kinds(BTreeMap<&'static str, Kind>);
+
+/// One prefix is the start of the other, or the same: a key would belong to two types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record kinds {0} and {1} share keys")]
+pub struct KindsOverlap(pub &'static str, pub &'static str);
+
+impl Kinds {
+    pub(crate) fn new(kinds: &[Kind]) -> Result<Kinds, KindsOverlap> {
+        let mut out: BTreeMap<&'static str, Kind> = BTreeMap::new();
+        for kind in kinds {
+            if let Some(twin) = out.insert(kind.prefix, *kind) {
+                return Err(KindsOverlap(twin.prefix, kind.prefix));
+            }
+        }
+        // A longer prefix sorts right after the one it starts with, or after another that does.
+        for (one, next) in out.keys().zip(out.keys().skip(1)) {
+            if next.starts_with(one) {
+                return Err(KindsOverlap(one, next));
+            }
+        }
+        Ok(Kinds(out))
+    }
+
+    pub(crate) fn of(&self, key: &str) -> Option<&Kind> {
+        let (prefix, kind) = self
+            .0
+            .range::<str, _>((Bound::Unbounded, Bound::Included(key)))
+            .next_back()?;
+        key.starts_with(prefix).then_some(kind)
+    }
+
+    /// True for a store that was told no kinds: an in-memory one that takes any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(prefix: &'static str) -> Kind {
+        Kind {
+            prefix,
+            decode: |_| unreachable!("no test decodes"),
+        }
+    }
+
+    #[test]
+    fn a_key_belongs_to_at_most_one_kind() {
+        let kinds = Kinds::new(&[kind("ecs/task/"), kind("ecs/task-definition/"), kind("ecs/cluster/")]).unwrap();
+        let prefix = |key| kinds.of(key).map(|kind| kind.prefix);
+        assert_eq!(prefix("ecs/task/us-east-1/default/0"), Some("ecs/task/"));
+        assert_eq!(
+            prefix("ecs/task-definition/us-east-1/web/1"),
+            Some("ecs/task-definition/")
+        );
+        assert_eq!(prefix("ecs/service/x"), None);
+        assert_eq!(prefix("a"), None);
+        assert!(Kinds::new(&[kind("a/"), kind("a/")]).is_err());
+        assert_eq!(
+            Kinds::new(&[kind("a/b/"), kind("a/"), kind("a0/")]).unwrap_err(),
+            KindsOverlap("a/", "a/b/")
+        );
     }
 }

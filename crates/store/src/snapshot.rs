@@ -1,8 +1,8 @@
 //! All records at one revision. Cloning is cheap; nothing in a snapshot ever changes.
 
-use crate::Revision;
 use crate::record::{AnyRecord, Record};
 use crate::txn::{Compare, Condition, Op, full_key};
+use crate::{LeaseId, Revision};
 use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
 
@@ -10,6 +10,9 @@ use std::sync::Arc;
 pub(crate) struct Entry {
     pub created: Revision,
     pub modified: Revision,
+    /// Place among the changes of the commit that created it: with `created` it names this life of the key.
+    pub ordinal: u8,
+    pub lease: Option<LeaseId>,
     pub record: Arc<dyn AnyRecord>,
 }
 
@@ -18,6 +21,8 @@ pub(crate) struct Entry {
 pub struct Versioned<R> {
     pub created: Revision,
     pub modified: Revision,
+    /// The lease whose end deletes it.
+    pub lease: Option<LeaseId>,
     pub record: Arc<R>,
 }
 
@@ -67,16 +72,22 @@ impl Snapshot {
     pub fn indexed<R: Record>(&self, index: &str, value: &str) -> impl Iterator<Item = (&str, Versioned<R>)> + '_ {
         let from: Arc<str> = format!("{index}\0{value}\0{}", R::PREFIX).into();
         let skip = index.len() + value.len() + 2;
-        self.index.range(from.clone()..).take_while(move |k| k.starts_with(&*from)).filter_map(move |k| {
-            let key = &k[skip..];
-            self.entries.get(key).map(|e| (&key[R::PREFIX.len()..], typed(e)))
-        })
+        self.index
+            .range(from.clone()..)
+            .take_while(move |k| k.starts_with(&*from))
+            .filter_map(move |k| {
+                let key = &k[skip..];
+                self.entries.get(key).map(|e| (&key[R::PREFIX.len()..], typed(e)))
+            })
     }
 
     /// How many records of type `R` answered `(index, value)`.
     pub fn count_indexed<R: Record>(&self, index: &str, value: &str) -> usize {
         let from: Arc<str> = format!("{index}\0{value}\0{}", R::PREFIX).into();
-        self.index.range(from.clone()..).take_while(|k| k.starts_with(&*from)).count()
+        self.index
+            .range(from.clone()..)
+            .take_while(|k| k.starts_with(&*from))
+            .count()
     }
 
     /// How many records named `counter` in `Record::counters`.
@@ -110,34 +121,94 @@ impl Snapshot {
         }
     }
 
-    pub(crate) fn apply(&mut self, revision: Revision, op: &Op) {
+    /// Makes `op`, the `ordinal`th change of the commit at `revision`; answers the entry that was there before.
+    pub(crate) fn apply(&mut self, revision: Revision, ordinal: u8, op: &Op) -> Option<Entry> {
         let key = op.key();
         let old = self.entries.get(key).cloned();
-        if let Some(old) = &old {
-            for (index, value) in old.record.index_entries() {
+        let (old_names, old_counters) = old.as_ref().map(Entry::names).unwrap_or_default();
+        let new = match op {
+            Op::Put { record, lease, .. } => {
+                let (created, ordinal) = old
+                    .as_ref()
+                    .map_or((revision, ordinal), |old| (old.created, old.ordinal));
+                Some(Entry {
+                    created,
+                    modified: revision,
+                    ordinal,
+                    lease: *lease,
+                    record: record.clone(),
+                })
+            }
+            Op::Delete { .. } => None,
+        };
+        let (new_names, new_counters) = new.as_ref().map(Entry::names).unwrap_or_default();
+        if old_names != new_names {
+            for (index, value) in &old_names {
                 self.index.remove(format!("{index}\0{value}\0{key}").as_str());
             }
-        }
-        let old_counters = old.as_ref().map(|old| old.record.counter_names()).unwrap_or_default();
-        match op {
-            Op::Put { key, record } => {
-                self.recount(old_counters, record.counter_names());
-                for (index, value) in record.index_entries() {
-                    self.index.insert(format!("{index}\0{value}\0{key}").into());
-                }
-                let created = old.map_or(revision, |e| e.created);
-                self.entries.insert(key.clone(), Entry { created, modified: revision, record: record.clone() });
-            }
-            Op::Delete { key } => {
-                self.recount(old_counters, Vec::new());
-                self.entries.remove(key);
+            for (index, value) in &new_names {
+                self.index.insert(format!("{index}\0{value}\0{key}").into());
             }
         }
+        self.recount(old_counters, new_counters);
+        match new {
+            Some(entry) => self.entries.insert(key.clone(), entry),
+            None => self.entries.remove(key),
+        };
         self.revision = revision;
+        old
+    }
+
+    /// Takes over an entry as it was stored.
+    pub(crate) fn restore(&mut self, key: Arc<str>, entry: Entry) -> Option<Entry> {
+        let (names, counters) = entry.names();
+        for (index, value) in names {
+            self.index.insert(format!("{index}\0{value}\0{key}").into());
+        }
+        self.recount(Vec::new(), counters);
+        self.entries.insert(key, entry)
+    }
+
+    /// Full keys attached to `lease` and when each was last changed.
+    pub(crate) fn leased(&self, lease: LeaseId) -> impl Iterator<Item = (Arc<str>, Revision)> + '_ {
+        let from = format!("{LEASE_INDEX}\0{lease}\0");
+        let skip = from.len();
+        let start: Arc<str> = from.as_str().into();
+        self.index
+            .range(start..)
+            .take_while(move |k| k.starts_with(&from))
+            .filter_map(move |k| {
+                let (key, entry) = self.entries.get_key_value(&k[skip..])?;
+                Some((key.clone(), entry.modified))
+            })
+    }
+}
+
+/// Name of the index of leased keys, which no record can name by accident.
+const LEASE_INDEX: &str = "\u{1}lease";
+
+impl Entry {
+    /// Indexes and counters under which it is found.
+    fn names(&self) -> (Vec<(&'static str, String)>, Vec<String>) {
+        let mut indexes = self.record.index_entries();
+        if let Some(lease) = self.lease {
+            indexes.push((LEASE_INDEX, lease.to_string()));
+        }
+        (indexes, self.record.counter_names())
     }
 }
 
 fn typed<R: Record>(entry: &Entry) -> Versioned<R> {
-    let record = entry.record.clone().into_any().downcast::<R>().expect("a prefix belongs to one record type");
-    Versioned { created: entry.created, modified: entry.modified, record }
+    let record = entry
+        .record
+        .clone()
+        .into_any()
+        .downcast::<R>()
+        .expect("a prefix belongs to one record type");
+    Versioned {
+        created: entry.created,
+        modified: entry.modified,
+        lease: entry.lease,
+        record,
+    }
 }

@@ -1,7 +1,7 @@
 //! A transaction: conditions that must hold, and the changes then made together.
 
 use crate::record::{AnyRecord, Record};
-use crate::{Revision, Snapshot};
+use crate::{LeaseId, Revision, Snapshot};
 use std::sync::Arc;
 
 /// What must be true of a key for the transaction to commit.
@@ -23,8 +23,15 @@ pub struct Compare {
 /// One change.
 #[derive(Clone, Debug)]
 pub enum Op {
-    Put { key: Arc<str>, record: Arc<dyn AnyRecord> },
-    Delete { key: Arc<str> },
+    /// Without a lease the key is attached to none, whatever it was before.
+    Put {
+        key: Arc<str>,
+        record: Arc<dyn AnyRecord>,
+        lease: Option<LeaseId>,
+    },
+    Delete {
+        key: Arc<str>,
+    },
 }
 
 impl Op {
@@ -54,7 +61,10 @@ impl Txn {
 
     /// Commits only if `R` at `key` satisfies `condition`.
     pub fn expect<R: Record>(&mut self, key: &str, condition: Condition) -> &mut Self {
-        self.compares.push(Compare { key: full_key::<R>(key), condition });
+        self.compares.push(Compare {
+            key: full_key::<R>(key),
+            condition,
+        });
         self
     }
 
@@ -72,12 +82,28 @@ impl Txn {
     }
 
     pub fn put_shared<R: Record>(&mut self, key: &str, record: Arc<R>) -> &mut Self {
-        self.ops.push(Op::Put { key: full_key::<R>(key), record });
+        self.ops.push(Op::Put {
+            key: full_key::<R>(key),
+            record,
+            lease: None,
+        });
+        self
+    }
+
+    /// Puts a record that is deleted when `lease` ends.
+    pub fn put_leased<R: Record>(&mut self, key: &str, record: R, lease: LeaseId) -> &mut Self {
+        self.ops.push(Op::Put {
+            key: full_key::<R>(key),
+            record: Arc::new(record),
+            lease: Some(lease),
+        });
         self
     }
 
     pub fn delete<R: Record>(&mut self, key: &str) -> &mut Self {
-        self.ops.push(Op::Delete { key: full_key::<R>(key) });
+        self.ops.push(Op::Delete {
+            key: full_key::<R>(key),
+        });
         self
     }
 
