@@ -14,7 +14,7 @@ fn floor(package: &str) -> Option<u32> {
         "neargate-ecs" => 4,
         "neargate-control" | "neargate-node" | "neargate-gateway" => 5,
         "neargate" => 6,
-        "xtask" | "neargate-example-web" => 9,
+        "xtask" | "neargate-example-web" | "neargate-bench" => 9,
         _ => return None,
     })
 }

@@ -15,6 +15,8 @@ const HELP: &str = "cargo xtask TASK
 
   test                                 every check that CI makes
   demo [--once]                        the product in front of your eyes; --once checks each step and ends
+  bench NAME                           launch, churn, idle, heal, scale or all, each beside its peer (release build)
+  image NAME DIR PROGRAM               an OCI layout at DIR with one static program as /web
   floors                               arrows between crates point down, plan/ is pure
   tidy                                 file sizes, module purposes, forgotten marks
   codegen [--check] [--botocore DIR]   shapes, schemas and errors from the pinned botocore models
@@ -36,6 +38,11 @@ fn main() -> ExitCode {
     let done = match args.first().map(String::as_str) {
         Some("codegen") => codegen::run(&root, value("--botocore"), flag("--check")),
         Some("demo") => demo::run(&root, flag("--once")),
+        Some("bench") => bench(&root, args.get(1).map_or("", String::as_str)),
+        Some("image") => match &args[1..] {
+            [name, dir, program] => image::write_layout(dir.as_ref(), name, program.as_ref()),
+            _ => Err("image takes NAME DIR PROGRAM".into()),
+        },
         Some("test") => check::run(&root),
         Some("floors") => floors::run(&root),
         Some("tidy") => tidy::run(&root),
@@ -51,4 +58,29 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Benchmarks measure the release build.
+fn bench(root: &std::path::Path, name: &str) -> Result<(), String> {
+    let run = |args: &[&str]| -> Result<(), String> {
+        let status = std::process::Command::new("cargo")
+            .args(args)
+            .current_dir(root)
+            .status()
+            .map_err(|e| e.to_string())?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("cargo {} failed", args.join(" ")))
+        }
+    };
+    run(&[
+        "build",
+        "--release",
+        "--package",
+        "neargate",
+        "--package",
+        "neargate-bench",
+    ])?;
+    run(&["run", "--release", "--quiet", "--package", "neargate-bench", "--", name])
 }
