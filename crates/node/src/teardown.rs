@@ -1,0 +1,103 @@
+//! `neargate down`: nothing of this node runs any more, and the next start knows it.
+//!
+//! Called by the binary once the node's process is gone. Every task's processes, cgroups and networks go at once; its
+//! spec and a journal that ends with its stop remain until control has heard of it, so that no task runs a second time.
+
+use crate::bundle::launch::runtime_id;
+use crate::config::NodeConfig;
+use crate::dirs::{Dirs, Journal, TaskDir};
+use crate::keeper::stopped_by_hand;
+use crate::plan::observed::{Event, Observed, Piece, Run};
+use crate::run::NodeError;
+use neargate_core::clock::{Clock, SystemClock};
+use neargate_link::TaskSpec;
+use neargate_netns::Network;
+use neargate_runtime::{Status, TaskState};
+use std::fs;
+use std::io;
+
+/// Stops everything that a node with this configuration left running and removes it. Images and container logs stay. Safe
+/// to repeat.
+///
+/// # Errors
+/// The first thing that could not be removed, after trying everything.
+pub async fn teardown(config: &NodeConfig) -> Result<(), NodeError> {
+    let config = config.clone();
+    match tokio::task::spawn_blocking(move || tear_down(&config)).await {
+        Ok(done) => done,
+        // Only a panic ends here, since the handle is never aborted.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn tear_down(config: &NodeConfig) -> Result<(), NodeError> {
+    let dirs = Dirs::new(&config.data_dir);
+    let mut first = None;
+    match fs::read_dir(dirs.tasks()) {
+        Ok(entries) => {
+            for entry in entries.flatten() {
+                let dir = dirs.task(&entry.file_name().to_string_lossy());
+                if let Err(source) = end_task(&dir) {
+                    first.get_or_insert(NodeError::Io { what: "end the task in", path: dir.path().to_owned(), source });
+                }
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(NodeError::Io { what: "read", path: dirs.tasks(), source }),
+    }
+    if let Err(error) = Network::tear_down(&config.network()) {
+        first.get_or_insert(error.into());
+    }
+    for path in [dirs.slots(), config.run_dir.clone()] {
+        match fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                first.get_or_insert(NodeError::Io { what: "remove", path, source: e });
+            }
+            _ => {}
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+fn end_task(dir: &TaskDir) -> io::Result<()> {
+    neargate_runtime::cleanup(dir.path())?;
+    let Some((spec, observed)) = dir.load()? else { return dir.remove() };
+    if observed.cleanup != Piece::Ready {
+        let state = neargate_runtime::read_state(dir.path())?;
+        let events = last_events(&spec, &observed, state.as_ref());
+        Journal::open(dir.path())?.append(&events, SystemClock.now())?;
+        dir.sync()?;
+    }
+    for index in 0..spec.containers.len() {
+        remove_if_there(&dir.rootfs(index))?;
+    }
+    remove_if_there(&dir.volumes())
+}
+
+/// What the journal still lacks of a task that was ended from outside.
+fn last_events(spec: &TaskSpec, observed: &Observed, state: Option<&TaskState>) -> Vec<Event> {
+    let mut events = vec![Event::StopDecided(stopped_by_hand())];
+    for (container, c) in observed.containers.iter().enumerate() {
+        let known = state.and_then(|s| s.containers.get(&spec.containers[container].name));
+        let code = match known.map(|k| &k.status) {
+            Some(Status::Exited { exit, .. }) => exit.code,
+            // SIGKILL's.
+            _ => 137,
+        };
+        if c.run == Run::Starting && known.is_some() {
+            events.push(Event::Started { container, runtime_id: runtime_id(spec, container) });
+        }
+        if matches!(c.run, Run::Starting | Run::Running) {
+            events.push(Event::Exited { container, code: Some(code), oom_killed: false, reason: None });
+        }
+    }
+    events.extend([Event::CleanupStarted, Event::Cleaned]);
+    events
+}
+
+fn remove_if_there(path: &std::path::Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
