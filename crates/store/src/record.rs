@@ -57,7 +57,7 @@ pub struct Kind {
 
 impl Kind {
     /// The kind of `R`.
-    pub fn of<R: Record>() -> Kind {
+    pub const fn of<R: Record>() -> Kind {
         Kind {
             prefix: R::PREFIX,
             decode: |bytes| Ok(Arc::new(serde_json::from_slice::<R>(bytes)?)),
