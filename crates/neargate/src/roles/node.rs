@@ -1,0 +1,47 @@
+//! The node role: this machine, or nodes that only pretend.
+
+use super::ready;
+use crate::instance::Instance;
+use crate::paths;
+use crate::shutdown::{self, Shutdown};
+use neargate_node::{NodeConfig, RuntimeKind};
+use std::path::{Path, PathBuf};
+
+pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> {
+    let config = config(instance)?;
+    ready()?;
+    neargate_node::run(config, shutdown::requested(shutdown)).await.map_err(|e| e.to_string())
+}
+
+/// Removes what this machine's node left running; safe to repeat.
+pub async fn tear_down(instance: &Instance) -> Result<(), String> {
+    neargate_node::teardown(&config(instance)?).await.map_err(|e| e.to_string())
+}
+
+fn config(instance: &Instance) -> Result<NodeConfig, String> {
+    let exe = std::env::current_exe().map_err(|e| format!("cannot find the neargate program: {e}"))?;
+    let settings = &instance.settings;
+    let mut config = NodeConfig::new(&instance.data, &paths::link_socket(&instance.data), &exe);
+    config.instance.clone_from(&settings.instance);
+    config.run_dir = PathBuf::from(format!("/run/neargate-{}", settings.instance));
+    config.vpc_cidr = settings.vpc_cidr.parse()?;
+    config.bridge_cidr = settings.bridge_cidr.parse()?;
+    config.runtime = runtime(&settings.runtime)?;
+    Ok(config)
+}
+
+fn runtime(name: &str) -> Result<RuntimeKind, String> {
+    if name == "builtin" {
+        return Ok(RuntimeKind::Native);
+    }
+    let found = if name.contains('/') {
+        Some(PathBuf::from(name))
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file())
+    };
+    match found {
+        Some(path) if Path::new(&path).is_file() => Ok(RuntimeKind::Cli(path)),
+        _ => Err(format!("--runtime {name}: no such program; install it, or use --runtime builtin")),
+    }
+}
