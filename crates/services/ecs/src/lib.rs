@@ -4,17 +4,29 @@
 //! `reconcile` (the loops). This crate knows no socket, no container and no protocol; nodes reach it as reports and
 //! leave it as assignments.
 
+pub mod account_settings;
 pub mod api;
 pub mod assign;
+mod clusters;
 pub mod dispatch;
+mod instances;
 pub mod launch;
 mod nodes;
 pub mod ops;
+pub mod paging;
 pub mod plan;
 pub mod reconcile;
 pub mod records;
+pub mod refusal;
 mod reports;
 pub mod resolve;
+mod tasks;
+mod services;
+mod tagged;
+pub mod tagging;
+pub mod task_definition;
+#[cfg(test)]
+pub mod testing;
 
 use crate::reconcile::placement::Placer;
 use neargate_core::{Clock, Ids};
@@ -33,12 +45,14 @@ pub struct Ecs {
     pub placer: Arc<Placer>,
     /// How long a node may be away before its services' tasks are replaced.
     pub node_grace: Duration,
+    /// How long a service's task without health check must run to count as healthy: 40 seconds on AWS.
+    pub healthy_after: Duration,
 }
 
 impl Ecs {
     /// The service over `store`, with the fleet as it is there.
     pub fn new(store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, account: impl Into<String>) -> Ecs {
         let placer = Arc::new(Placer::new(&store));
-        Ecs { store, clock, ids, account: account.into(), placer, node_grace: reconcile::expiry::NODE_GRACE }
+        Ecs { store, clock, ids, account: account.into(), placer, node_grace: reconcile::expiry::NODE_GRACE, healthy_after: reconcile::service::HEALTHY_AFTER }
     }
 }

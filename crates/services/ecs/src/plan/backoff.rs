@@ -42,14 +42,23 @@ pub fn fail(backoff: &mut Backoff, cause: BackoffCause, created_at: Timestamp, n
         return false;
     }
     let step = backoff.step.saturating_add(1);
-    *backoff = Backoff { cause, step, failed_at: now, retry_at: now.plus(delay(cause, step)) };
+    *backoff = Backoff {
+        cause,
+        step,
+        failed_at: now,
+        retry_at: now.plus(delay(cause, step)),
+    };
     cause == BackoffCause::FailedToStart && step >= TOLD_FROM
 }
 
 /// Notes that tasks wait for a node because of `event`. Answers whether to tell it, and how many rounds ended.
 pub fn wait(unplaced: &mut Option<Unplaced>, event: &str, now: Timestamp) -> (bool, u32) {
     let Some(state) = unplaced else {
-        *unplaced = Some(Unplaced { event: event.to_owned(), rounds: 0, next_at: now.plus(FIRST_UNPLACED) });
+        *unplaced = Some(Unplaced {
+            event: event.to_owned(),
+            rounds: 0,
+            next_at: now.plus(FIRST_UNPLACED),
+        });
         return (true, 0);
     };
     let mut ended = 0;
@@ -72,7 +81,9 @@ mod tests {
 
     #[test]
     fn failures_to_start_wait_longer_up_to_27_minutes() {
-        let seconds: Vec<u64> = (0..14).map(|n| delay(BackoffCause::FailedToStart, n).as_secs()).collect();
+        let seconds: Vec<u64> = (0..14)
+            .map(|n| delay(BackoffCause::FailedToStart, n).as_secs())
+            .collect();
         assert_eq!(seconds, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1620, 1620]);
         assert_eq!(delay(BackoffCause::FailedToStart, u32::MAX).as_secs(), 1620);
     }
@@ -97,9 +108,16 @@ mod tests {
 
     #[test]
     fn reaching_running_ends_the_throttle_but_not_the_pace() {
-        let mut b = Backoff { cause: BackoffCause::FailedToStart, step: 9, ..Backoff::default() };
+        let mut b = Backoff {
+            cause: BackoffCause::FailedToStart,
+            step: 9,
+            ..Backoff::default()
+        };
         fail(&mut b, BackoffCause::ExitedEarly, Timestamp(5), Timestamp(9));
-        assert_eq!((b.cause, b.step, b.retry_at), (BackoffCause::ExitedEarly, 1, Timestamp(9)));
+        assert_eq!(
+            (b.cause, b.step, b.retry_at),
+            (BackoffCause::ExitedEarly, 1, Timestamp(9))
+        );
     }
 
     #[test]

@@ -29,7 +29,10 @@ pub fn of(configuration: &api::DeploymentConfiguration, desired: u32) -> Breaker
 
 /// Failures that are one too many: a share of `desired` rounded up, within 3 and 200 unless asked otherwise.
 pub fn threshold(configuration: Option<&api::ThresholdConfiguration>, desired: u32) -> u32 {
-    let value = configuration.and_then(|c| c.value).and_then(|v| u32::try_from(v).ok()).unwrap_or(50);
+    let value = configuration
+        .and_then(|c| c.value)
+        .and_then(|v| u32::try_from(v).ok())
+        .unwrap_or(50);
     let share = u32::try_from((u64::from(desired) * u64::from(value)).div_ceil(100)).unwrap_or(u32::MAX);
     match configuration.and_then(|c| c.r#type.as_deref()) {
         Some("COUNT") => value.max(1),
@@ -43,7 +46,13 @@ mod tests {
     use super::*;
 
     fn of_type(r#type: &str, value: i32, desired: u32) -> u32 {
-        threshold(Some(&api::ThresholdConfiguration { r#type: Some(r#type.to_owned()), value: Some(value) }), desired)
+        threshold(
+            Some(&api::ThresholdConfiguration {
+                r#type: Some(r#type.to_owned()),
+                value: Some(value),
+            }),
+            desired,
+        )
     }
 
     #[test]

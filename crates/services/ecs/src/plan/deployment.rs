@@ -26,7 +26,11 @@ impl Limits {
         let upper = n * percent(configuration.maximum_percent, 200) / 100;
         let fit = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         // Below desired it could never be reached; admission refuses such a maximum.
-        Limits { desired, lower: fit(lower), upper: fit(upper).max(desired) }
+        Limits {
+            desired,
+            lower: fit(lower),
+            upper: fit(upper).max(desired),
+        }
     }
 }
 
@@ -81,7 +85,9 @@ pub struct Outcome {
 /// otherwise the deployment stalls where it is. `live` is how many tasks the PRIMARY has.
 pub fn give_up(service: &mut ServiceRecord, cause: Cause, rollback: bool, live: u32, now: Timestamp) -> Outcome {
     let mut out = Outcome::default();
-    let Some(failed) = service.deployments.first_mut() else { return out };
+    let Some(failed) = service.deployments.first_mut() else {
+        return out;
+    };
     failed.rollout = RolloutState::Failed;
     failed.updated_at = now;
     failed.reason = match cause {
@@ -93,7 +99,9 @@ pub fn give_up(service: &mut ServiceRecord, cause: Cause, rollback: bool, live: 
     failed.unplaced = None;
     let failed = failed.clone();
     if cause == Cause::CircuitBreaker {
-        out.events.push(ServiceEvent::DeploymentFailed { deployment: failed.id.clone() });
+        out.events.push(ServiceEvent::DeploymentFailed {
+            deployment: failed.id.clone(),
+        });
     }
     let history = |status, reason: &str| History {
         breaker: (cause == Cause::CircuitBreaker).then_some("TRIGGERED"),
@@ -109,9 +117,10 @@ pub fn give_up(service: &mut ServiceRecord, cause: Cause, rollback: bool, live: 
                 "ROLLBACK_FAILED",
                 "Service deployment rollback failed because there is no completed service deployment to roll back to.",
             ),
-            (false, false, Cause::CircuitBreaker) => {
-                ("STOPPED", "Service deployment stopped because the circuit breaker threshold was exceeded.")
-            }
+            (false, false, Cause::CircuitBreaker) => (
+                "STOPPED",
+                "Service deployment stopped because the circuit breaker threshold was exceeded.",
+            ),
             (false, false, Cause::User) => ("STOPPED", "Service deployment stopped by user."),
         };
         out.history.push(history(status, reason));
@@ -131,9 +140,15 @@ pub fn give_up(service: &mut ServiceRecord, cause: Cause, rollback: bool, live: 
     back.rollout = RolloutState::InProgress;
     back.reason = match cause {
         Cause::CircuitBreaker => {
-            format!("ECS deployment circuit breaker: rolling back to deploymentId {}.", back.id)
+            format!(
+                "ECS deployment circuit breaker: rolling back to deploymentId {}.",
+                back.id
+            )
         }
-        Cause::User => format!("ECS deployment stopped by user: rolling back to deploymentId {}.", back.id),
+        Cause::User => format!(
+            "ECS deployment stopped by user: rolling back to deploymentId {}.",
+            back.id
+        ),
     };
     back.rolling_back = true;
     back.service_deployment.clone_from(&failed.service_deployment);
@@ -143,7 +158,9 @@ pub fn give_up(service: &mut ServiceRecord, cause: Cause, rollback: bool, live: 
     back.backoff = Backoff::default();
     back.unplaced = None;
     back.blocked_told = false;
-    out.events.push(ServiceEvent::RollingBack { deployment: back.id.clone() });
+    out.events.push(ServiceEvent::RollingBack {
+        deployment: back.id.clone(),
+    });
     out.history.push(History {
         rollback_to: Some(back.service_revision_arn.clone()),
         finished: false,
@@ -157,12 +174,20 @@ pub fn give_up(service: &mut ServiceRecord, cause: Cause, rollback: bool, live: 
 /// The PRIMARY's rollout is done.
 pub fn complete(service: &mut ServiceRecord, breaker_enabled: bool, now: Timestamp) -> Outcome {
     let mut out = Outcome::default();
-    let Some(done) = service.deployments.first_mut() else { return out };
+    let Some(done) = service.deployments.first_mut() else {
+        return out;
+    };
     let rolled_back = std::mem::take(&mut done.rolling_back);
-    out.events.push(ServiceEvent::DeploymentCompleted { deployment: done.id.clone() });
+    out.events.push(ServiceEvent::DeploymentCompleted {
+        deployment: done.id.clone(),
+    });
     out.history.push(History {
         id: done.service_deployment.clone(),
-        status: if rolled_back { "ROLLBACK_SUCCESSFUL" } else { "SUCCESSFUL" },
+        status: if rolled_back {
+            "ROLLBACK_SUCCESSFUL"
+        } else {
+            "SUCCESSFUL"
+        },
         // Of a rollback the reason it began stays.
         reason: None,
         finished: true,

@@ -4,27 +4,47 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceEvent {
     /// Ids of the tasks, and how many of them replace unhealthy ones.
-    Started { tasks: Vec<String>, for_unhealthy: u32 },
-    Stopped { tasks: Vec<String> },
-    FailedHealthChecks { task: String },
+    Started {
+        tasks: Vec<String>,
+        for_unhealthy: u32,
+    },
+    Stopped {
+        tasks: Vec<String>,
+    },
+    FailedHealthChecks {
+        task: String,
+    },
     SteadyState,
-    DeploymentCompleted { deployment: String },
-    DeploymentFailed { deployment: String },
-    RollingBack { deployment: String },
+    DeploymentCompleted {
+        deployment: String,
+    },
+    DeploymentFailed {
+        deployment: String,
+    },
+    RollingBack {
+        deployment: String,
+    },
     /// The rest of the sentence, as `Waiting::event` has it.
-    Unplaced { reason: String },
+    Unplaced {
+        reason: String,
+    },
     CannotStartConsistently,
     /// minimumHealthyPercent and maximumPercent allow no step.
     Blocked,
     /// A task could not even be made; the reason says why.
-    CannotLaunch { reason: String },
+    CannotLaunch {
+        reason: String,
+    },
 }
 
 impl ServiceEvent {
     /// The message as DescribeServices answers it.
     pub fn text(&self, service: &str) -> String {
         let rest = match self {
-            ServiceEvent::Started { tasks, for_unhealthy: 0 } => {
+            ServiceEvent::Started {
+                tasks,
+                for_unhealthy: 0,
+            } => {
                 format!("has started {} tasks: {}.", tasks.len(), listed(tasks))
             }
             ServiceEvent::Started { tasks, for_unhealthy } => format!(
@@ -35,7 +55,9 @@ impl ServiceEvent {
             ServiceEvent::Stopped { tasks } => format!("has stopped {} running tasks: {}.", tasks.len(), listed(tasks)),
             ServiceEvent::FailedHealthChecks { task } => format!("(task {task}) failed container health checks."),
             ServiceEvent::SteadyState => "has reached a steady state.".to_owned(),
-            ServiceEvent::DeploymentCompleted { deployment } => format!("(deployment {deployment}) deployment completed."),
+            ServiceEvent::DeploymentCompleted { deployment } => {
+                format!("(deployment {deployment}) deployment completed.")
+            }
             ServiceEvent::DeploymentFailed { deployment } => {
                 format!("(deployment {deployment}) deployment failed: tasks failed to start.")
             }
@@ -64,14 +86,28 @@ mod tests {
 
     #[test]
     fn events_read_as_on_aws() {
-        let started = ServiceEvent::Started { tasks: vec!["a".to_owned(), "b".to_owned()], for_unhealthy: 0 };
-        assert_eq!(started.text("web"), "(service web) has started 2 tasks: (task a) (task b).");
-        let replaced = ServiceEvent::Started { tasks: vec!["a".to_owned()], for_unhealthy: 1 };
+        let started = ServiceEvent::Started {
+            tasks: vec!["a".to_owned(), "b".to_owned()],
+            for_unhealthy: 0,
+        };
+        assert_eq!(
+            started.text("web"),
+            "(service web) has started 2 tasks: (task a) (task b)."
+        );
+        let replaced = ServiceEvent::Started {
+            tasks: vec!["a".to_owned()],
+            for_unhealthy: 1,
+        };
         assert_eq!(
             replaced.text("web"),
             "(service web) has started 1 tasks: (task a). Amazon ECS replaced 1 tasks due to an unhealthy status."
         );
-        let failed = ServiceEvent::DeploymentFailed { deployment: "ecs-svc/1".to_owned() };
-        assert_eq!(failed.text("web"), "(service web) (deployment ecs-svc/1) deployment failed: tasks failed to start.");
+        let failed = ServiceEvent::DeploymentFailed {
+            deployment: "ecs-svc/1".to_owned(),
+        };
+        assert_eq!(
+            failed.text("web"),
+            "(service web) (deployment ecs-svc/1) deployment failed: tasks failed to start."
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod expiry;
 pub mod placement;
+pub mod service;
 
 use crate::Ecs;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ impl Ecs {
     pub async fn run(self: Arc<Self>, shutdown: watch::Receiver<bool>) {
         tokio::join!(
             tokio::spawn(placement::run(self.clone(), shutdown.clone())).finished(),
+            tokio::spawn(service::run(self.clone(), shutdown.clone())).finished(),
             tokio::spawn(expiry::run(self.clone(), shutdown)).finished(),
         );
     }

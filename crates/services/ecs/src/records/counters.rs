@@ -27,6 +27,16 @@ pub fn revision_tasks(region: &str, family: &str, revision: u32) -> String {
     format!("task-revision/{region}/{family}/{revision}")
 }
 
+/// RUNNING tasks of a service's deployment (`ecs-svc/…`).
+pub fn deployment_running(region: &str, cluster: &str, service: &str, deployment: &str) -> String {
+    format!("deployment-running/{region}/{cluster}/{service}/{deployment}")
+}
+
+/// Tasks of a service's deployment on their way to RUNNING.
+pub fn deployment_pending(region: &str, cluster: &str, service: &str, deployment: &str) -> String {
+    format!("deployment-pending/{region}/{cluster}/{service}/{deployment}")
+}
+
 pub(super) fn of_task(task: &TaskRecord) -> Vec<String> {
     let (region, cluster) = (task.region.as_str(), task.cluster.as_str());
     if task.state == TaskState::Stopped {
@@ -39,6 +49,15 @@ pub(super) fn of_task(task: &TaskRecord) -> Vec<String> {
         }
         TaskState::Running => out.push(running_tasks(region, cluster, &task.launch_type)),
         _ => {}
+    }
+    if let Some(service) = task.service.as_ref().filter(|_| !task.is_lost()) {
+        match task.state {
+            TaskState::Provisioning | TaskState::Pending | TaskState::Activating => {
+                out.push(deployment_pending(region, cluster, &service.name, &service.deployment_id));
+            }
+            TaskState::Running => out.push(deployment_running(region, cluster, &service.name, &service.deployment_id)),
+            _ => {}
+        }
     }
     if let Some(provider) = &task.capacity_provider {
         out.push(provider_tasks(region, cluster, provider));

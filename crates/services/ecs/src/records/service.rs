@@ -152,6 +152,8 @@ pub struct Deployment {
     pub updated_at: Timestamp,
     pub rollout: RolloutState,
     pub reason: String,
+    /// Its service deployment has left PENDING.
+    pub started: bool,
     /// It is PRIMARY again because a newer deployment failed.
     pub rolling_back: bool,
     /// Failures that the circuit breaker counts; `failedTasks`.
@@ -261,7 +263,10 @@ impl Record for ServiceRecord {
         }
         for deployment in &self.deployments {
             let spec = &deployment.spec;
-            let entry = (Self::BY_TASK_DEFINITION, format!("{}/{}/{}", self.region, spec.family, spec.revision));
+            let entry = (
+                Self::BY_TASK_DEFINITION,
+                format!("{}/{}/{}", self.region, spec.family, spec.revision),
+            );
             if !out.contains(&entry) {
                 out.push(entry);
             }

@@ -242,6 +242,11 @@ impl TaskRecord {
         self.launch_type == "FARGATE"
     }
 
+    /// Given up with its machine: what it does there is not known, and does not count.
+    pub fn is_lost(&self) -> bool {
+        self.desired == DesiredStatus::Stopped && self.stop_code.as_deref() == Some("TerminationNotice")
+    }
+
     /// True while the task holds cpu, memory and ports of its node.
     pub fn holds_resources(&self) -> bool {
         self.node.is_some() && self.state != TaskState::Stopped

@@ -38,9 +38,17 @@ impl<'a> Draft<'a> {
     /// Stops tasks on nodes where none belongs, and all but the best where there are several.
     fn stop_misplaced(&mut self) {
         let known: BTreeSet<&str> = self.view.nodes.iter().map(|n| n.id).collect();
-        let wanted = self.wanted_deployment().map(|at| self.service.deployments[at].id.clone());
+        let wanted = self
+            .wanted_deployment()
+            .map(|at| self.service.deployments[at].id.clone());
         let worth = |(at, t): &(usize, &TaskView<'_>)| {
-            (Some(t.deployment) == wanted.as_deref(), self.healthy(t), t.serving(), t.state, std::cmp::Reverse(*at))
+            (
+                Some(t.deployment) == wanted.as_deref(),
+                self.healthy(t),
+                t.serving(),
+                t.state,
+                std::cmp::Reverse(*at),
+            )
         };
         let mut best: BTreeMap<&str, (usize, &TaskView<'_>)> = BTreeMap::new();
         let mut surplus = Vec::new();
@@ -63,11 +71,23 @@ impl<'a> Draft<'a> {
 
     /// Launches on open nodes that hold no task of the service, not even one that is still going.
     fn fill_nodes(&mut self) {
-        let Some(deployment) = self.wanted_deployment() else { return };
-        let occupied: BTreeSet<&str> =
-            self.view.tasks.iter().filter(|t| t.state < TaskState::Stopped).filter_map(|t| t.node).collect();
-        let empty: Vec<&'a str> =
-            self.view.nodes.iter().filter(|n| n.open && !occupied.contains(n.id)).map(|n| n.id).collect();
+        let Some(deployment) = self.wanted_deployment() else {
+            return;
+        };
+        let occupied: BTreeSet<&str> = self
+            .view
+            .tasks
+            .iter()
+            .filter(|t| t.state < TaskState::Stopped)
+            .filter_map(|t| t.node)
+            .collect();
+        let empty: Vec<&'a str> = self
+            .view
+            .nodes
+            .iter()
+            .filter(|n| n.open && !occupied.contains(n.id))
+            .map(|n| n.id)
+            .collect();
         if empty.is_empty() {
             return;
         }
@@ -93,7 +113,11 @@ impl<'a> Draft<'a> {
         }
         let id = primary.id.clone();
         let mut floor = self.floor();
-        let old: Vec<usize> = self.live().filter(|(_, t)| t.deployment != id).map(|(at, _)| at).collect();
+        let old: Vec<usize> = self
+            .live()
+            .filter(|(_, t)| t.deployment != id)
+            .map(|(at, _)| at)
+            .collect();
         let most = super::count(old.iter());
         self.stop_some(old, most, &mut floor);
     }
@@ -102,7 +126,9 @@ impl<'a> Draft<'a> {
     fn stop_one_unhealthy(&mut self) {
         let moving = self.leaving() > 0
             || !self.plan.launch.is_empty()
-            || self.live().any(|(_, t)| !t.unhealthy() && !self.healthy(t) && t.waiting.is_none());
+            || self
+                .live()
+                .any(|(_, t)| !t.unhealthy() && !self.healthy(t) && t.waiting.is_none());
         if moving {
             return;
         }

@@ -17,7 +17,7 @@ pub use view::{Checks, History, Launch, NodeView, Plan, ServiceView, Stop, TaskV
 use super::circuit_breaker::{self, Breaker};
 use super::deployment::{self, Cause, Limits};
 use super::events::ServiceEvent;
-use crate::records::{RolloutState, ServiceRecord, ServiceStatus, StopRequest, TaskState};
+use crate::records::{RolloutState, ServiceRecord, ServiceStatus, StopRequest};
 use neargate_core::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -66,7 +66,16 @@ impl<'a> Draft<'a> {
         let limits = Limits::of(&service.deployment_configuration, service.desired_count);
         let breaker = circuit_breaker::of(&service.deployment_configuration, service.desired_count);
         let budget = view.budget;
-        Draft { view, now, service, plan: Plan::default(), limits, breaker, budget, stopped: BTreeSet::new() }
+        Draft {
+            view,
+            now,
+            service,
+            plan: Plan::default(),
+            limits,
+            breaker,
+            budget,
+            stopped: BTreeSet::new(),
+        }
     }
 
     /// Healthy as deployments count it.
@@ -74,33 +83,41 @@ impl<'a> Draft<'a> {
         task.serving()
             && match task.checks {
                 Checks::Healthy => true,
-                Checks::None => task.started_at.is_some_and(|at| self.now >= at.plus(self.view.healthy_after)),
+                Checks::None => task
+                    .started_at
+                    .is_some_and(|at| self.now >= at.plus(self.view.healthy_after)),
                 Checks::Unknown | Checks::Unhealthy => false,
             }
     }
 
     /// Positions and tasks that are wanted still: not asked to stop before or by this plan.
     fn live(&self) -> impl Iterator<Item = (usize, &'a TaskView<'a>)> + '_ {
-        self.view.tasks.iter().enumerate().filter(|(at, task)| task.live() && !self.stopped.contains(at))
+        self.view
+            .tasks
+            .iter()
+            .enumerate()
+            .filter(|(at, task)| task.live() && !self.stopped.contains(at))
     }
 
     fn live_of<'s>(&'s self, deployment: &'s str) -> impl Iterator<Item = (usize, &'a TaskView<'a>)> + 's {
         self.live().filter(move |(_, task)| task.deployment == deployment)
     }
 
-    /// Tasks that maximumPercent counts: up to RUNNING, whether asked to stop or not.
+    /// Tasks that maximumPercent counts.
     fn counted(&self) -> u32 {
-        count(self.view.tasks.iter().filter(|t| t.state <= TaskState::Running))
+        count(self.view.tasks.iter().filter(|t| t.counted()))
     }
 
     /// Tasks asked to stop that maximumPercent still counts.
     fn leaving(&self) -> u32 {
-        let before = self.view.tasks.iter().filter(|t| t.stopping && t.state <= TaskState::Running);
+        let before = self.view.tasks.iter().filter(|t| t.stopping && t.counted());
         count(before) + u32::try_from(self.stopped.len()).unwrap_or(u32::MAX)
     }
 
     fn primary_failed(&self) -> bool {
-        self.service.primary().is_some_and(|p| p.rollout == RolloutState::Failed)
+        self.service
+            .primary()
+            .is_some_and(|p| p.rollout == RolloutState::Failed)
     }
 
     fn wake(&mut self, at: Timestamp) {
@@ -128,7 +145,10 @@ impl<'a> Draft<'a> {
             return false;
         }
         self.stopped.insert(at);
-        self.plan.stop.push(Stop { task: self.view.tasks[at].id.to_owned(), reason });
+        self.plan.stop.push(Stop {
+            task: self.view.tasks[at].id.to_owned(),
+            reason,
+        });
         true
     }
 
@@ -142,10 +162,13 @@ impl<'a> Draft<'a> {
     /// Stops the task at `at` because it failed its health checks, which is a failure of its deployment.
     fn stop_unhealthy(&mut self, at: usize) -> bool {
         let task = &self.view.tasks[at];
-        if !self.stop(at, "Task failed container health checks".to_owned()) {
+        // Its event is a change of its own.
+        if !self.spend() || !self.stop(at, "Task failed container health checks".to_owned()) {
             return false;
         }
-        self.plan.events.push(ServiceEvent::FailedHealthChecks { task: task.id.to_owned() });
+        self.plan.events.push(ServiceEvent::FailedHealthChecks {
+            task: task.id.to_owned(),
+        });
         self.count_failures(task.deployment, 1);
         true
     }
@@ -158,14 +181,30 @@ impl<'a> Draft<'a> {
             self.budget -= n as usize;
             let node = node.map(str::to_owned);
             let deployment = self.service.deployments[deployment].id.clone();
-            self.plan.launch.push(Launch { deployment, count: n, for_unhealthy: for_unhealthy.min(n), node });
+            self.plan.launch.push(Launch {
+                deployment,
+                count: n,
+                for_unhealthy: for_unhealthy.min(n),
+                node,
+            });
         }
         n
     }
 
-    /// Gives up the rollout when the circuit breaker or the user says so.
+    /// Starts a new rollout, and gives it up when the circuit breaker or the user says so.
     fn watch_rollout(&mut self) {
-        let Some(primary) = self.service.deployments.first() else { return };
+        if let Some(primary) = self.service.deployments.first_mut().filter(|p| !p.started) {
+            primary.started = true;
+            let id = primary.service_deployment.clone();
+            self.plan.history.push(History {
+                id,
+                status: "IN_PROGRESS",
+                ..History::default()
+            });
+        }
+        let Some(primary) = self.service.deployments.first() else {
+            return;
+        };
         let ongoing = primary.rollout == RolloutState::InProgress;
         let tripped = ongoing && self.breaker.enabled && primary.failures >= self.breaker.threshold;
         let (cause, rollback) = match self.service.stop_requested.take() {
@@ -174,7 +213,10 @@ impl<'a> Draft<'a> {
             _ => return,
         };
         let (failures, threshold) = (primary.failures, self.breaker.threshold);
-        self.plan.reasons.push(format!("{} given up by {cause:?} at {failures} of {threshold} failures", primary.id));
+        self.plan.reasons.push(format!(
+            "{} given up by {cause:?} at {failures} of {threshold} failures",
+            primary.id
+        ));
         let live = count(self.live_of(&primary.id));
         let outcome = deployment::give_up(&mut self.service, cause, rollback, live, self.now);
         self.plan.events.extend(outcome.events);

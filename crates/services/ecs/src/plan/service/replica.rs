@@ -56,7 +56,11 @@ impl Draft<'_> {
         let primary = self.tally(0);
         let extra = u32::from(self.service.rebalancing_until.is_some());
         let target = &mut self.service.deployments[0].target;
-        *target = if failed { (*target).min(primary.good + primary.unhealthy).min(desired) } else { desired + extra };
+        *target = if failed {
+            (*target).min(primary.good + primary.unhealthy).min(desired)
+        } else {
+            desired + extra
+        };
 
         for at in 1..self.service.deployments.len() {
             let tally = self.tally(at);
@@ -66,7 +70,11 @@ impl Draft<'_> {
             }
         }
         // What the PRIMARY has taken over. A stalled one takes over nothing more.
-        let mut room = if failed { desired } else { desired - primary.healthy.min(desired) };
+        let mut room = if failed {
+            desired
+        } else {
+            desired - primary.healthy.min(desired)
+        };
         let mut order: Vec<usize> = (1..self.service.deployments.len()).collect();
         order.sort_by_key(|at| !self.service.deployments[*at].proven);
         for at in order {
@@ -84,7 +92,11 @@ impl Draft<'_> {
             let d = &self.service.deployments[at];
             let (id, target) = (d.id.clone(), d.target);
             let abandoned = at > 0 && !d.proven || d.rollout == RolloutState::Failed;
-            let unhealthy: Vec<usize> = self.live_of(&id).filter(|(_, t)| t.unhealthy()).map(|(at, _)| at).collect();
+            let unhealthy: Vec<usize> = self
+                .live_of(&id)
+                .filter(|(_, t)| t.unhealthy())
+                .map(|(at, _)| at)
+                .collect();
             if abandoned || tally.healthy >= target {
                 for task in unhealthy {
                     if !self.stop_unhealthy(task) {
@@ -94,7 +106,11 @@ impl Draft<'_> {
             }
             let surplus = tally.good.saturating_sub(target);
             if surplus > 0 {
-                let good = self.live_of(&id).filter(|(_, t)| !t.unhealthy()).map(|(at, _)| at).collect();
+                let good = self
+                    .live_of(&id)
+                    .filter(|(_, t)| !t.unhealthy())
+                    .map(|(at, _)| at)
+                    .collect();
                 self.stop_some(good, surplus, &mut floor);
             }
         }
@@ -159,7 +175,9 @@ impl Draft<'_> {
             return;
         }
         // Tasks on their way to healthy will make room by themselves.
-        let coming = self.live().any(|(_, t)| !t.unhealthy() && !self.healthy(t) && t.waiting.is_none());
+        let coming = self
+            .live()
+            .any(|(_, t)| !t.unhealthy() && !self.healthy(t) && t.waiting.is_none());
         if coming {
             return;
         }
@@ -174,7 +192,9 @@ impl Draft<'_> {
 
     /// Decides whether one task more than desired is kept for a while, to move a task to an emptier zone.
     fn rebalance(&mut self) {
-        let Some(until) = self.service.rebalancing_until else { return self.begin_rebalancing() };
+        let Some(until) = self.service.rebalancing_until else {
+            return self.begin_rebalancing();
+        };
         let arrived = self.tally(0).healthy > self.limits.desired;
         let disturbed = self.service.deployments.len() > 1 || self.service.availability_zone_rebalancing != "ENABLED";
         if arrived || disturbed || self.now >= until {
@@ -190,7 +210,9 @@ impl Draft<'_> {
             && self.service.deployments.len() == 1
             && self.limits.upper > self.limits.desired
             && self.view.zones.len() > 1;
-        let Some(steady_at) = steady.filter(|_| ready) else { return };
+        let Some(steady_at) = steady.filter(|_| ready) else {
+            return;
+        };
         let tasks = |zone: &str| count(self.live().filter(|(_, t)| t.zone == Some(zone)));
         let counts: Vec<u32> = self.view.zones.iter().map(|zone| tasks(zone)).collect();
         let spread = counts.iter().max().unwrap_or(&0) - counts.iter().min().unwrap_or(&0);
@@ -202,7 +224,9 @@ impl Draft<'_> {
             self.wake(from);
             return;
         }
-        self.plan.reasons.push(format!("zones hold {counts:?} tasks: one moves"));
+        self.plan
+            .reasons
+            .push(format!("zones hold {counts:?} tasks: one moves"));
         self.service.rebalancing_until = Some(self.now.plus(REBALANCE_EVERY));
         self.service.steady_at = None;
     }

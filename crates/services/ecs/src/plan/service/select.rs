@@ -20,7 +20,11 @@ impl Draft<'_> {
             healthy += u32::from(self.healthy(task));
             serving += u32::from(task.serving());
         }
-        Floor { lower: self.limits.lower, healthy, serving }
+        Floor {
+            lower: self.limits.lower,
+            healthy,
+            serving,
+        }
     }
 
     /// Takes `task` out when that leaves enough. A task that serves nobody may always go; one that serves but does not
@@ -57,9 +61,17 @@ impl Draft<'_> {
                 let task = &self.view.tasks[at];
                 let crowd = |map: &BTreeMap<Option<&str>, u32>, key| map.get(&key).copied().unwrap_or(0);
                 // Greatest goes first: least useful, most crowded zone, most crowded node, newest, then by id.
-                (self.uselessness(task), crowd(&zones, task.zone), crowd(&nodes, task.node), task.created_at, task.id)
+                (
+                    self.uselessness(task),
+                    crowd(&zones, task.zone),
+                    crowd(&nodes, task.node),
+                    task.created_at,
+                    task.id,
+                )
             };
-            let Some(i) = (0..rest.len()).max_by_key(|i| rank(rest[*i])) else { break };
+            let Some(i) = (0..rest.len()).max_by_key(|i| rank(rest[*i])) else {
+                break;
+            };
             let at = rest.swap_remove(i);
             let task = &self.view.tasks[at];
             if !self.take(floor, task) {

@@ -59,7 +59,9 @@ impl Draft<'_> {
 
     fn count_end(&mut self, task: &TaskView<'_>) {
         let end = self.end_of(task);
-        let Some(at) = self.service.deployments.iter().position(|d| d.id == task.deployment) else { return };
+        let Some(at) = self.service.deployments.iter().position(|d| d.id == task.deployment) else {
+            return;
+        };
         let d = &mut self.service.deployments[at];
         if at > 0 && !d.proven {
             d.target = d.target.saturating_sub(1);
@@ -76,16 +78,25 @@ impl Draft<'_> {
     }
 
     fn end_of(&self, task: &TaskView<'_>) -> End {
-        if !matches!(task.stop_code, None | Some("TaskFailedToStart" | "EssentialContainerExited")) {
+        if !matches!(
+            task.stop_code,
+            None | Some("TaskFailedToStart" | "EssentialContainerExited")
+        ) {
             return End::Lost;
         }
-        let Some(started) = task.started_at else { return End::Failed(BackoffCause::FailedToStart) };
+        let Some(started) = task.started_at else {
+            return End::Failed(BackoffCause::FailedToStart);
+        };
         let healthy = match task.checks {
             Checks::None => task.ended_at.unwrap_or(self.now).since(started) >= self.view.healthy_after,
             Checks::Healthy => true,
             Checks::Unknown | Checks::Unhealthy => false,
         };
-        if healthy { End::Lost } else { End::Failed(BackoffCause::ExitedEarly) }
+        if healthy {
+            End::Lost
+        } else {
+            End::Failed(BackoffCause::ExitedEarly)
+        }
     }
 
     /// Adds to the failures that the circuit breaker watches.
@@ -112,7 +123,9 @@ impl Draft<'_> {
             let (tell, rounds) = backoff::wait(unplaced, reason, self.now);
             let next_at = unplaced.as_ref().map(|u| u.next_at);
             if tell {
-                self.plan.events.push(ServiceEvent::Unplaced { reason: reason.to_owned() });
+                self.plan.events.push(ServiceEvent::Unplaced {
+                    reason: reason.to_owned(),
+                });
             }
             if rounds > 0 {
                 self.count_failures(&id, rounds);
@@ -134,7 +147,9 @@ impl Draft<'_> {
             for task in self.view.tasks.iter().filter(|t| t.deployment == d.id) {
                 for (container, digest) in &task.digests {
                     if d.unresolved.iter().any(|name| name == container) {
-                        digests.entry((*container).to_owned()).or_insert_with(|| (*digest).to_owned());
+                        digests
+                            .entry((*container).to_owned())
+                            .or_insert_with(|| (*digest).to_owned());
                     }
                 }
             }
@@ -142,7 +157,9 @@ impl Draft<'_> {
                 let d = &mut self.service.deployments[at];
                 d.unresolved.retain(|name| !digests.contains_key(name));
                 d.digests = digests;
-                self.plan.resolved.push((d.service_revision_arn.clone(), d.digests.clone()));
+                self.plan
+                    .resolved
+                    .push((d.service_revision_arn.clone(), d.digests.clone()));
             }
         }
     }

@@ -26,7 +26,9 @@ impl Draft<'_> {
             at += 1;
             keep
         });
-        let Some(primary) = self.service.deployments.first() else { return };
+        let Some(primary) = self.service.deployments.first() else {
+            return;
+        };
         let settled = self.plan.launch.is_empty() && self.plan.stop.is_empty() && !self.plan.more;
         let done = settled && self.service.deployments.len() == 1 && self.at_rest(&primary.id.clone());
         if done && self.service.deployments[0].rollout == RolloutState::InProgress {
@@ -77,11 +79,19 @@ impl Draft<'_> {
             .map(|at| at.plus(self.view.healthy_after));
         let urgent = self.service.deployments.len() > 1
             || self.service.rebalancing_until.is_some()
-            || self.service.deployments.iter().any(|d| d.failures > 0 || d.backoff.step > 0)
+            || self
+                .service
+                .deployments
+                .iter()
+                .any(|d| d.failures > 0 || d.backoff.step > 0)
             || self.live().any(|(_, t)| t.unhealthy());
         let at = if urgent { moments.min() } else { moments.max() };
         if let Some(at) = at {
-            let rounded = at.millis().saturating_add(GRAIN_MS - 1).div_euclid(GRAIN_MS).saturating_mul(GRAIN_MS);
+            let rounded = at
+                .millis()
+                .saturating_add(GRAIN_MS - 1)
+                .div_euclid(GRAIN_MS)
+                .saturating_mul(GRAIN_MS);
             self.wake(Timestamp(rounded));
         }
     }

@@ -25,6 +25,8 @@ pub struct TaskView<'a> {
     pub state: TaskState,
     /// Asked to stop, by anyone.
     pub stopping: bool,
+    /// Given up with its machine: it may run still, but nobody can tell.
+    pub lost: bool,
     /// See `ServiceLink::settled`.
     pub settled: bool,
     pub checks: Checks,
@@ -60,7 +62,12 @@ impl TaskView<'_> {
 
     /// Still counts as running or pending for its deployment.
     pub(super) fn present(&self) -> bool {
-        self.state < TaskState::Stopping
+        self.state < TaskState::Stopping && !self.lost
+    }
+
+    /// What maximumPercent counts: up to RUNNING, whether asked to stop or not.
+    pub(super) fn counted(&self) -> bool {
+        self.state <= TaskState::Running && !self.lost
     }
 }
 
@@ -124,7 +131,13 @@ pub struct History {
 
 impl History {
     pub fn ended(id: &str, status: &'static str, reason: &str) -> History {
-        History { id: id.to_owned(), status, reason: Some(reason.to_owned()), finished: true, ..History::default() }
+        History {
+            id: id.to_owned(),
+            status,
+            reason: Some(reason.to_owned()),
+            finished: true,
+            ..History::default()
+        }
     }
 }
 

@@ -1,0 +1,190 @@
+//! Turning a plan into one commit.
+
+use super::observe::{Observed, capacity, pin};
+use crate::Ecs;
+use crate::launch::{LaunchRequest, StopAsk, ask_stop, new_task};
+use crate::plan::backoff;
+use crate::plan::events::ServiceEvent;
+use crate::plan::service::{Launch, Plan};
+use crate::records::{
+    BackoffCause, ClusterRecord, ServiceEventRecord, ServiceLink, ServiceRecord, ServiceRevisionRecord,
+    TaskDefinitionRecord, TaskRecord,
+};
+use crate::services::rollout;
+use neargate_core::{AwsError, Tags, Timestamp};
+use neargate_store::{Snapshot, Txn};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The transaction that makes `plan` so, valid only while the service and every task it touches are as observed.
+pub fn transaction(ecs: &Ecs, observed: &Observed, plan: Plan, now: Timestamp) -> Txn {
+    let snapshot = &observed.snapshot;
+    let key = observed.service.own_key();
+    let mut txn = Txn::new();
+    txn.unchanged::<ServiceRecord>(snapshot, &key);
+    let changed = plan.service.is_some();
+    let mut service = plan.service.unwrap_or_else(|| (*observed.service).clone());
+
+    let tasks: BTreeMap<&str, &Arc<TaskRecord>> = observed.tasks.iter().map(|t| (t.id.as_str(), t)).collect();
+    for id in &plan.settle {
+        if let Some(task) = tasks.get(id.as_str()) {
+            put_settled(snapshot, &mut txn, (***task).clone());
+        }
+    }
+    for stop in &plan.stop {
+        let ask = StopAsk::new("ServiceSchedulerInitiated", stop.reason.clone());
+        if let Some(next) = tasks.get(stop.task.as_str()).and_then(|task| ask_stop(task, &ask, now)) {
+            put_settled(snapshot, &mut txn, next);
+        }
+    }
+    let mut events = launch_all(ecs, observed, &mut txn, &mut service, &plan.launch, now);
+    events.extend(plan.events);
+    rollout::record_all(snapshot, &mut txn, &service, &plan.history, now);
+    for (revision, digests) in &plan.resolved {
+        put_digests(snapshot, &mut txn, &service, revision, digests);
+    }
+    let told = !events.is_empty();
+    for event in events {
+        let number = service.events_told;
+        service.events_told += 1;
+        let record = ServiceEventRecord {
+            number,
+            id: ecs.ids.uuid(),
+            created_at: now,
+            message: event.text(&service.name),
+        };
+        txn.put(&ServiceEventRecord::key(&key, number), record);
+    }
+    if changed || told {
+        txn.put(&key, service);
+    }
+    txn
+}
+
+fn put_settled(snapshot: &Snapshot, txn: &mut Txn, mut task: TaskRecord) {
+    if let Some(link) = &mut task.service {
+        link.settled = true;
+    }
+    let key = task.own_key();
+    txn.unchanged::<TaskRecord>(snapshot, &key).put(&key, task);
+}
+
+/// Makes the tasks and answers what is to be told of it.
+fn launch_all(
+    ecs: &Ecs,
+    observed: &Observed,
+    txn: &mut Txn,
+    service: &mut ServiceRecord,
+    launches: &[Launch],
+    now: Timestamp,
+) -> Vec<ServiceEvent> {
+    let (mut started, mut for_unhealthy, mut events) = (Vec::new(), 0, Vec::new());
+    for launch in launches {
+        match launch_some(ecs, observed, service, launch, now) {
+            Ok(tasks) => {
+                for_unhealthy += launch.for_unhealthy;
+                for task in tasks {
+                    started.push(task.id.clone());
+                    txn.put(&task.own_key(), task);
+                }
+            }
+            // Admission checked all of it; still, a task that cannot be made is told and tried again later.
+            Err(error) => {
+                tracing::error!(service = %service.arn, %error, "a task of the service could not be made");
+                if let Some(d) = service.deployments.iter_mut().find(|d| d.id == launch.deployment) {
+                    backoff::fail(&mut d.backoff, BackoffCause::FailedToStart, now, now);
+                }
+                events.push(ServiceEvent::CannotLaunch { reason: error.message });
+            }
+        }
+    }
+    if !started.is_empty() {
+        events.insert(
+            0,
+            ServiceEvent::Started {
+                tasks: started,
+                for_unhealthy,
+            },
+        );
+    }
+    events
+}
+
+fn launch_some(
+    ecs: &Ecs,
+    observed: &Observed,
+    service: &ServiceRecord,
+    launch: &Launch,
+    now: Timestamp,
+) -> Result<Vec<TaskRecord>, AwsError> {
+    let snapshot = &observed.snapshot;
+    let missing = |what: &str| AwsError::new("ClientException", 400, format!("The {what} of the service is gone."));
+    let deployment = service
+        .deployments
+        .iter()
+        .find(|d| d.id == launch.deployment)
+        .ok_or_else(|| missing("deployment"))?;
+    let spec = &deployment.spec;
+    let definition = snapshot
+        .get::<TaskDefinitionRecord>(&TaskDefinitionRecord::key(&service.region, &spec.family, spec.revision))
+        .ok_or_else(|| missing("task definition"))?;
+    let cluster = snapshot
+        .get::<ClusterRecord>(&ClusterRecord::key(&service.region, &service.cluster))
+        .ok_or_else(|| missing("cluster"))?;
+    let tags = match service.propagate_tags.as_str() {
+        "SERVICE" => service.tags.clone(),
+        "TASK_DEFINITION" => definition.tags.clone(),
+        _ => Tags::default(),
+    };
+    let (capacity, mut counts) = capacity(spec, &observed.tasks);
+    let one = |_| {
+        let mut task = new_task(LaunchRequest {
+            cluster: &cluster,
+            definition: &definition,
+            overrides: Default::default(),
+            capacity: capacity.next(&mut counts),
+            network: spec.network.clone(),
+            group: None,
+            started_by: Some(deployment.id.clone()),
+            service: Some(ServiceLink {
+                name: service.name.clone(),
+                deployment_id: deployment.id.clone(),
+                service_revision_arn: deployment.service_revision_arn.clone(),
+                settled: false,
+            }),
+            placement_constraints: service.placement_constraints.clone(),
+            placement_strategy: service.placement_strategy.clone(),
+            tags: tags.clone(),
+            enable_ecs_managed_tags: service.enable_ecs_managed_tags,
+            reference_id: None,
+            pinned_digests: deployment.digests.clone(),
+            now,
+            ids: &*ecs.ids,
+        })?;
+        task.placement_constraints.extend(launch.node.as_deref().map(pin));
+        Ok(task)
+    };
+    (0..launch.count).map(one).collect()
+}
+
+fn put_digests(
+    snapshot: &Snapshot,
+    txn: &mut Txn,
+    service: &ServiceRecord,
+    revision: &str,
+    digests: &BTreeMap<String, String>,
+) {
+    let id = revision.rsplit('/').next().unwrap_or_default();
+    let key = ServiceRevisionRecord::key(&service.region, &service.cluster, &service.name, id);
+    let Some(current) = snapshot.get::<ServiceRevisionRecord>(&key) else {
+        return;
+    };
+    let mut record = (*current.record).clone();
+    for image in record.detail.container_images.iter_mut().flatten() {
+        let found = image.container_name.as_ref().and_then(|name| digests.get(name));
+        if let Some(digest) = found {
+            image.image_digest = Some(digest.clone());
+        }
+    }
+    txn.unchanged::<ServiceRevisionRecord>(snapshot, &key).put(&key, record);
+}

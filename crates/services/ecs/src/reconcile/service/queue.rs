@@ -1,0 +1,201 @@
+//! Which services to look at next: keyed, so that a service waits in line once however much of it changed.
+
+use super::{Next, reconcile};
+use crate::Ecs;
+use crate::records::{NodeRecord, ServiceRecord, TaskRecord};
+use neargate_core::Timestamp;
+use neargate_store::{Change, CommitError, Record};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{broadcast, watch};
+use tokio::task::{JoinError, JoinSet};
+
+/// Services looked at side by side: commits of several share the store's flushes.
+const WIDTH: usize = 32;
+/// After a failure to write.
+const RETRY: Duration = Duration::from_secs(1);
+/// A look that took less than this is repeated at once when asked; a longer one rests for as long as it took.
+const LIGHT: Duration = Duration::from_millis(5);
+/// The longest sleep: a clock that was set is noticed after this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+pub(super) struct Queue {
+    ecs: Arc<Ecs>,
+    waiting: VecDeque<String>,
+    /// What is in `waiting`.
+    lined_up: HashSet<String>,
+    running: HashSet<String>,
+    /// Changed while running.
+    again: HashSet<String>,
+    timers: BTreeSet<(Timestamp, String)>,
+    timer_of: HashMap<String, Timestamp>,
+    workers: JoinSet<Done>,
+}
+
+/// What a worker answers.
+struct Done {
+    key: String,
+    outcome: Result<Next, CommitError>,
+    took: Duration,
+}
+
+impl Queue {
+    pub fn new(ecs: Arc<Ecs>) -> Queue {
+        Queue {
+            ecs,
+            waiting: VecDeque::new(),
+            lined_up: HashSet::new(),
+            running: HashSet::new(),
+            again: HashSet::new(),
+            timers: BTreeSet::new(),
+            timer_of: HashMap::new(),
+            workers: JoinSet::new(),
+        }
+    }
+
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        // Subscribed before the first look, so that no change is missed.
+        let mut changes = self.ecs.store.changes();
+        self.mark_all();
+        loop {
+            self.start();
+            let sleep = self.sleep();
+            tokio::select! {
+                _ = shutdown.wait_for(|stop| *stop) => return,
+                change = changes.recv() => match change {
+                    Ok(changes) => self.note(&changes),
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        tracing::info!(missed, "every service is looked at again");
+                        self.mark_all();
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                Some(done) = self.workers.join_next() => self.finish(done),
+                () = tokio::time::sleep(sleep) => self.ring(),
+            }
+        }
+    }
+
+    fn mark_all(&mut self) {
+        let snapshot = self.ecs.store.snapshot();
+        for (key, _) in snapshot.range::<ServiceRecord>("") {
+            self.mark(key);
+        }
+    }
+
+    fn note(&mut self, changes: &[Change]) {
+        let mut nodes = false;
+        for change in changes {
+            if let Some(key) = change.key.strip_prefix(ServiceRecord::PREFIX) {
+                self.mark(key);
+            } else if change.key.starts_with(TaskRecord::PREFIX) {
+                let task = change
+                    .record
+                    .clone()
+                    .and_then(|r| r.into_any().downcast::<TaskRecord>().ok());
+                if let Some((task, service)) = task.as_ref().and_then(|t| Some((t, t.service.as_ref()?))) {
+                    self.mark(&ServiceRecord::key(&task.region, &task.cluster, &service.name));
+                }
+            } else {
+                nodes |= change.key.starts_with(NodeRecord::PREFIX);
+            }
+        }
+        if nodes {
+            let snapshot = self.ecs.store.snapshot();
+            for (key, _) in snapshot.indexed::<ServiceRecord>(ServiceRecord::DAEMONS, "") {
+                self.mark(key);
+            }
+        }
+    }
+
+    fn mark(&mut self, key: &str) {
+        if self.running.contains(key) {
+            self.again.insert(key.to_owned());
+        } else if self.lined_up.insert(key.to_owned()) {
+            self.waiting.push_back(key.to_owned());
+        }
+    }
+
+    fn start(&mut self) {
+        while self.workers.len() < WIDTH
+            && let Some(key) = self.waiting.pop_front()
+        {
+            self.lined_up.remove(&key);
+            self.set_timer(&key, None);
+            self.running.insert(key.clone());
+            let ecs = self.ecs.clone();
+            self.workers.spawn(async move {
+                let began = Instant::now();
+                let outcome = reconcile(&ecs, &key).await;
+                Done {
+                    key,
+                    outcome,
+                    took: began.elapsed(),
+                }
+            });
+        }
+    }
+
+    fn finish(&mut self, done: Result<Done, JoinError>) {
+        let Done { key, outcome, took } = match done {
+            Ok(done) => done,
+            Err(error) => {
+                // Which one it was is not known any more: look at all of them, later.
+                tracing::error!(%error, "looking at a service panicked");
+                self.running.clear();
+                self.workers.abort_all();
+                let at = self.ecs.clock.now().plus(RETRY);
+                let keys: Vec<String> = self
+                    .ecs
+                    .store
+                    .snapshot()
+                    .range::<ServiceRecord>("")
+                    .map(|(key, _)| key.to_owned())
+                    .collect();
+                for key in keys {
+                    self.set_timer(&key, Some(at));
+                }
+                return;
+            }
+        };
+        self.running.remove(&key);
+        let again = self.again.remove(&key);
+        let now = self.ecs.clock.now();
+        let rest = (took > LIGHT).then_some(took.min(RETRY));
+        match (outcome, rest) {
+            (Err(error), _) => {
+                tracing::error!(service = key, %error, "a service could not be stored; it is tried again");
+                self.set_timer(&key, Some(now.plus(RETRY)));
+            }
+            (Ok(next), None) if again || next == Next::Now => self.mark(&key),
+            (Ok(next), Some(rest)) if again || next == Next::Now => self.set_timer(&key, Some(now.plus(rest))),
+            (Ok(Next::At(at)), _) => self.set_timer(&key, Some(at)),
+            (Ok(Next::Now | Next::OnChange), _) => {}
+        }
+    }
+
+    fn set_timer(&mut self, key: &str, at: Option<Timestamp>) {
+        if let Some(old) = self.timer_of.remove(key) {
+            self.timers.remove(&(old, key.to_owned()));
+        }
+        if let Some(at) = at {
+            self.timer_of.insert(key.to_owned(), at);
+            self.timers.insert((at, key.to_owned()));
+        }
+    }
+
+    fn sleep(&self) -> Duration {
+        let now = self.ecs.clock.now();
+        let first = self.timers.first().map(|(at, _)| at.since(now));
+        first.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    }
+
+    fn ring(&mut self) {
+        let now = self.ecs.clock.now();
+        while let Some((_, key)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() {
+            self.set_timer(&key, None);
+            self.mark(&key);
+        }
+    }
+}
