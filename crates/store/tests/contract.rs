@@ -63,22 +63,34 @@ async fn a_commit_is_seen_whole_with_its_revision(store: Store) {
     store.commit(txn).await.unwrap();
     assert!(!store.snapshot().contains::<Note>("a"));
     store.commit(put("a", "again")).await.unwrap();
-    assert_eq!(store.snapshot().get::<Note>("a").unwrap().created, 4, "a new life begins at its own revision");
+    assert_eq!(
+        store.snapshot().get::<Note>("a").unwrap().created,
+        4,
+        "a new life begins at its own revision"
+    );
     assert_eq!(*store.revisions().borrow(), 4);
 }
 
 async fn conditions_hold_or_nothing_happens(store: Store) {
     store.commit(put("a", "one")).await.unwrap();
-    for (key, condition) in [("a", Condition::Absent), ("b", Condition::Exists), ("a", Condition::ModifiedAt(9))] {
+    for (key, condition) in [
+        ("a", Condition::Absent),
+        ("b", Condition::Exists),
+        ("a", Condition::ModifiedAt(9)),
+    ] {
         let mut txn = put("c", "never");
         txn.expect::<Note>(key, condition);
         let error = store.commit(txn).await.unwrap_err();
-        assert!(matches!(&error, CommitError::Conflict { key: found } if *found == format!("note/{key}")), "{error}");
+        assert!(
+            matches!(&error, CommitError::Conflict { key: found } if *found == format!("note/{key}")),
+            "{error}"
+        );
     }
     assert_eq!(store.snapshot().revision(), 1);
     assert!(!store.snapshot().contains::<Note>("c"));
     let mut txn = put("a", "two");
-    txn.unchanged::<Note>(&store.snapshot(), "a").unchanged::<Note>(&store.snapshot(), "b");
+    txn.unchanged::<Note>(&store.snapshot(), "a")
+        .unchanged::<Note>(&store.snapshot(), "b");
     store.commit(txn).await.unwrap();
 }
 
@@ -87,7 +99,10 @@ async fn limits_are_kept(store: Store) {
     for n in 0..=MAX_OPS {
         txn.put(&n.to_string(), note("x"));
     }
-    assert!(matches!(store.commit(txn).await, Err(CommitError::TooManyOps { ops: 129, limit: 128 })));
+    assert!(matches!(
+        store.commit(txn).await,
+        Err(CommitError::TooManyOps { ops: 129, limit: 128 })
+    ));
     let mut txn = Txn::new();
     for n in 0..=MAX_OPS {
         txn.expect::<Note>(&n.to_string(), Condition::Absent);
@@ -95,18 +110,27 @@ async fn limits_are_kept(store: Store) {
     assert!(matches!(store.commit(txn).await, Err(CommitError::TooManyOps { .. })));
 
     let error = store.commit(put("a", &"x".repeat(MAX_BYTES))).await.unwrap_err();
-    assert!(matches!(error, CommitError::TooLarge { bytes, limit: MAX_BYTES } if bytes > MAX_BYTES), "{error}");
+    assert!(
+        matches!(error, CommitError::TooLarge { bytes, limit: MAX_BYTES } if bytes > MAX_BYTES),
+        "{error}"
+    );
     store.commit(put("a", &"x".repeat(MAX_BYTES - 200))).await.unwrap();
 
     let mut txn = put("b", "one");
     txn.delete::<Note>("b");
     let error = store.commit(txn).await.unwrap_err();
-    assert!(matches!(&error, CommitError::DuplicateKey { key } if key == "note/b"), "{error}");
+    assert!(
+        matches!(&error, CommitError::DuplicateKey { key } if key == "note/b"),
+        "{error}"
+    );
 
     let mut txn = Txn::new();
     txn.put("x", records::Stranger {});
     let error = store.commit(txn).await.unwrap_err();
-    assert!(matches!(&error, CommitError::UnknownKind { key } if key == "stranger/x"), "{error}");
+    assert!(
+        matches!(&error, CommitError::UnknownKind { key } if key == "stranger/x"),
+        "{error}"
+    );
     assert_eq!(store.snapshot().revision(), 1, "nothing refused was kept");
 }
 
@@ -126,14 +150,21 @@ async fn indexes_and_counters_follow_every_change(store: Store) {
     txn.put("a", note("red")).put("b", note("red")).put("c", note("blue"));
     store.commit(txn).await.unwrap();
     let keys = |value: &str| -> Vec<String> {
-        store.snapshot().indexed::<Note>("text", value).map(|(key, _)| key.to_owned()).collect()
+        store
+            .snapshot()
+            .indexed::<Note>("text", value)
+            .map(|(key, _)| key.to_owned())
+            .collect()
     };
     assert_eq!(keys("red"), ["a", "b"]);
     store.commit(put("a", "blue")).await.unwrap();
     let mut txn = Txn::new();
     txn.delete::<Note>("c");
     store.commit(txn).await.unwrap();
-    assert_eq!((keys("red"), keys("blue")), (vec!["b".to_owned()], vec!["a".to_owned()]));
+    assert_eq!(
+        (keys("red"), keys("blue")),
+        (vec!["b".to_owned()], vec!["a".to_owned()])
+    );
     assert_eq!(store.snapshot().count("notes"), 2);
     assert_eq!(store.snapshot().count_indexed::<Note>("text", "blue"), 1);
 }
@@ -145,7 +176,9 @@ async fn racing_increments_lose_nothing(store: Store) {
         racing.spawn(async move {
             for _ in 0..20 {
                 let increment = |snapshot: &neargate_store::Snapshot| {
-                    let count = snapshot.get::<Note>("n").map_or(0, |note| note.text.parse::<u32>().unwrap());
+                    let count = snapshot
+                        .get::<Note>("n")
+                        .map_or(0, |note| note.text.parse::<u32>().unwrap());
                     let mut txn = put("n", &(count + 1).to_string());
                     txn.unchanged::<Note>(snapshot, "n");
                     Ok::<_, CommitError>((txn, ()))
@@ -178,7 +211,10 @@ async fn changes_carry_what_was_before(store: Store) {
         seen.push((text(change.previous()), text(change.get())));
     }
     let text = |text: &str| Some(text.to_owned());
-    assert_eq!(seen, [(None, text("one")), (text("one"), text("two")), (text("two"), None)]);
+    assert_eq!(
+        seen,
+        [(None, text("one")), (text("one"), text("two")), (text("two"), None)]
+    );
 }
 
 async fn a_watch_begins_where_asked_and_misses_nothing(store: Store) {
@@ -198,7 +234,11 @@ async fn a_watch_begins_where_asked_and_misses_nothing(store: Store) {
     for revision in 3..=200 {
         assert_eq!(watch.next().await.unwrap().unwrap()[0].revision, revision);
     }
-    assert_eq!(later.next().await.unwrap().unwrap()[0].revision, 7, "a watch may begin in the future");
+    assert_eq!(
+        later.next().await.unwrap().unwrap()[0].revision,
+        7,
+        "a watch may begin in the future"
+    );
     writer.await.unwrap();
 }
 
@@ -259,8 +299,15 @@ async fn leased_keys_end_with_their_lease(store: Store) {
     assert_eq!(leases.expire().await.unwrap(), None);
     assert!(!store.snapshot().contains::<Note>("a"));
     assert!(store.snapshot().contains::<Note>("stays"));
-    assert_eq!(&*changes.recv().await.unwrap()[0].key, "note/a", "watchers see an ordinary deletion");
-    assert!(matches!(leases.keep_alive(lease), Err(CommitError::LeaseNotFound { .. })));
+    assert_eq!(
+        &*changes.recv().await.unwrap()[0].key,
+        "note/a",
+        "watchers see an ordinary deletion"
+    );
+    assert!(matches!(
+        leases.keep_alive(lease),
+        Err(CommitError::LeaseNotFound { .. })
+    ));
 }
 
 async fn a_key_moved_off_a_lease_stays(store: Store) {
@@ -269,7 +316,8 @@ async fn a_key_moved_off_a_lease_stays(store: Store) {
     let (first, second) = (leases.grant(TTL).await.unwrap(), leases.grant(TTL * 2).await.unwrap());
     assert_ne!(first, second);
     let mut txn = Txn::new();
-    txn.put_leased("moved", note("x"), first).put_leased("freed", note("x"), first);
+    txn.put_leased("moved", note("x"), first)
+        .put_leased("freed", note("x"), first);
     store.commit(txn).await.unwrap();
     let mut txn = put("freed", "x");
     txn.put_leased("moved", note("x"), second);
@@ -279,7 +327,11 @@ async fn a_key_moved_off_a_lease_stays(store: Store) {
     assert_eq!(store.snapshot().range::<Note>("").count(), 2);
     time.advance(TTL);
     leases.expire().await.unwrap();
-    let left: Vec<_> = store.snapshot().range::<Note>("").map(|(key, _)| key.to_owned()).collect();
+    let left: Vec<_> = store
+        .snapshot()
+        .range::<Note>("")
+        .map(|(key, _)| key.to_owned())
+        .collect();
     assert_eq!(left, ["freed"]);
 }
 
@@ -292,7 +344,10 @@ async fn a_revoked_lease_takes_no_keys(store: Store) {
     leases.revoke(lease).await.unwrap();
     assert!(!store.snapshot().contains::<Note>("a"));
     assert!(matches!(store.commit(txn).await, Err(CommitError::LeaseNotFound { lease: found }) if found == lease));
-    assert!(matches!(leases.revoke(lease).await, Err(CommitError::LeaseNotFound { .. })));
+    assert!(matches!(
+        leases.revoke(lease).await,
+        Err(CommitError::LeaseNotFound { .. })
+    ));
 }
 
 async fn a_lease_with_many_keys_ends_whole(store: Store) {

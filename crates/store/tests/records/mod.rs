@@ -14,7 +14,11 @@ impl Record for Note {
 
     fn indexes(&self) -> Vec<(&'static str, String)> {
         // An index value of a whole file would be no index.
-        if self.text.len() > 100 { Vec::new() } else { vec![("text", self.text.clone())] }
+        if self.text.len() > 100 {
+            Vec::new()
+        } else {
+            vec![("text", self.text.clone())]
+        }
     }
 
     fn counters(&self) -> Vec<String> {
