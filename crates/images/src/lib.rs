@@ -12,10 +12,14 @@ mod error;
 mod gc;
 mod image;
 mod index;
+mod layers;
+mod load;
 mod manifest;
 mod pull;
 mod reference;
+mod registry;
 mod store;
+mod unpack;
 
 pub use config::{ImageConfig, ImageHealthcheck};
 pub use digest::Digest;
@@ -28,5 +32,3 @@ pub use manifest::Platform;
 pub use pull::{Credentials, PullRequest};
 pub use reference::{DOCKER_HUB, Reference};
 pub use store::{ImageStore, Options, Pin};
-
-mod load;

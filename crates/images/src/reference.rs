@@ -25,11 +25,11 @@ impl Reference {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// The same image by tag only, or by digest when it has no tag: the key of the image index.
+    /// The key of the image index. A digest wins: pulling by it must not move the tag.
     pub(crate) fn index_key(&self) -> String {
-        match (&self.tag, &self.digest) {
-            (Some(tag), _) => format!("{}:{tag}", self.name()),
-            (None, Some(digest)) => format!("{}@{digest}", self.name()),
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => format!("{}@{digest}", self.name()),
+            (None, Some(tag)) => format!("{}:{tag}", self.name()),
             (None, None) => format!("{}:latest", self.name()),
         }
     }
@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(text.parse::<Reference>().unwrap().to_string(), whole);
         }
         let both: Reference = format!("nginx:1@{d}").parse().unwrap();
-        assert_eq!(both.index_key(), "docker.io/library/nginx:1");
+        assert_eq!(both.index_key(), format!("docker.io/library/nginx@{d}"));
         assert_eq!(both.manifest_key(), d);
         let only: Reference = format!("nginx@{d}").parse().unwrap();
         assert_eq!(

@@ -3,8 +3,10 @@
 use crate::config::ConfigFile;
 use crate::dirs::Dirs;
 use crate::index::{self, StoredImage};
+use crate::layers::Keyed;
 use crate::manifest::{self, Document, MAX_CONFIG, MAX_MANIFEST, Manifest, chain_ids};
 use crate::pull::Pulls;
+use crate::registry::Http;
 use crate::{Digest, Image, ImageError, Platform, Reference};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -68,6 +70,11 @@ pub(crate) struct Inner {
     /// Whole images by the digest they were asked for.
     cache: Mutex<HashMap<Digest, Image>>,
     pub(crate) pulls: Pulls,
+    pub(crate) http: Http,
+    /// Layers being made, by chain id.
+    pub(crate) making: Keyed,
+    /// Blobs being downloaded and unpacked.
+    pub(crate) fetching: Keyed,
     pub(crate) downloads: Arc<Semaphore>,
     pub(crate) unpacks: Arc<Semaphore>,
 }
@@ -262,6 +269,9 @@ impl ImageStore {
                 dirs,
                 downloads: Arc::new(Semaphore::new(options.parallel_downloads.max(1))),
                 unpacks: Arc::new(Semaphore::new(cores)),
+                http: Http::new(&options),
+                making: Keyed::default(),
+                fetching: Keyed::default(),
                 options,
                 platform: Platform::host(),
                 pins: Mutex::default(),
