@@ -13,10 +13,10 @@ pub struct ClusterRecord {
     pub arn: String,
     /// `ACTIVE` or `INACTIVE` (deleted, still described for a while).
     pub status: String,
+    /// Always holds `containerInsights`.
     pub settings: Vec<api::ClusterSetting>,
-    pub configuration: Option<api::ClusterConfiguration>,
-    pub service_connect_namespace: Option<String>,
     pub capacity_providers: Vec<String>,
+    /// With base and weight filled in.
     pub default_capacity_provider_strategy: Vec<api::CapacityProviderStrategyItem>,
     pub tags: Tags,
     pub created_at: Timestamp,
@@ -24,8 +24,19 @@ pub struct ClusterRecord {
 }
 
 impl ClusterRecord {
+    /// How long a deleted cluster is still described.
+    pub const INACTIVE_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
     pub fn key(region: &str, name: &str) -> String {
         format!("{region}/{name}")
+    }
+
+    pub fn own_key(&self) -> String {
+        Self::key(&self.region, &self.name)
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.status == "ACTIVE"
     }
 }
 

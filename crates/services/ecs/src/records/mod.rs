@@ -4,6 +4,7 @@ mod account_setting;
 mod client_token;
 mod cluster;
 pub mod counters;
+mod instance_tags;
 pub mod node;
 mod service;
 mod service_deployment;
@@ -14,6 +15,7 @@ mod task_definition;
 pub use account_setting::AccountSettingRecord;
 pub use client_token::ClientTokenRecord;
 pub use cluster::ClusterRecord;
+pub use instance_tags::InstanceTagsRecord;
 pub use node::NodeRecord;
 pub use service::{
     Backoff, BackoffCause, Deployment, RolloutState, SchedulingStrategy, ServiceEventRecord, ServiceRecord, ServiceSpec,
@@ -35,6 +37,7 @@ pub fn kinds() -> Vec<Kind> {
         Kind::of::<ClientTokenRecord>(),
         Kind::of::<ClusterRecord>(),
         Kind::of::<FamilyRecord>(),
+        Kind::of::<InstanceTagsRecord>(),
         Kind::of::<NodeRecord>(),
         Kind::of::<ServiceDeploymentRecord>(),
         Kind::of::<ServiceEventRecord>(),
