@@ -4,11 +4,11 @@
 //! directory goes only when its last report is stored, its logs are stored and control no longer wants it; a connection
 //! that breaks loses nothing.
 
-use crate::plan::observed::{Observed, Stop};
+use crate::plan::observed::Stop;
 use crate::plan::reason;
 use crate::task::{self, FromTask, Origin, Shared, ToTask};
 use neargate_link::{
-    DesiredSet, FromNode, LogBatch, NodeConnection, NodeHello, Receiver, Sender, StopOrder, TaskReport, TaskSpec,
+    DesiredSet, FromNode, LogBatch, NodeConnection, NodeHello, Receiver, Sender, TaskReport, TaskSpec,
     ToNode,
 };
 use std::collections::{BTreeMap, HashMap};
@@ -24,8 +24,6 @@ const REPORTS_TOGETHER: usize = 256;
 const RECONNECT_FIRST: Duration = Duration::from_millis(20);
 const RECONNECT_LAST: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(60);
-/// A finished task whose logs control does not take is given up after this time.
-const LOGS_GIVEN_UP: Duration = Duration::from_secs(60 * 60);
 
 /// Makes connections to control.
 pub trait Connector: Send + 'static {
@@ -288,8 +286,8 @@ impl Keeper {
         if let Some(entry) = self.tasks.get_mut(id) {
             if !entry.ordered {
                 entry.ordered = true;
-                let order = StopOrder { code: String::new(), reason: reason::NOT_WANTED.to_owned() };
-                order_stop(entry, ToTask::Stop(order));
+                let stop = Stop { code: None, reason: reason::NOT_WANTED.to_owned() };
+                order_stop(entry, ToTask::Decide(stop));
             }
             self.forget_if_over(id);
         }
@@ -399,7 +397,7 @@ fn last_written(task: &std::path::Path) -> std::io::Result<SystemTime> {
     Ok(newest)
 }
 
-/// A task as the keeper would begin it, for `neargate down`.
+/// Why a task ended that `neargate down` stopped.
 pub fn stopped_by_hand() -> Stop {
     Stop { code: Some("UserInitiated".to_owned()), reason: "Stopped by neargate down".to_owned() }
 }

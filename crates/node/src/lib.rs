@@ -16,6 +16,7 @@ pub mod logs;
 pub mod plan;
 pub mod ports;
 mod run;
+pub mod simulated;
 mod slots;
 mod task;
 mod teardown;

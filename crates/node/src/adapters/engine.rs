@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
@@ -84,7 +85,9 @@ impl ShimHolder {
         client: ShimClient,
         events: mpsc::UnboundedSender<EngineEvent>,
     ) -> Result<Arc<ShimHolder>, EngineError> {
-        let client = AsyncFd::new(client).map_err(|e| EngineError::Lost(e.to_string()))?;
+        // SAFETY: the client owns its socket and never replaces or closes it while it lives.
+        let client = unsafe { AsyncFd::register_with_interest(client, Interest::READABLE) };
+        let client = client.map_err(|e| EngineError::Lost(e.to_string()))?;
         let (requests, asked) = mpsc::unbounded_channel();
         tokio::spawn(converse(client, asked, events));
         Ok(Arc::new(ShimHolder { requests }))

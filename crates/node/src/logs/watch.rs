@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
@@ -32,7 +33,9 @@ impl Watcher {
     /// Needs a tokio runtime: a task reads what the kernel tells.
     pub fn start() -> io::Result<Watcher> {
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let watcher = Watcher { fd: Arc::new(AsyncFd::new(fd)?), watched: Watched::default() };
+        // SAFETY: the descriptor is owned by the `AsyncFd` and never taken out of it.
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
+        let watcher = Watcher { fd: Arc::new(fd), watched: Watched::default() };
         let (fd, watched) = (watcher.fd.clone(), Arc::downgrade(&watcher.watched));
         tokio::spawn(async move {
             loop {

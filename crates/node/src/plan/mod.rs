@@ -30,7 +30,7 @@ pub enum Step {
     StartShim,
     MakeNetwork { network: usize },
     Pull { container: usize },
-    /// Root file system, volumes, environment files, ports: whatever needs the image but not the network.
+    /// A writable layer and a place for the log: whatever needs neither image nor network.
     Prepare { container: usize },
     Start { container: usize },
     Probe { container: usize },
@@ -130,7 +130,7 @@ fn plan_run(spec: &TaskSpec, observed: &Observed, now: Timestamp, plan: &mut Pla
 
 fn plan_start(spec: &TaskSpec, observed: &Observed, index: usize, now: Timestamp, plan: &mut Plan) {
     let c = &observed.containers[index];
-    if c.image == Image::Ready && c.rootfs == Piece::Absent {
+    if c.rootfs == Piece::Absent {
         plan.steps.push(Step::Prepare { container: index });
     }
     // A container that restarts within its task met its dependencies when the task began.
@@ -148,7 +148,9 @@ fn plan_start(spec: &TaskSpec, observed: &Observed, index: usize, now: Timestamp
         }
         Readiness::Ready => {
             let network = observed.networks[network_of(spec, index)].state;
-            if c.rootfs == Piece::Ready && network == Piece::Ready && observed.shim == Piece::Ready {
+            let all_there = c.image == Image::Ready
+                && [c.rootfs, network, observed.shim].iter().all(|piece| *piece == Piece::Ready);
+            if all_there {
                 plan.steps.push(Step::Start { container: index });
             }
         }

@@ -20,7 +20,8 @@ pub fn phase(observed: &Observed) -> Phase {
 pub fn report(spec: &TaskSpec, observed: &Observed) -> TaskReport {
     let containers = spec.containers.iter().zip(&observed.containers).map(|(spec, c)| {
         let (last_status, exit_code) = match c.run {
-            Run::Waiting if c.restarts > 0 => ("RUNNING", None),
+            // A restart within the task is no step back.
+            Run::Waiting | Run::Starting if c.restarts > 0 => ("RUNNING", None),
             Run::Waiting | Run::Starting => ("PENDING", None),
             Run::Running => ("RUNNING", None),
             Run::Stopped { code, .. } => ("STOPPED", code),

@@ -1,0 +1,263 @@
+//! Control's end of the link for tests, and tasks to send.
+
+#![allow(dead_code)]
+
+use neargate_link::{
+    ContainerSpec, FromNode, InterfaceSpec, LaunchType, LinkListener, LogBatch, LogSpec, NamespaceMode, NetworkSpec,
+    Phase, Sender, TaskReport, TaskSpec, Timing, ToNode,
+};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+pub mod fakes;
+
+/// No step of a test takes longer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What control has heard.
+#[derive(Default)]
+pub struct Heard {
+    pub connections: u32,
+    pub reports: BTreeMap<String, TaskReport>,
+    /// Every phase of every report, in order.
+    pub phases: Vec<(String, Phase)>,
+    pub logs: Vec<LogBatch>,
+    /// As control's dedup has it.
+    pub stored: BTreeMap<String, (u64, Vec<String>)>,
+    pub applied: u64,
+    sender: Option<Sender<ToNode>>,
+}
+
+#[derive(Default)]
+struct State {
+    heard: Mutex<Heard>,
+    news: Notify,
+    desired: Mutex<BTreeMap<String, Arc<TaskSpec>>>,
+    generation: Mutex<u64>,
+    /// Reports and logs are answered as stored.
+    storing: Mutex<bool>,
+}
+
+/// A control that listens at a socket.
+pub struct Control {
+    state: Arc<State>,
+    accepting: JoinHandle<()>,
+}
+
+impl Control {
+    pub fn start(socket: &Path) -> Control {
+        let listener = LinkListener::bind_unix(socket, Timing::default()).expect("the socket is free");
+        let state = Arc::new(State { storing: Mutex::new(true), ..State::default() });
+        let serving = state.clone();
+        let accepting = tokio::spawn(async move {
+            loop {
+                let accepted = listener.accept().await.expect("accepts");
+                let Ok(connection) = accepted.establish().await else { continue };
+                serve(serving.clone(), connection).await;
+            }
+        });
+        Control { state, accepting }
+    }
+
+    pub fn stop(self) {
+        self.accepting.abort();
+    }
+
+    pub fn storing(&self, storing: bool) {
+        *self.state.storing.lock().unwrap() = storing;
+    }
+
+    /// Wants a task, or wants it otherwise.
+    pub async fn want(&self, spec: TaskSpec) {
+        let spec = Arc::new(spec);
+        self.state.desired.lock().unwrap().insert(spec.id.clone(), spec.clone());
+        self.tell(vec![spec], Vec::new()).await;
+    }
+
+    pub async fn unwant(&self, id: &str) {
+        self.state.desired.lock().unwrap().remove(id);
+        self.tell(Vec::new(), vec![id.to_owned()]).await;
+    }
+
+    /// Without telling: as if decided while the node was away.
+    pub fn unwant_silently(&self, id: &str) {
+        self.state.desired.lock().unwrap().remove(id);
+    }
+
+    async fn tell(&self, upsert: Vec<Arc<TaskSpec>>, remove: Vec<String>) {
+        let sender = self.state.heard.lock().unwrap().sender.clone();
+        let base = {
+            let mut generation = self.state.generation.lock().unwrap();
+            *generation += 1;
+            *generation - 1
+        };
+        if let Some(sender) = sender {
+            let message = ToNode::Desired { generation: base + 1, base: Some(base), upsert, remove };
+            let _ = sender.send("node", &message).await;
+        }
+    }
+
+    pub async fn wait<T>(&self, what: &str, ready: impl Fn(&Heard) -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                let news = self.state.news.notified();
+                if let Some(value) = ready(&self.state.heard.lock().unwrap()) {
+                    return value;
+                }
+                news.await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(value) => value,
+            Err(_) => {
+                let heard = self.state.heard.lock().unwrap();
+                panic!("never came: {what}; reports {:#?}; stored {:?}", heard.reports, heard.stored);
+            }
+        }
+    }
+
+    /// Waits until the task is in `phase`.
+    pub async fn phase(&self, id: &str, phase: Phase) -> TaskReport {
+        let what = format!("{phase:?} of {id}");
+        self.wait(&what, |h| h.reports.get(id).filter(|r| r.phase == phase).cloned()).await
+    }
+
+    pub fn heard<T>(&self, look: impl Fn(&Heard) -> T) -> T {
+        look(&self.state.heard.lock().unwrap())
+    }
+
+    /// Waits for the messages that control holds of a log.
+    pub async fn logged(&self, source: &str, messages: &[&str]) {
+        let what = format!("log {messages:?} of {source}");
+        self.wait(&what, |h| h.stored.get(source).filter(|(_, m)| *m == messages).map(|_| ())).await;
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn serve(state: Arc<State>, connection: neargate_link::ControlConnection) {
+    let (sender, mut receiver) = connection.split();
+    let upsert: Vec<Arc<TaskSpec>> = state.desired.lock().unwrap().values().cloned().collect();
+    let generation = {
+        let mut generation = state.generation.lock().unwrap();
+        *generation += 1;
+        *generation
+    };
+    let whole = ToNode::Desired { generation, base: None, upsert, remove: Vec::new() };
+    {
+        let mut heard = state.heard.lock().unwrap();
+        heard.connections += 1;
+        heard.sender = Some(sender.clone());
+    }
+    let _ = sender.send("node", &whole).await;
+    state.news.notify_waiters();
+    while let Ok(Some(framed)) = receiver.recv().await {
+        let storing = *state.storing.lock().unwrap();
+        let answer = take_in(&mut state.heard.lock().unwrap(), framed.message, storing);
+        if let Some(answer) = answer {
+            let _ = sender.send("node", &answer).await;
+        }
+        state.news.notify_waiters();
+    }
+    state.heard.lock().unwrap().sender = None;
+}
+
+fn take_in(heard: &mut Heard, message: FromNode, storing: bool) -> Option<ToNode> {
+    match message {
+        FromNode::Reports { sequence, tasks } => {
+            for report in tasks {
+                heard.phases.push((report.task_id.clone(), report.phase));
+                if let Some(before) = heard.reports.get(&report.task_id) {
+                    assert!(before.phase <= report.phase, "reports only move forward: {before:?} then {report:?}");
+                }
+                heard.reports.insert(report.task_id.clone(), report);
+            }
+            storing.then_some(ToNode::ReportsStored { sequence })
+        }
+        FromNode::Logs(batch) => {
+            heard.logs.push(batch.clone());
+            if !storing {
+                return None;
+            }
+            let held = heard.stored.entry(batch.source.clone()).or_default();
+            if batch.to_offset > held.0 {
+                assert_eq!(batch.from_offset, held.0, "batches follow each other: {batch:?}");
+                held.0 = batch.to_offset;
+                held.1.extend(batch.events.into_iter().map(|e| e.message));
+            }
+            Some(ToNode::LogsStored { source: batch.source, offset: held.0 })
+        }
+        FromNode::Applied { generation } => {
+            heard.applied = generation;
+            None
+        }
+        FromNode::Hello(_) | FromNode::Resync | FromNode::Ping => None,
+    }
+}
+
+/// A task id.
+pub fn id(n: u8) -> String {
+    format!("{n:032x}")
+}
+
+/// An awsvpc task of one essential container `app` that runs `command` in the image `busybox`.
+pub fn task(n: u8, command: &[&str]) -> TaskSpec {
+    let address = Ipv4Addr::new(10, 253, 77, 10 + n);
+    TaskSpec {
+        arn: format!("arn:aws:ecs:us-east-1:000000000000:task/default/{}", id(n)),
+        id: id(n),
+        region: "us-east-1".to_owned(),
+        cluster: "default".to_owned(),
+        family: "web".to_owned(),
+        revision: 1,
+        launch_type: LaunchType::Fargate,
+        network: NetworkSpec::Awsvpc(InterfaceSpec {
+            interface_id: "eni-0123456789abcdef0".to_owned(),
+            mac: format!("0a:00:00:00:00:{n:02x}"),
+            address,
+            subnet_prefix: 24,
+            gateway: Ipv4Addr::new(10, 253, 77, 1),
+            vpc_cidr: (Ipv4Addr::new(10, 253, 77, 0), 24),
+            private_dns_name: format!("ip-{}.ec2.internal", address.to_string().replace('.', "-")),
+        }),
+        containers: vec![container("app", command)],
+        volumes: Vec::new(),
+        cpu: None,
+        memory: None,
+        ephemeral_storage_gib: None,
+        pid_mode: NamespaceMode::Private,
+        ipc_mode: NamespaceMode::Private,
+        stop: None,
+    }
+}
+
+pub fn container(name: &str, command: &[&str]) -> ContainerSpec {
+    ContainerSpec {
+        name: name.to_owned(),
+        image: "busybox".to_owned(),
+        essential: true,
+        command: Some(command.iter().map(|c| (*c).to_owned()).collect()),
+        stop_timeout: Some(2),
+        log: LogSpec::Awslogs(neargate_link::AwslogsSpec {
+            region: "us-east-1".to_owned(),
+            group: "/ecs/web".to_owned(),
+            stream: format!("ecs/{name}/0"),
+            ..neargate_link::AwslogsSpec::default()
+        }),
+        ..ContainerSpec::default()
+    }
+}
+
+/// The name of a container's log at control.
+pub fn source(n: u8, container: &str) -> String {
+    format!("{}/{container}", id(n))
+}
