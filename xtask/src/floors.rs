@@ -100,7 +100,9 @@ fn check_plans(dir: &Path, faults: &mut Vec<String>) -> Result<(), String> {
             continue;
         }
         let in_plan = path.components().any(|c| c.as_os_str() == "plan") || path.ends_with("plan.rs");
-        let test = path.file_name().is_some_and(|n| n.to_string_lossy().contains("test"));
+        let test = path
+            .file_name()
+            .is_some_and(|n| ["test", "scenario"].iter().any(|w| n.to_string_lossy().contains(w)));
         if !in_plan || test || path.extension().is_none_or(|e| e != "rs") {
             continue;
         }

@@ -171,9 +171,11 @@ pub fn run(matches: &ArgMatches) -> Outcome {
             up::run(&dir(args)?, overrides, args.get_flag("stop-tasks"))
         }
         "env" => crate::credentials::print_env(&dir(args)?),
-        "doctor" => {
-            doctor::run(&dir(args)?, text(args, "vpc-cidr").as_deref(), text(args, "bridge-cidr").as_deref())
-        }
+        "doctor" => doctor::run(
+            &dir(args)?,
+            text(args, "vpc-cidr").as_deref(),
+            text(args, "bridge-cidr").as_deref(),
+        ),
         "down" => down::run(&dir(args)?),
         "images" => {
             let (what, args) = args.subcommand().ok_or("try neargate images --help")?;

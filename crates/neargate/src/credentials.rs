@@ -26,13 +26,18 @@ pub fn prepare(data: &Path) -> Result<RootKey, String> {
     let key = match (var(ID), var(SECRET)) {
         (Some(access_key_id), Some(secret_access_key)) => {
             let plain = |s: &str| s.bytes().all(|b| b.is_ascii_graphic());
-            if !(3..=128).contains(&access_key_id.len()) || !access_key_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            if !(3..=128).contains(&access_key_id.len())
+                || !access_key_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            {
                 return Err(format!("{ID} must be 3 to 128 letters, digits or underscores"));
             }
             if !plain(&secret_access_key) {
                 return Err(format!("{SECRET} must be printable ASCII without spaces"));
             }
-            RootKey { access_key_id, secret_access_key }
+            RootKey {
+                access_key_id,
+                secret_access_key,
+            }
         }
         (None, None) => match read(data) {
             Ok(key) => return Ok(key),
@@ -63,8 +68,16 @@ fn fresh() -> RootKey {
     const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let random = || RandomIds.bytes().into_iter();
     let id: String = random().map(|b| char::from(BASE32[usize::from(b) % 32])).collect();
-    let secret: String = random().chain(random()).chain(random()).take(40).map(|b| char::from(BASE64[usize::from(b) % 64])).collect();
-    RootKey { access_key_id: format!("AKIA{id}"), secret_access_key: secret }
+    let secret: String = random()
+        .chain(random())
+        .chain(random())
+        .take(40)
+        .map(|b| char::from(BASE64[usize::from(b) % 64]))
+        .collect();
+    RootKey {
+        access_key_id: format!("AKIA{id}"),
+        secret_access_key: secret,
+    }
 }
 
 /// `neargate env`.
@@ -73,7 +86,10 @@ pub fn print_env(data: &Path) -> Outcome {
     let key = read(data)?;
     println!("export AWS_ENDPOINT_URL={}", instance.endpoint());
     println!("export AWS_ACCESS_KEY_ID={}", key.access_key_id);
-    println!("export AWS_SECRET_ACCESS_KEY='{}'", key.secret_access_key.replace('\'', "'\\''"));
+    println!(
+        "export AWS_SECRET_ACCESS_KEY='{}'",
+        key.secret_access_key.replace('\'', "'\\''")
+    );
     println!("export AWS_DEFAULT_REGION={}", instance.settings.region);
     println!("export AWS_REGION={}", instance.settings.region);
     println!("unset AWS_SESSION_TOKEN");

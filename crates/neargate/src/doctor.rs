@@ -18,8 +18,14 @@ use Finding::{Advice, Good, Lacking};
 
 pub fn run(data: &Path, vpc: Option<&str>, bridge: Option<&str>) -> Outcome {
     let settings = crate::instance::Instance::open(data).ok().map(|i| i.settings);
-    let vpc = vpc.map(str::to_owned).or(settings.as_ref().map(|s| s.vpc_cidr.clone())).unwrap_or_else(|| "172.31.0.0/16".into());
-    let bridge = bridge.map(str::to_owned).or(settings.as_ref().map(|s| s.bridge_cidr.clone())).unwrap_or_else(|| "198.18.0.0/16".into());
+    let vpc = vpc
+        .map(str::to_owned)
+        .or(settings.as_ref().map(|s| s.vpc_cidr.clone()))
+        .unwrap_or_else(|| "172.31.0.0/16".into());
+    let bridge = bridge
+        .map(str::to_owned)
+        .or(settings.as_ref().map(|s| s.bridge_cidr.clone()))
+        .unwrap_or_else(|| "198.18.0.0/16".into());
     let checks = [
         ("system", system()),
         ("root", root()),
@@ -62,27 +68,41 @@ fn system() -> Finding {
     let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) if (major, minor) >= (5, 10) => Good(format!("Linux {release}")),
-        (Some(_), _) => Lacking(format!("Linux {release} is too old: 5.10 or newer is needed (openat2, clone3, cgroup v2)")),
+        (Some(_), _) => Lacking(format!(
+            "Linux {release} is too old: 5.10 or newer is needed (openat2, clone3, cgroup v2)"
+        )),
         _ => Lacking("this is not Linux: containers need it".into()),
     }
 }
 
 fn root() -> Finding {
-    if paths::is_root() { Good("yes".into()) } else { Lacking("containers with networks of their own need root: run with sudo".into()) }
+    if paths::is_root() {
+        Good("yes".into())
+    } else {
+        Lacking("containers with networks of their own need root: run with sudo".into())
+    }
 }
 
 fn cgroups() -> Finding {
     let mounts = read("/proc/self/mounts");
-    let v1 = mounts.lines().any(|l| l.split(' ').nth(2) == Some("cgroup") && l.contains("memory"));
+    let v1 = mounts
+        .lines()
+        .any(|l| l.split(' ').nth(2) == Some("cgroup") && l.contains("memory"));
     if v1 {
         return Good("v1 (hybrid): crun refuses it, the built-in runtime and runc work".into());
     }
     let controllers = read("/sys/fs/cgroup/cgroup.controllers");
-    let missing: Vec<&str> = ["cpu", "memory", "pids"].into_iter().filter(|c| !controllers.split_whitespace().any(|x| x == *c)).collect();
+    let missing: Vec<&str> = ["cpu", "memory", "pids"]
+        .into_iter()
+        .filter(|c| !controllers.split_whitespace().any(|x| x == *c))
+        .collect();
     match (controllers.is_empty(), missing.is_empty()) {
         (true, _) => Lacking("no cgroup file system is mounted: mount -t cgroup2 none /sys/fs/cgroup".into()),
         (false, true) => Good("v2".into()),
-        (false, false) => Lacking(format!("v2 without {}: add cgroup_enable=memory to the kernel's command line", missing.join(", "))),
+        (false, false) => Lacking(format!(
+            "v2 without {}: add cgroup_enable=memory to the kernel's command line",
+            missing.join(", ")
+        )),
     }
 }
 
@@ -92,13 +112,24 @@ fn overlayfs() -> Finding {
         return Good("yes".into());
     }
     let _ = Command::new("modprobe").arg("overlay").output();
-    if has() { Good("yes (module)".into()) } else { Lacking("the kernel has no overlayfs: modprobe overlay, or install a kernel with it".into()) }
+    if has() {
+        Good("yes (module)".into())
+    } else {
+        Lacking("the kernel has no overlayfs: modprobe overlay, or install a kernel with it".into())
+    }
 }
 
 fn namespaces() -> Finding {
     let all = ["net", "pid", "mnt", "ipc", "uts", "cgroup"];
-    let missing: Vec<&str> = all.into_iter().filter(|n| !Path::new("/proc/self/ns").join(n).exists()).collect();
-    if missing.is_empty() { Good("yes".into()) } else { Lacking(format!("the kernel has no {} namespaces", missing.join(", "))) }
+    let missing: Vec<&str> = all
+        .into_iter()
+        .filter(|n| !Path::new("/proc/self/ns").join(n).exists())
+        .collect();
+    if missing.is_empty() {
+        Good("yes".into())
+    } else {
+        Lacking(format!("the kernel has no {} namespaces", missing.join(", ")))
+    }
 }
 
 fn nftables() -> Finding {
@@ -107,7 +138,10 @@ fn nftables() -> Finding {
         Ok(_) if !paths::is_root() => Good("installed".into()),
         Ok(_) => match Command::new("nft").args(["list", "tables"]).output() {
             Ok(out) if out.status.success() => Good("works".into()),
-            Ok(out) => Lacking(format!("nft does not work: {}", String::from_utf8_lossy(&out.stderr).trim())),
+            Ok(out) => Lacking(format!(
+                "nft does not work: {}",
+                String::from_utf8_lossy(&out.stderr).trim()
+            )),
             Err(e) => Lacking(format!("nft does not work: {e}")),
         },
     }
@@ -115,7 +149,11 @@ fn nftables() -> Finding {
 
 fn seccomp() -> Finding {
     let status = read("/proc/self/status");
-    if status.contains("Seccomp_filters") || status.contains("Seccomp:") { Good("yes".into()) } else { Lacking("the kernel has no seccomp filters".into()) }
+    if status.contains("Seccomp_filters") || status.contains("Seccomp:") {
+        Good("yes".into())
+    } else {
+        Lacking("the kernel has no seccomp filters".into())
+    }
 }
 
 fn networks(data: &Path, vpc: &str, bridge: &str) -> Finding {
@@ -127,9 +165,9 @@ fn networks(data: &Path, vpc: &str, bridge: &str) -> Finding {
     };
     match neargate_netns::Network::check(vpc_cidr, bridge_cidr) {
         Ok(()) => Good(format!("{vpc} and {bridge} are free")),
-        Err(e) if e.to_string().contains("another Neargate") => {
-            Advice(format!("{vpc} is held by containers of a Neargate that is not running, or by another one: neargate down frees it"))
-        }
+        Err(e) if e.to_string().contains("another Neargate") => Advice(format!(
+            "{vpc} is held by containers of a Neargate that is not running, or by another one: neargate down frees it"
+        )),
         Err(e) => Lacking(e.to_string()),
     }
 }
@@ -140,7 +178,13 @@ fn disk(data: &Path) -> Finding {
         Ok(s) => {
             let free = s.f_bavail * s.f_frsize / (1024 * 1024 * 1024);
             let text = format!("{free} GiB free at {}", existing.display());
-            if free >= 2 { Good(text) } else { Advice(format!("{text}: images and logs want more, name another place with --data-dir")) }
+            if free >= 2 {
+                Good(text)
+            } else {
+                Advice(format!(
+                    "{text}: images and logs want more, name another place with --data-dir"
+                ))
+            }
         }
         Err(e) => Advice(format!("{}: {e}", existing.display())),
     }
@@ -151,8 +195,12 @@ fn forward_policy() -> Finding {
     if !paths::is_root() {
         return Good("not looked at without root".into());
     }
-    let out = Command::new("nft").args(["list", "chain", "ip", "filter", "FORWARD"]).output();
-    let text = out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    let out = Command::new("nft")
+        .args(["list", "chain", "ip", "filter", "FORWARD"])
+        .output();
+    let text = out
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+        .unwrap_or_default();
     if text.contains("policy drop") {
         return Advice("forwarded packets are dropped by default (Docker does this): tasks will not reach the internet until you run `iptables -I DOCKER-USER -i ng+ -j ACCEPT; iptables -I DOCKER-USER -o ng+ -j ACCEPT`".into());
     }
@@ -160,7 +208,15 @@ fn forward_policy() -> Finding {
 }
 
 fn runtimes() -> Finding {
-    let found: Vec<&str> = ["crun", "runc", "runsc"].into_iter().filter(|r| Command::new(r).arg("--version").output().is_ok_and(|o| o.status.success())).collect();
+    let found: Vec<&str> = ["crun", "runc", "runsc"]
+        .into_iter()
+        .filter(|r| {
+            Command::new(r)
+                .arg("--version")
+                .output()
+                .is_ok_and(|o| o.status.success())
+        })
+        .collect();
     if found.is_empty() {
         Good("built in; none other is installed (--runtime takes crun or runc)".into())
     } else {
@@ -170,7 +226,16 @@ fn runtimes() -> Finding {
 
 fn aws_cli() -> Finding {
     match Command::new("aws").arg("--version").output() {
-        Ok(out) if out.status.success() => Good(String::from_utf8_lossy(&out.stdout).split(' ').next().unwrap_or("aws").to_owned()),
-        _ => Advice("not installed: pip install awscli, or see docs.aws.amazon.com/cli; boto3 and Terraform work as well".into()),
+        Ok(out) if out.status.success() => Good(
+            String::from_utf8_lossy(&out.stdout)
+                .split(' ')
+                .next()
+                .unwrap_or("aws")
+                .to_owned(),
+        ),
+        _ => Advice(
+            "not installed: pip install awscli, or see docs.aws.amazon.com/cli; boto3 and Terraform work as well"
+                .into(),
+        ),
     }
 }

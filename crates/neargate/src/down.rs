@@ -11,7 +11,10 @@ const END_WITHIN: Duration = Duration::from_secs(60);
 
 pub fn run(data: &Path) -> Outcome {
     if !paths::instance(data).exists() {
-        println!("Nothing to stop: no Neargate was started with the data directory {}.", data.display());
+        println!(
+            "Nothing to stop: no Neargate was started with the data directory {}.",
+            data.display()
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let instance = Instance::open(data)?;
@@ -32,7 +35,9 @@ fn wait_released(path: &Path, pid: i32) -> Result<(), String> {
     let until = Instant::now() + END_WITHIN;
     while lock::holder(path) == Some(pid) {
         if Instant::now() > until {
-            return Err(format!("process {pid} does not end: look at what it does, or end it with kill -9 {pid}"));
+            return Err(format!(
+                "process {pid} does not end: look at what it does, or end it with kill -9 {pid}"
+            ));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -44,6 +49,9 @@ pub fn clean(instance: &Instance) -> Result<(), String> {
     if !paths::is_root() {
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
     runtime.block_on(roles::node::tear_down(instance))
 }

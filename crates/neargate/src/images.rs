@@ -14,7 +14,10 @@ fn open(data: &Path) -> Result<ImageStore, String> {
 /// `images load`.
 pub fn load(data: &Path, path: &Path, name: Option<&str>) -> Outcome {
     let store = open(data)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
     let loaded = runtime.block_on(store.load(path, name)).map_err(|e| e.to_string())?;
     for image in loaded {
         println!("Loaded {}  {}", image.reference, image.digest);
@@ -36,5 +39,7 @@ pub fn remove(data: &Path, reference: &str) -> Outcome {
         println!("Removed {reference}");
         return Ok(ExitCode::SUCCESS);
     }
-    Err(format!("no image {reference} is here: `neargate images list` shows what is"))
+    Err(format!(
+        "no image {reference} is here: `neargate images list` shows what is"
+    ))
 }

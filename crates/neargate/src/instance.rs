@@ -52,7 +52,10 @@ impl Instance {
     /// When none was, with what to do.
     pub fn open(data: &Path) -> Result<Instance, String> {
         match read(data)? {
-            Some(settings) => Ok(Instance { data: data.to_owned(), settings }),
+            Some(settings) => Ok(Instance {
+                data: data.to_owned(),
+                settings,
+            }),
             None => Err(format!(
                 "no Neargate was started with the data directory {}: run `neargate up` first, or name another with --data-dir",
                 data.display()
@@ -73,7 +76,10 @@ impl Instance {
         let settings = apply(before, overrides)?;
         let text = serde_json::to_vec_pretty(&settings).map_err(|e| e.to_string())?;
         paths::write_private(&paths::instance(data), &text)?;
-        Ok(Instance { data: data.to_owned(), settings })
+        Ok(Instance {
+            data: data.to_owned(),
+            settings,
+        })
     }
 
     /// Where AWS tools reach it.
@@ -90,11 +96,14 @@ impl Instance {
 fn read(data: &Path) -> Result<Option<Settings>, String> {
     let path = paths::instance(data);
     match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| format!("{}: {e}", path.display())),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| format!("{}: {e}", path.display())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err(format!("{}: {e}; was it started by root? Try with sudo", path.display()))
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(format!(
+            "{}: {e}; was it started by root? Try with sudo",
+            path.display()
+        )),
         Err(e) => Err(format!("{}: {e}", path.display())),
     }
 }
@@ -102,7 +111,11 @@ fn read(data: &Path) -> Result<Option<Settings>, String> {
 fn fresh(data: &Path) -> Result<Settings, String> {
     use neargate_core::Ids as _;
     let name = data.canonicalize().map_err(|e| format!("{}: {e}", data.display()))?;
-    let hash = name.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));
+    let hash = name
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));
     Ok(Settings {
         instance: format!("{:04x}", (hash >> 16) ^ (hash & 0xffff)),
         node_id: neargate_core::ids::RandomIds.hex32(),
@@ -119,15 +132,28 @@ fn fresh(data: &Path) -> Result<Settings, String> {
 
 fn apply(mut settings: Settings, overrides: Overrides) -> Result<Settings, String> {
     if let Some(listen) = overrides.listen {
-        settings.listen = listen.parse().map_err(|_| format!("--listen {listen}: give an address and a port, such as 127.0.0.1:4566"))?;
+        settings.listen = listen
+            .parse()
+            .map_err(|_| format!("--listen {listen}: give an address and a port, such as 127.0.0.1:4566"))?;
     }
     if let Some(region) = overrides.region {
-        let fits = !region.is_empty() && region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        settings.region = if fits { region } else { return Err(format!("--region {region}: give a region name such as us-east-1")) };
+        let fits = !region.is_empty()
+            && region
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        settings.region = if fits {
+            region
+        } else {
+            return Err(format!("--region {region}: give a region name such as us-east-1"));
+        };
     }
     if let Some(account) = overrides.account {
         let fits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-        settings.account = if fits { account } else { return Err(format!("--account {account}: an account has 12 digits")) };
+        settings.account = if fits {
+            account
+        } else {
+            return Err(format!("--account {account}: an account has 12 digits"));
+        };
     }
     if let Some(range) = overrides.vpc_cidr {
         settings.vpc_cidr = checked_range("--vpc-cidr", range, 8, 24)?;
@@ -148,7 +174,9 @@ fn apply(mut settings: Settings, overrides: Overrides) -> Result<Settings, Strin
 fn checked_range(flag: &str, text: String, least: u8, most: u8) -> Result<String, String> {
     let cidr: neargate_netns::Cidr = text.parse().map_err(|e| format!("{flag}: {e}"))?;
     if !(least..=most).contains(&cidr.prefix()) {
-        return Err(format!("{flag} {text}: the prefix length must be between /{least} and /{most}"));
+        return Err(format!(
+            "{flag} {text}: the prefix length must be between /{least} and /{most}"
+        ));
     }
     Ok(text)
 }
@@ -174,7 +202,14 @@ mod tests {
 
     #[test]
     fn what_was_said_once_holds_but_simulation_is_asked_for_each_time() {
-        let kept = apply(settings(), Overrides { region: Some("eu-central-1".into()), ..Overrides::default() }).unwrap();
+        let kept = apply(
+            settings(),
+            Overrides {
+                region: Some("eu-central-1".into()),
+                ..Overrides::default()
+            },
+        )
+        .unwrap();
         assert_eq!(kept.region, "eu-central-1");
         assert_eq!(kept.account, "000000000000");
         assert_eq!(kept.simulated_nodes, None);
@@ -183,9 +218,33 @@ mod tests {
     #[test]
     fn impossible_values_are_refused_with_their_flag() {
         let wrong = |o: Overrides| apply(settings(), o).unwrap_err();
-        assert!(wrong(Overrides { listen: Some("4566".into()), ..Overrides::default() }).starts_with("--listen"));
-        assert!(wrong(Overrides { account: Some("1".into()), ..Overrides::default() }).starts_with("--account"));
-        assert!(wrong(Overrides { vpc_cidr: Some("10.0.0.0/30".into()), ..Overrides::default() }).starts_with("--vpc-cidr"));
-        assert!(wrong(Overrides { region: Some("US East".into()), ..Overrides::default() }).starts_with("--region"));
+        assert!(
+            wrong(Overrides {
+                listen: Some("4566".into()),
+                ..Overrides::default()
+            })
+            .starts_with("--listen")
+        );
+        assert!(
+            wrong(Overrides {
+                account: Some("1".into()),
+                ..Overrides::default()
+            })
+            .starts_with("--account")
+        );
+        assert!(
+            wrong(Overrides {
+                vpc_cidr: Some("10.0.0.0/30".into()),
+                ..Overrides::default()
+            })
+            .starts_with("--vpc-cidr")
+        );
+        assert!(
+            wrong(Overrides {
+                region: Some("US East".into()),
+                ..Overrides::default()
+            })
+            .starts_with("--region")
+        );
     }
 }

@@ -15,7 +15,14 @@ pub struct Lock(#[allow(dead_code)] File);
 /// When the file cannot be opened or written.
 pub fn take(path: &Path) -> Result<Option<Lock>, String> {
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
     // SAFETY: flock on an open descriptor.
     if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
         return match std::io::Error::last_os_error() {
@@ -23,7 +30,10 @@ pub fn take(path: &Path) -> Result<Option<Lock>, String> {
             e => Err(failed(e)),
         };
     }
-    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| write!(file, "{}", std::process::id()))
+        .map_err(failed)?;
     Ok(Some(Lock(file)))
 }
 

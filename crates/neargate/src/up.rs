@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
@@ -42,7 +42,10 @@ pub fn run(data: &Path, overrides: Overrides, stop_tasks: bool) -> Outcome {
     let instance = Instance::prepare(data, overrides)?;
     credentials::prepare(data)?;
     let listener = listen(&instance)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
     runtime.block_on(supervise(&instance, listener))?;
     if stop_tasks {
         down::clean(&instance)?;
@@ -56,7 +59,9 @@ fn listen(instance: &Instance) -> Result<TcpListener, String> {
     let address = instance.settings.listen;
     TcpListener::bind(address).map_err(|e| {
         let what = match e.kind() {
-            std::io::ErrorKind::AddrInUse => "another program uses it; choose another with --listen 127.0.0.1:PORT".to_owned(),
+            std::io::ErrorKind::AddrInUse => {
+                "another program uses it; choose another with --listen 127.0.0.1:PORT".to_owned()
+            }
             _ => e.to_string(),
         };
         format!("cannot listen on {address}: {what}")
@@ -67,6 +72,8 @@ fn listen(instance: &Instance) -> Result<TcpListener, String> {
 struct Role {
     name: &'static str,
     child: Child,
+    /// The role ends when this closes; waiting for the child would close it if the child still had it.
+    _held_open: ChildStdin,
     started: Instant,
     pause: Duration,
 }
@@ -110,16 +117,27 @@ fn announce(instance: &Instance) {
     println!("Neargate is up: {endpoint}");
     match instance.settings.simulated_nodes {
         Some(n) => println!("  {n} simulated nodes: no containers run, any image exists"),
-        None => println!("  data in {}, tasks in {}", instance.data.display(), instance.settings.vpc_cidr),
+        None => println!(
+            "  data in {}, tasks in {}",
+            instance.data.display(),
+            instance.settings.vpc_cidr
+        ),
     }
-    println!("  in another terminal: eval \"$(neargate env --data-dir '{}')\"", instance.data.display());
+    println!(
+        "  in another terminal: eval \"$(neargate env --data-dir '{}')\"",
+        instance.data.display()
+    );
     println!("  Ctrl-C ends it; containers keep running until `neargate down`");
 }
 
 /// Starts again whatever dies, for ever.
 async fn keep(instance: &Instance, roles: &mut [Role], listener: &TcpListener) {
     let [control, node, gateway] = roles else { return };
-    tokio::join!(keep_one(instance, control, listener), keep_one(instance, node, listener), keep_one(instance, gateway, listener));
+    tokio::join!(
+        keep_one(instance, control, listener),
+        keep_one(instance, node, listener),
+        keep_one(instance, gateway, listener)
+    );
 }
 
 async fn keep_one(instance: &Instance, role: &mut Role, listener: &TcpListener) {
@@ -135,8 +153,9 @@ async fn keep_one(instance: &Instance, role: &mut Role, listener: &TcpListener) 
         sleep(role.pause).await;
         match start(instance, role.name, listener).await {
             Ok(again) => {
-                role.child = again.child;
-                role.started = again.started;
+                let pause = role.pause;
+                *role = again;
+                role.pause = pause;
             }
             Err(why) => eprintln!("neargate: {why}"),
         }
@@ -148,15 +167,22 @@ async fn start(instance: &Instance, name: &'static str, listener: &TcpListener) 
     let exe = std::env::current_exe().map_err(|e| format!("cannot find the neargate program: {e}"))?;
     let mut command = Command::new(exe);
     command.arg(name).arg("--data-dir").arg(&instance.data);
-    command.env_remove("NEARGATE_ROOT_ACCESS_KEY_ID").env_remove("NEARGATE_ROOT_SECRET_ACCESS_KEY");
+    command
+        .env_remove("NEARGATE_ROOT_ACCESS_KEY_ID")
+        .env_remove("NEARGATE_ROOT_SECRET_ACCESS_KEY");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(false);
-    let inherited = if name == "control" { Some(inheritable(listener)?) } else { None };
+    let inherited = if name == "control" {
+        Some(inheritable(listener)?)
+    } else {
+        None
+    };
     if let Some(fd) = &inherited {
         command.env("NEARGATE_LISTEN_FD", fd.as_raw_fd().to_string());
     }
     let mut child = command.spawn().map_err(|e| format!("cannot start {name}: {e}"))?;
     drop(inherited);
     let stdout = child.stdout.take().ok_or("no standard output")?;
+    let held_open = child.stdin.take().ok_or("no standard input")?;
     let mut lines = BufReader::new(stdout).lines();
     let ready = async {
         while let Ok(Some(line)) = lines.next_line().await {
@@ -167,7 +193,13 @@ async fn start(instance: &Instance, name: &'static str, listener: &TcpListener) 
         false
     };
     match tokio::time::timeout(READY_WITHIN, ready).await {
-        Ok(true) => Ok(Role { name, child, started: Instant::now(), pause: Duration::ZERO }),
+        Ok(true) => Ok(Role {
+            name,
+            child,
+            _held_open: held_open,
+            started: Instant::now(),
+            pause: Duration::ZERO,
+        }),
         Ok(false) => {
             let status = child.wait().await.map_or_else(|e| e.to_string(), |s| s.to_string());
             Err(format!("{name} could not start ({status}); see above"))

@@ -1,6 +1,6 @@
 //! The control role: state, services, the AWS endpoint, the node link and the reconcilers, put together.
 
-use super::{ready, until_shutdown};
+use super::ready;
 use crate::instance::Instance;
 use crate::shutdown::{self, Shutdown};
 use crate::{credentials, paths};
@@ -43,15 +43,29 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
     let ecs = Arc::new(ecs);
 
     let services: Vec<Arc<dyn ServiceDispatch>> = vec![
-        Arc::new(Sts { account: settings.account.clone() }),
-        Arc::new(InRegion { inner: Arc::new(ec2.clone()), ec2: ec2.clone() }),
-        Arc::new(InRegion { inner: ecs.clone(), ec2 }),
+        Arc::new(Sts {
+            account: settings.account.clone(),
+        }),
+        Arc::new(InRegion {
+            inner: Arc::new(ec2.clone()),
+            ec2: ec2.clone(),
+        }),
+        Arc::new(InRegion {
+            inner: ecs.clone(),
+            ec2,
+        }),
     ];
     let credentials = RootCredentials::new(&settings.account, key.access_key_id, key.secret_access_key);
     let front_door = FrontDoor::new(services, Arc::new(credentials), clock, ids, &settings.account);
 
-    let link = LinkListener::bind_unix(&paths::link_socket(&instance.data), Timing::default()).map_err(|e| e.to_string())?;
-    let nodes = Nodes::new(store, Arc::new(Plane(ecs.clone())), Arc::new(Sink), NodesOptions::default());
+    let link =
+        LinkListener::bind_unix(&paths::link_socket(&instance.data), Timing::default()).map_err(|e| e.to_string())?;
+    let nodes = Nodes::new(
+        store,
+        Arc::new(Plane(ecs.clone())),
+        Arc::new(Sink),
+        NodesOptions::default(),
+    );
 
     ready()?;
     let work = async {

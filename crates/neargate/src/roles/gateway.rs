@@ -1,10 +1,10 @@
-//! The gateway role: its process is supervised from the start; it serves once load balancers exist.
+//! The gateway role.
 
 use super::ready;
 use crate::shutdown::{self, Shutdown};
 
 pub async fn run(shutdown: Shutdown) -> Result<(), String> {
     ready()?;
-    shutdown::requested(shutdown).await;
+    neargate_gateway::run(shutdown::requested(shutdown)).await;
     Ok(())
 }

@@ -47,7 +47,10 @@ fn hold(instance: &Instance, name: &str) -> Result<lock::Lock, String> {
             return Ok(lock);
         }
         if Instant::now() > until {
-            return Err(format!("another {name} runs with this data directory (pid {:?})", lock::holder(&path)));
+            return Err(format!(
+                "another {name} runs with this data directory (pid {:?})",
+                lock::holder(&path)
+            ));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -56,23 +59,18 @@ fn hold(instance: &Instance, name: &str) -> Result<lock::Lock, String> {
 /// Tells `up` that the role serves.
 fn ready() -> Result<(), String> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", up::READY).and_then(|()| out.flush()).map_err(|e| e.to_string())
+    writeln!(out, "{}", up::READY)
+        .and_then(|()| out.flush())
+        .map_err(|e| e.to_string())
 }
 
 /// `NEARGATE_LOG` sets what is logged, as `RUST_LOG` does elsewhere; warnings by default.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("NEARGATE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-}
-
-/// Lets `work` run until shutdown; an error of it ends the role.
-async fn until_shutdown<E: std::fmt::Display>(
-    shutdown: Shutdown,
-    work: impl Future<Output = Result<(), E>>,
-) -> Result<(), String> {
-    tokio::select! {
-        done = work => done.map_err(|e| e.to_string()),
-        () = shutdown::requested(shutdown) => Ok(()),
-    }
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
 }

@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> {
     let config = config(instance)?;
     ready()?;
-    neargate_node::run(config, shutdown::requested(shutdown)).await.map_err(|e| e.to_string())
+    neargate_node::run(config, shutdown::requested(shutdown))
+        .await
+        .map_err(|e| e.to_string())
 }
 
 /// Removes what this machine's node left running; safe to repeat.
 pub async fn tear_down(instance: &Instance) -> Result<(), String> {
-    neargate_node::teardown(&config(instance)?).await.map_err(|e| e.to_string())
+    neargate_node::teardown(&config(instance)?)
+        .await
+        .map_err(|e| e.to_string())
 }
 
 fn config(instance: &Instance) -> Result<NodeConfig, String> {
@@ -38,10 +42,14 @@ fn runtime(name: &str) -> Result<RuntimeKind, String> {
         Some(PathBuf::from(name))
     } else {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file())
+        std::env::split_paths(&path)
+            .map(|dir| dir.join(name))
+            .find(|p| p.is_file())
     };
     match found {
         Some(path) if Path::new(&path).is_file() => Ok(RuntimeKind::Cli(path)),
-        _ => Err(format!("--runtime {name}: no such program; install it, or use --runtime builtin")),
+        _ => Err(format!(
+            "--runtime {name}: no such program; install it, or use --runtime builtin"
+        )),
     }
 }
