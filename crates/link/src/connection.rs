@@ -138,6 +138,21 @@ impl<In: DeserializeOwned> Receiver<In> {
         }
     }
 
+    /// A message that has come already, without waiting for more.
+    ///
+    /// # Errors
+    /// `FrameTooLong`, `Decode`; the connection is of no further use then.
+    pub fn buffered(&mut self) -> Option<Result<Framed<In>, LinkError>> {
+        loop {
+            match self.decoder.next() {
+                Ok(Decoded::Frame(frame)) => return Some(Ok(frame)),
+                Ok(Decoded::Heartbeat) => {}
+                Ok(Decoded::Incomplete) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
     /// When the peer was last heard.
     pub fn heard(&self) -> Instant {
         self.heard

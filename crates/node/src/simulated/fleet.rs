@@ -59,7 +59,12 @@ impl Fleet {
                 cpu: options.cpu,
                 memory: options.memory,
                 os_family: "LINUX".to_owned(),
-                cpu_architecture: if cfg!(target_arch = "aarch64") { "ARM64" } else { "X86_64" }.to_owned(),
+                cpu_architecture: if cfg!(target_arch = "aarch64") {
+                    "ARM64"
+                } else {
+                    "X86_64"
+                }
+                .to_owned(),
                 attributes: BTreeMap::new(),
                 simulated: true,
             },
@@ -75,7 +80,11 @@ impl Fleet {
         };
         let nodes: Vec<Node> = (0..options.nodes).map(node).collect();
         Fleet {
-            by_id: nodes.iter().enumerate().map(|(at, node)| (node.id.clone(), at)).collect(),
+            by_id: nodes
+                .iter()
+                .enumerate()
+                .map(|(at, node)| (node.id.clone(), at))
+                .collect(),
             nodes,
             timers: BinaryHeap::new(),
             set: 0,
@@ -92,10 +101,21 @@ impl Fleet {
             node.resyncing = false;
             out.push((node.id.clone(), FromNode::Hello(node.hello.clone())));
             if node.desired.generation() > 0 {
-                out.push((node.id.clone(), FromNode::Applied { generation: node.desired.generation() }));
+                out.push((
+                    node.id.clone(),
+                    FromNode::Applied {
+                        generation: node.desired.generation(),
+                    },
+                ));
             }
             for (sequence, tasks) in &node.unstored {
-                out.push((node.id.clone(), FromNode::Reports { sequence: *sequence, tasks: tasks.clone() }));
+                out.push((
+                    node.id.clone(),
+                    FromNode::Reports {
+                        sequence: *sequence,
+                        tasks: tasks.clone(),
+                    },
+                ));
             }
         }
         out.extend(self.take_messages());
@@ -121,7 +141,9 @@ impl Fleet {
     fn desire(&mut self, at: usize, message: ToNode, now: Timestamp) {
         let node = &mut self.nodes[at];
         let outcome = node.desired.apply(message);
-        let applied = FromNode::Applied { generation: node.desired.generation() };
+        let applied = FromNode::Applied {
+            generation: node.desired.generation(),
+        };
         match outcome {
             Ok(changed) => {
                 node.resyncing = false;
@@ -130,7 +152,9 @@ impl Fleet {
                     node.tasks.remove(id.as_str());
                 }
                 for id in changed.upserted {
-                    let Some(spec) = node.desired.get(&id).cloned() else { continue };
+                    let Some(spec) = node.desired.get(&id).cloned() else {
+                        continue;
+                    };
                     let id: Arc<str> = id.into();
                     let begin = self.start_delay;
                     let event = match node.tasks.get(&id) {
@@ -189,7 +213,13 @@ impl Fleet {
         };
         let mut ask = |due: Timestamp, timer| {
             *set += 1;
-            timers.push(Reverse(Due { at: due, set: *set, node: at, task: id.clone(), timer }));
+            timers.push(Reverse(Due {
+                at: due,
+                set: *set,
+                node: at,
+                task: id.clone(),
+                timer,
+            }));
         };
         if task.handle(event, now, &mut ask) {
             node.news.insert(id.clone(), task.report());
@@ -214,7 +244,13 @@ impl Fleet {
                 let tasks: Vec<TaskReport> = news.by_ref().take(TOGETHER).collect();
                 node.sequence += 1;
                 node.unstored.insert(node.sequence, tasks.clone());
-                out.push((node.id.clone(), FromNode::Reports { sequence: node.sequence, tasks }));
+                out.push((
+                    node.id.clone(),
+                    FromNode::Reports {
+                        sequence: node.sequence,
+                        tasks,
+                    },
+                ));
             }
         }
         out

@@ -9,9 +9,14 @@ use std::time::Duration;
 
 pub(super) enum Event {
     /// The task is new; its containers start after `begin`.
-    Take { spec: Arc<TaskSpec>, begin: Duration },
+    Take {
+        spec: Arc<TaskSpec>,
+        begin: Duration,
+    },
     /// Control wants it otherwise than before: it may ask for its stop.
-    Desire { spec: Arc<TaskSpec> },
+    Desire {
+        spec: Arc<TaskSpec>,
+    },
     Due(Timer),
 }
 
@@ -132,7 +137,9 @@ impl Task {
     }
 
     fn is_living(&self, container: usize, life: u32) -> bool {
-        self.containers.get(container).is_some_and(|c| c.life == life && c.status == Status::Running)
+        self.containers
+            .get(container)
+            .is_some_and(|c| c.life == life && c.status == Status::Running)
     }
 
     fn begin(&mut self, now: Timestamp, ask: &mut dyn FnMut(Timestamp, Timer)) {
@@ -171,7 +178,9 @@ impl Task {
         let mut all = Met::Yes;
         for dependency in &container.depends_on {
             let found = self.spec.containers.iter().position(|c| c.name == dependency.container);
-            let Some(other) = found.map(|at| &self.containers[at]) else { return Met::Never };
+            let Some(other) = found.map(|at| &self.containers[at]) else {
+                return Met::Never;
+            };
             let met = match (dependency.condition, other.status) {
                 (Condition::Start, Status::Running | Status::Stopped) => Met::Yes,
                 (Condition::Complete, Status::Stopped) => Met::Yes,
@@ -214,9 +223,13 @@ impl Task {
     fn exit(&mut self, at: usize, now: Timestamp, ask: &mut dyn FnMut(Timestamp, Timer)) {
         let spec = self.spec.clone();
         let spec = &spec.containers[at];
-        let code = setting(spec, "NEARGATE_SIM_EXIT_CODE").and_then(|code| code.parse().ok()).unwrap_or(0);
+        let code = setting(spec, "NEARGATE_SIM_EXIT_CODE")
+            .and_then(|code| code.parse().ok())
+            .unwrap_or(0);
         let container = &mut self.containers[at];
-        let ran = container.started_at.map_or(Duration::ZERO, |started| now.since(started));
+        let ran = container
+            .started_at
+            .map_or(Duration::ZERO, |started| now.since(started));
         let again = spec.restart_policy.as_ref().is_some_and(|policy| {
             !policy.ignored_exit_codes.contains(&code) && ran >= Duration::from_secs(policy.attempt_period.into())
         });
@@ -274,12 +287,23 @@ impl Task {
             image_digest: spec.image_digest.clone(),
             health: container.health,
             restart_count: container.life.saturating_sub(1),
-            network_bindings: if container.life > 0 { bindings(&self.spec, at, spec) } else { Vec::new() },
+            network_bindings: if container.life > 0 {
+                bindings(&self.spec, at, spec)
+            } else {
+                Vec::new()
+            },
         };
         TaskReport {
             task_id: self.spec.id.clone(),
             phase: self.phase,
-            containers: self.spec.containers.iter().zip(&self.containers).enumerate().map(container).collect(),
+            containers: self
+                .spec
+                .containers
+                .iter()
+                .zip(&self.containers)
+                .enumerate()
+                .map(container)
+                .collect(),
             pull_started_at: self.taken_at,
             pull_stopped_at: self.began_at,
             started_at: self.started_at,
@@ -293,7 +317,12 @@ impl Task {
 }
 
 fn setting<'a>(container: &'a ContainerSpec, name: &str) -> Option<&'a str> {
-    container.environment.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    container
+        .environment
+        .iter()
+        .rev()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// The knobs are for people: what is no number counts as at once.
@@ -308,7 +337,11 @@ fn bindings(task: &TaskSpec, at: usize, container: &ContainerSpec) -> Vec<Networ
     }
     // Any port will do for one that nothing listens on, but the same one in every report.
     let any = |port: u16| {
-        let sum: u32 = task.id.bytes().map(u32::from).fold(at as u32, |sum, b| sum.wrapping_mul(31).wrapping_add(b));
+        let sum: u32 = task
+            .id
+            .bytes()
+            .map(u32::from)
+            .fold(at as u32, |sum, b| sum.wrapping_mul(31).wrapping_add(b));
         32_768 + (sum.wrapping_add(u32::from(port)) % 28_232) as u16
     };
     let mut out = Vec::new();
@@ -321,7 +354,12 @@ fn bindings(task: &TaskSpec, at: usize, container: &ContainerSpec) -> Vec<Networ
                 (_, first) => first.saturating_add(offset),
             };
             let bind_ip = "0.0.0.0".to_owned();
-            out.push(NetworkBinding { bind_ip, container_port: port, host_port, transport: mapping.transport });
+            out.push(NetworkBinding {
+                bind_ip,
+                container_port: port,
+                host_port,
+                transport: mapping.transport,
+            });
         }
     }
     out
