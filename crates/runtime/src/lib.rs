@@ -8,12 +8,20 @@
 //! Invariant: what a task leaves in the kernel (processes, mounts, cgroups) is gone after its shim's
 //! shutdown, or after [`cleanup`] when the shim died.
 
+mod caps;
+mod cgroup;
 mod client;
+mod init;
 mod launch;
+mod log;
+mod native;
+mod plan;
 mod protocol;
+mod seccomp;
 mod shim;
 mod state;
 mod sys;
+mod user;
 
 pub use client::{ShimClient, ShimError, ShimExe};
 pub use launch::{
@@ -21,5 +29,5 @@ pub use launch::{
     Sharing, ShimLaunch, TaskLimits, Ulimit,
 };
 pub use protocol::{Event, Failure, FailureCode, Message, Reply, Request};
-pub use shim::{cleanup, shim_main};
+pub use shim::{cleanup, remove_cgroup_base, shim_main};
 pub use state::{ContainerState, ExecOutcome, ExecResult, Exit, ProcessId, Status, TaskState, read_state};

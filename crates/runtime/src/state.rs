@@ -27,6 +27,20 @@ pub struct ProcessId {
     pub start_ticks: u64,
 }
 
+impl ProcessId {
+    /// The process that has this number now.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn of(pid: i32) -> std::io::Result<ProcessId> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name, in brackets, may contain anything: what follows the last bracket starts with field 3.
+        let start = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
+        let start_ticks = start.ok_or_else(|| std::io::Error::other("unreadable /proc/<pid>/stat"))?;
+        Ok(ProcessId { pid, start_ticks })
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContainerState {
     pub id: String,

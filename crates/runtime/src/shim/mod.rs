@@ -1,20 +1,92 @@
-//! The shim process.
+//! The shim process: one per task, single-threaded, parent of the task's containers. A loop around `poll`: requests from
+//! connections, deaths of children, output of containers. Nothing in it waits for anything else, except that starting an OCI
+//! runtime's command line does.
+//!
+//! Invariant: an exit is on disk (`state.json`) before anybody is told of it.
 
-use std::ffi::OsString;
-use std::path::Path;
+mod birth;
+mod cleanup;
+mod connection;
+mod containers;
+mod execs;
+mod events;
+mod record;
 
-/// The whole life of a shim. Called by the binary as `neargate shim …` before anything else, with one thread.
-pub fn shim_main(args: &[OsString]) -> ! {
-    let _ = args;
-    std::process::exit(1)
+pub use birth::shim_main;
+pub use cleanup::{cleanup, remove_cgroup_base};
+
+use crate::cgroup::Cgroups;
+use crate::launch::{RuntimeKind, ShimLaunch};
+use crate::native::Pause;
+use crate::plan::Surroundings;
+use crate::protocol::{Failure, FailureCode};
+use connection::Connection;
+use containers::Container;
+use execs::Running as RunningExec;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::time::Instant;
+
+/// Everything a shim knows.
+struct Shim {
+    launch: ShimLaunch,
+    around: Surroundings,
+    cgroups: Cgroups,
+    pause: Option<Pause>,
+    containers: Vec<Container>,
+    execs: Vec<RunningExec>,
+    connections: Vec<Connection>,
+    next_connection: u64,
+    listener: UnixListener,
+    /// Readable when a child died.
+    signals: OwnedFd,
+    record: record::Record,
+    /// What to write before anybody is told, and what may follow.
+    unsaved: Unsaved,
+    /// Whether this process has moved to the cgroup of shims; done in the first idle moment.
+    placed: bool,
+    /// For reading output.
+    chunk: Vec<u8>,
+    ending: bool,
 }
 
-/// Kills and removes everything that a dead (or hung) shim left: processes, cgroups, socket. Log files and `state.json`
-/// stay. Does nothing when there is nothing.
-///
-/// # Errors
-/// When the state cannot be read, or something cannot be removed.
-pub fn cleanup(task_dir: &Path) -> std::io::Result<()> {
-    let _ = task_dir;
-    Ok(())
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unsaved {
+    Nothing,
+    /// A start: the client may hear of it first, to lose no time.
+    Start,
+    /// An exit: disk first.
+    Exit,
+}
+
+/// Whom to answer: a connection's number and the request's id.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    connection: u64,
+    id: u64,
+}
+
+impl Shim {
+    /// Remembers that the state file lacks something.
+    fn changed(&mut self, what: Unsaved) {
+        self.unsaved = self.unsaved.max(what);
+    }
+
+    fn is_native(&self) -> bool {
+        self.launch.runtime == RuntimeKind::Native
+    }
+
+    /// The next moment at which something is overdue.
+    fn deadline(&self) -> Option<Instant> {
+        let containers = self.containers.iter().filter_map(Container::deadline);
+        containers.chain(self.execs.iter().filter_map(RunningExec::deadline)).min()
+    }
+}
+
+fn not_applicable(message: impl Into<String>) -> Failure {
+    Failure { code: FailureCode::NotApplicable, message: message.into() }
+}
+
+fn cannot_start(message: impl Into<String>) -> Failure {
+    Failure { code: FailureCode::CannotStartContainerError, message: message.into() }
 }

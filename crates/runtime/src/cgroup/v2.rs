@@ -1,0 +1,102 @@
+//! Cgroup v2: one hierarchy.
+
+use super::{Setting, Version};
+use crate::launch::{Resources, TaskLimits};
+use std::path::{Path, PathBuf};
+
+const CPU_PERIOD_MICROS: u64 = 100_000;
+
+pub struct V2 {
+    root: [PathBuf; 1],
+}
+
+impl V2 {
+    pub fn new(root: PathBuf) -> V2 {
+        V2 { root: [root] }
+    }
+
+    fn set(&self, file: &'static str, value: impl ToString) -> Setting {
+        Setting { hierarchy: self.root[0].clone(), file, value: value.to_string(), optional: false }
+    }
+}
+
+/// v1's shares (2 to 262,144, 1024 the norm) as a v2 weight (1 to 10,000), by the OCI runtimes' formula.
+fn weight(shares: u32) -> u64 {
+    1 + (u64::from(shares.clamp(2, 262_144)) - 2) * 9999 / 262_142
+}
+
+impl Version for V2 {
+    fn hierarchies(&self) -> &[PathBuf] {
+        &self.root
+    }
+
+    fn attached(&self) -> &[PathBuf] {
+        &[]
+    }
+
+    fn task_settings(&self, limits: &TaskLimits) -> Vec<Setting> {
+        let mut settings = vec![self.set("pids.max", limits.pids)];
+        if let Some(cpu) = limits.cpu {
+            let quota = (u64::from(cpu.0) * CPU_PERIOD_MICROS / 1024).max(1000);
+            settings.push(self.set("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}")));
+        }
+        if let Some(memory) = limits.memory {
+            settings.push(self.set("memory.max", memory.bytes()));
+        }
+        settings
+    }
+
+    fn container_settings(&self, resources: &Resources) -> Result<Vec<Setting>, String> {
+        let mut settings = Vec::new();
+        if let Some(cpu) = resources.cpu {
+            settings.push(self.set("cpu.weight", weight(cpu.0)));
+        }
+        if let Some(memory) = resources.memory {
+            settings.push(self.set("memory.max", memory.bytes()));
+        }
+        if let Some(reservation) = resources.memory_reservation {
+            settings.push(self.set("memory.low", reservation.bytes()));
+        }
+        let swap = match resources.swappiness {
+            None => resources.swap.map_or(0, |swap| swap.bytes()),
+            Some(0) => 0,
+            Some(other) => {
+                return Err(format!("swappiness {other} is not possible with cgroup v2, which knows only 0 or unset"));
+            }
+        };
+        settings.push(Setting { optional: true, ..self.set("memory.swap.max", swap) });
+        if let Some(pids) = resources.pids {
+            settings.push(self.set("pids.max", pids));
+        }
+        Ok(settings)
+    }
+
+    fn controllers(&self) -> &[&'static str] {
+        &["cpu", "memory", "pids"]
+    }
+
+    fn oom_file(&self) -> Option<(PathBuf, &'static str)> {
+        Some((self.root[0].clone(), "memory.events"))
+    }
+
+    fn pids(&self) -> Option<&Path> {
+        Some(&self.root[0])
+    }
+
+    fn devices(&self) -> Option<&Path> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_become_weights_as_the_runtimes_convert_them() {
+        assert_eq!(weight(2), 1);
+        assert_eq!(weight(1024), 39);
+        assert_eq!(weight(262_144), 10_000);
+        assert_eq!(weight(0), 1);
+    }
+}
