@@ -1,0 +1,61 @@
+//! The AWS endpoint: one port for every service.
+//!
+//! The binary makes a `FrontDoor` of the services it serves and runs it. Every request takes the same visible steps, one
+//! file each: identify -> verify -> authorize -> decode -> dispatch -> encode (`answer` strings them together). Nothing here
+//! knows what a service does, and nothing unsigned reaches one.
+
+mod answer;
+mod authorize;
+mod body;
+mod connection;
+mod credentials;
+mod dispatch;
+mod health;
+mod identify;
+mod verify;
+
+pub use connection::Limits;
+pub use credentials::{AccessKey, Credentials, RootCredentials, Secret};
+
+use neargate_core::{Clock, Ids};
+use neargate_wire::ServiceDispatch;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// The endpoint and what it stands on.
+pub struct FrontDoor {
+    pub services: Vec<Arc<dyn ServiceDispatch>>,
+    pub credentials: Arc<dyn Credentials>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+    /// The account that Neargate plays, 12 digits.
+    pub account: String,
+    pub limits: Limits,
+    keys: verify::KeyCache,
+}
+
+impl FrontDoor {
+    pub fn new(
+        services: Vec<Arc<dyn ServiceDispatch>>,
+        credentials: Arc<dyn Credentials>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        account: impl Into<String>,
+    ) -> FrontDoor {
+        FrontDoor {
+            services,
+            credentials,
+            clock,
+            ids,
+            account: account.into(),
+            limits: Limits::default(),
+            keys: verify::KeyCache::default(),
+        }
+    }
+
+    /// Answers requests on `listener` until `shutdown` completes, then lets running requests end, for a while.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
+        connection::serve(Arc::new(self), listener, shutdown).await;
+    }
+}
