@@ -7,6 +7,8 @@ mod canonical;
 mod claim;
 mod fault;
 mod key;
+#[cfg(test)]
+mod recorded;
 mod sign;
 #[cfg(test)]
 mod tests;
