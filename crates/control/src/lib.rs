@@ -1,1 +1,5 @@
+//! The control process: the AWS endpoint and what it runs.
+
+pub mod front_door;
+pub mod nodes;
 
