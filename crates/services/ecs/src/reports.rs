@@ -23,9 +23,7 @@ impl Ecs {
     pub async fn apply_reports(&self, node: &str, reports: Vec<TaskReport>) -> Result<(), CommitError> {
         for batch in reports.chunks(BATCH) {
             self.store
-                .transact(|snapshot| {
-                    Ok::<_, CommitError>((plan(snapshot, node, batch, self.clock.now()), ()))
-                })
+                .transact(|snapshot| Ok::<_, CommitError>((plan(snapshot, node, batch, self.clock.now()), ())))
                 .await?;
         }
         Ok(())
@@ -47,7 +45,11 @@ fn plan(snapshot: &Snapshot, node: &str, reports: &[TaskReport], now: Timestamp)
             .indexed::<TaskRecord>(TaskRecord::BY_ID, &report.task_id)
             .find(|(_, task)| task.node.as_deref() == Some(node));
         let Some((key, task)) = found else {
-            tracing::debug!(node, task = report.task_id, "a report of a task that is over or not this node's");
+            tracing::debug!(
+                node,
+                task = report.task_id,
+                "a report of a task that is over or not this node's"
+            );
             continue;
         };
         if let Some(next) = apply(&task, report, now) {
@@ -154,7 +156,11 @@ fn shorten(text: &str) -> String {
 
 /// UNHEALTHY when an essential container with a health check is; HEALTHY when all of them are.
 fn task_health(containers: &[TaskContainer]) -> Health {
-    let mut checked = containers.iter().filter(|c| c.essential && c.has_health_check).map(|c| c.health).peekable();
+    let mut checked = containers
+        .iter()
+        .filter(|c| c.essential && c.has_health_check)
+        .map(|c| c.health)
+        .peekable();
     if checked.peek().is_none() {
         return Health::Unknown;
     }

@@ -19,7 +19,12 @@ pub fn log(
         return LogSpec::JsonFile;
     };
     let option = |name: &str| {
-        configuration.options.as_ref().and_then(|o| o.get(name)).map(String::as_str).filter(|v| !v.is_empty())
+        configuration
+            .options
+            .as_ref()
+            .and_then(|o| o.get(name))
+            .map(String::as_str)
+            .filter(|v| !v.is_empty())
     };
     let blocking = match option("mode") {
         Some(mode) => mode == "blocking",
@@ -51,7 +56,10 @@ pub fn log(
 /// `25m`, `1g`, `4096k`, `100b` or plain bytes, as Docker reads sizes.
 fn bytes(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
-    let text = text.strip_suffix("ib").or_else(|| text.strip_suffix('b')).unwrap_or(&text);
+    let text = text
+        .strip_suffix("ib")
+        .or_else(|| text.strip_suffix('b'))
+        .unwrap_or(&text);
     let (number, factor) = match text.chars().last()? {
         'k' => (&text[..text.len() - 1], 1u64 << 10),
         'm' => (&text[..text.len() - 1], 1 << 20),
@@ -82,9 +90,8 @@ fn datetime_pattern(format: &str) -> String {
             'w' => out.push_str("[0-6]"),
             'd' => out.push_str("(?:0[1-9]|[12][0-9]|3[01])"),
             'b' => out.push_str("(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"),
-            'B' => out.push_str(
-                "(?:January|February|March|April|May|June|July|August|September|October|November|December)",
-            ),
+            'B' => out
+                .push_str("(?:January|February|March|April|May|June|July|August|September|October|November|December)"),
             'm' => out.push_str("(?:0[1-9]|1[0-2])"),
             'Y' => out.push_str(r"\d{4}"),
             'y' => out.push_str(r"\d{2}"),
@@ -127,9 +134,13 @@ mod tests {
 
     #[test]
     fn buffer_sizes_read_as_docker_reads_them() {
-        for (text, want) in
-            [("4096", Some(4096)), ("1k", Some(1024)), ("25m", Some(25 << 20)), ("1GiB", Some(1 << 30)), ("x", None)]
-        {
+        for (text, want) in [
+            ("4096", Some(4096)),
+            ("1k", Some(1024)),
+            ("25m", Some(25 << 20)),
+            ("1GiB", Some(1 << 30)),
+            ("x", None),
+        ] {
             assert_eq!(bytes(text), want, "{text}");
         }
     }

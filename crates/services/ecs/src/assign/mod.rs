@@ -20,8 +20,9 @@ pub fn assignment(snapshot: &Snapshot, task: &TaskRecord) -> Option<Arc<link::Ta
     let key = TaskDefinitionRecord::key(&task.region, &task.family, task.revision);
     let definition = snapshot.get::<TaskDefinitionRecord>(&key)?;
     let setting = AccountSettingRecord::key(&task.region, None, "defaultLogDriverMode");
-    let blocking_default =
-        snapshot.get::<AccountSettingRecord>(&setting).is_some_and(|s| s.value.eq_ignore_ascii_case("blocking"));
+    let blocking_default = snapshot
+        .get::<AccountSettingRecord>(&setting)
+        .is_some_and(|s| s.value.eq_ignore_ascii_case("blocking"));
     Some(Arc::new(spec(task, &definition.definition, blocking_default)?))
 }
 
@@ -55,7 +56,11 @@ fn spec(task: &TaskRecord, d: &api::TaskDefinition, blocking_default: bool) -> O
         .flatten()
         .map(|v| link::VolumeSpec {
             name: v.name.clone().unwrap_or_default(),
-            host_path: v.host.as_ref().and_then(|h| h.source_path.clone()).filter(|p| !p.is_empty()),
+            host_path: v
+                .host
+                .as_ref()
+                .and_then(|h| h.source_path.clone())
+                .filter(|p| !p.is_empty()),
         })
         .collect();
     let stop = (task.desired == DesiredStatus::Stopped).then(|| link::StopOrder {
@@ -69,7 +74,11 @@ fn spec(task: &TaskRecord, d: &api::TaskDefinition, blocking_default: bool) -> O
         cluster: task.cluster.clone(),
         family: task.family.clone(),
         revision: task.revision,
-        launch_type: if task.is_fargate() { link::LaunchType::Fargate } else { link::LaunchType::Ec2 },
+        launch_type: if task.is_fargate() {
+            link::LaunchType::Fargate
+        } else {
+            link::LaunchType::Ec2
+        },
         network,
         containers,
         volumes,
@@ -94,7 +103,12 @@ fn namespace(mode: Option<&str>) -> link::NamespaceMode {
 fn container(task: &TaskRecord, c: &api::ContainerDefinition, blocking_default: bool) -> link::ContainerSpec {
     let name = c.name.clone().unwrap_or_default();
     let known = task.containers.iter().find(|k| k.name == name);
-    let o = task.overrides.container_overrides.iter().flatten().find(|o| o.name.as_deref() == Some(name.as_str()));
+    let o = task
+        .overrides
+        .container_overrides
+        .iter()
+        .flatten()
+        .find(|o| o.name.as_deref() == Some(name.as_str()));
     let count = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok());
     link::ContainerSpec {
         image: c.image.clone().unwrap_or_default(),
@@ -165,10 +179,14 @@ fn container(task: &TaskRecord, c: &api::ContainerDefinition, blocking_default: 
             .collect(),
         start_timeout: count(c.start_timeout),
         stop_timeout: count(c.stop_timeout),
-        restart_policy: c.restart_policy.as_ref().filter(|p| p.enabled == Some(true)).map(|p| link::RestartPolicy {
-            ignored_exit_codes: p.ignored_exit_codes.clone().unwrap_or_default(),
-            attempt_period: count(p.restart_attempt_period).unwrap_or(300),
-        }),
+        restart_policy: c
+            .restart_policy
+            .as_ref()
+            .filter(|p| p.enabled == Some(true))
+            .map(|p| link::RestartPolicy {
+                ignored_exit_codes: p.ignored_exit_codes.clone().unwrap_or_default(),
+                attempt_period: count(p.restart_attempt_period).unwrap_or(300),
+            }),
         mounts: c
             .mount_points
             .iter()
@@ -188,7 +206,12 @@ fn container(task: &TaskRecord, c: &api::ContainerDefinition, blocking_default: 
                 read_only: v.read_only.unwrap_or(false),
             })
             .collect(),
-        port_mappings: c.port_mappings.iter().flatten().filter_map(|m| port_mapping(&task.network_mode, m)).collect(),
+        port_mappings: c
+            .port_mappings
+            .iter()
+            .flatten()
+            .filter_map(|m| port_mapping(&task.network_mode, m))
+            .collect(),
         health_check: c.health_check.as_ref().and_then(health_check),
         log: logging::log(task, &name, c.log_configuration.as_ref(), blocking_default),
         name,
@@ -204,7 +227,10 @@ fn environment(c: &api::ContainerDefinition, o: Option<&api::ContainerOverride>)
             .collect()
     };
     let mut out: Vec<(String, String)> = Vec::new();
-    for (name, value) in pairs(&c.environment).into_iter().chain(o.map(|o| pairs(&o.environment)).unwrap_or_default()) {
+    for (name, value) in pairs(&c.environment)
+        .into_iter()
+        .chain(o.map(|o| pairs(&o.environment)).unwrap_or_default())
+    {
         match out.iter_mut().find(|(n, _)| *n == name) {
             Some(known) => known.1 = value,
             None => out.push((name, value)),
@@ -272,7 +298,12 @@ fn port_mapping(network_mode: &str, m: &api::PortMapping) -> Option<link::PortMa
         "bridge" => port(m.host_port).unwrap_or(0),
         _ => first,
     };
-    Some(link::PortMapping { container_port: first, container_port_end: last, host_port, transport })
+    Some(link::PortMapping {
+        container_port: first,
+        container_port_end: last,
+        host_port,
+        transport,
+    })
 }
 
 fn health_check(h: &api::HealthCheck) -> Option<link::HealthCheck> {

@@ -33,7 +33,9 @@ pub fn admit_network(
             return bad("Network Configuration must be provided when networkMode 'awsvpc' is specified.".to_owned());
         }
         (false, Some(_)) => {
-            return bad("Network Configuration is not valid for the given networkMode of this task definition.".to_owned());
+            return bad(
+                "Network Configuration is not valid for the given networkMode of this task definition.".to_owned(),
+            );
         }
         (false, None) => return Ok(None),
         (true, Some(given)) => given,
@@ -65,7 +67,10 @@ pub fn admit_network(
         };
         match &vpc {
             Some((first, of)) if *first != subnet.vpc_id => {
-                return bad(format!("Subnets must be in the same VPC: {of} is in {first}, {id} in {}.", subnet.vpc_id));
+                return bad(format!(
+                    "Subnets must be in the same VPC: {of} is in {first}, {id} in {}.",
+                    subnet.vpc_id
+                ));
             }
             _ => vpc = Some((subnet.vpc_id.clone(), id)),
         }
@@ -78,7 +83,9 @@ pub fn admit_network(
             ));
         };
         if group.vpc_id != vpc {
-            return bad(format!("Security group {id} does not appear to belong to the same VPC as the input subnets."));
+            return bad(format!(
+                "Security group {id} does not appear to belong to the same VPC as the input subnets."
+            ));
         }
     }
     let mut unique: Vec<String> = Vec::new();
@@ -116,7 +123,9 @@ pub fn admit_placement(
         }
     }
     if constraints.len() > MAX_CONSTRAINTS {
-        return bad(format!("placementConstraints can have at most {MAX_CONSTRAINTS} items."));
+        return bad(format!(
+            "placementConstraints can have at most {MAX_CONSTRAINTS} items."
+        ));
     }
     if strategy.len() > MAX_STRATEGIES {
         return bad(format!("placementStrategy can have at most {MAX_STRATEGIES} items."));
@@ -166,6 +175,9 @@ pub fn admit_constraint(constraint: &api::PlacementConstraint) -> Result<(), Aws
             Ok(_) => Ok(()),
             Err(error) => bad(format!("Invalid expression in placement constraint: {error}")),
         },
-        other => bad(format!("Unknown placement constraint type: {}", other.unwrap_or("none"))),
+        other => bad(format!(
+            "Unknown placement constraint type: {}",
+            other.unwrap_or("none")
+        )),
     }
 }

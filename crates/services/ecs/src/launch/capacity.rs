@@ -43,11 +43,17 @@ impl CapacityPlan {
     /// Capacity of the next task when `counts` tasks run on each provider already; counts it in.
     pub fn next(&self, counts: &mut BTreeMap<String, u32>) -> Capacity {
         match self {
-            CapacityPlan::LaunchType(name) => Capacity { launch_type: name.clone(), provider: None },
+            CapacityPlan::LaunchType(name) => Capacity {
+                launch_type: name.clone(),
+                provider: None,
+            },
             CapacityPlan::Strategy(items) => {
                 let provider = next_provider(items, counts);
                 *counts.entry(provider.clone()).or_default() += 1;
-                Capacity { launch_type: "FARGATE".to_owned(), provider: Some(provider) }
+                Capacity {
+                    launch_type: "FARGATE".to_owned(),
+                    provider: Some(provider),
+                }
             }
         }
     }
@@ -73,9 +79,15 @@ pub fn admit_capacity(
         }
         Some(name @ ("FARGATE" | "EC2")) => CapacityPlan::LaunchType(name.to_owned()),
         Some(name @ ("EXTERNAL" | "MANAGED_INSTANCES")) => {
-            return Err(errors::unsupported_feature_exception(format!("The launch type {name} is not supported.")));
+            return Err(errors::unsupported_feature_exception(format!(
+                "The launch type {name} is not supported."
+            )));
         }
-        Some(name) => return Err(errors::invalid_parameter_exception(format!("Unknown launch type: {name}"))),
+        Some(name) => {
+            return Err(errors::invalid_parameter_exception(format!(
+                "Unknown launch type: {name}"
+            )));
+        }
         None if !strategy.is_empty() => {
             admit_strategy(cluster, strategy)?;
             CapacityPlan::Strategy(strategy.to_vec())
@@ -94,10 +106,7 @@ pub fn admit_capacity(
 ///
 /// # Errors
 /// `InvalidParameterException`.
-pub fn admit_strategy(
-    cluster: &ClusterRecord,
-    strategy: &[api::CapacityProviderStrategyItem],
-) -> Result<(), AwsError> {
+pub fn admit_strategy(cluster: &ClusterRecord, strategy: &[api::CapacityProviderStrategyItem]) -> Result<(), AwsError> {
     let bad = |message: String| Err(errors::invalid_parameter_exception(message));
     if strategy.len() > 20 {
         return bad("A capacity provider strategy can contain a maximum of 20 capacity providers.".to_owned());
@@ -168,13 +177,18 @@ fn admit_platform(
     }
     let d = &definition.definition;
     let needs_present = d.ephemeral_storage.is_some()
-        || d.cpu.as_deref().and_then(super::overrides::parse_cpu).is_some_and(|cpu| cpu > 4096);
+        || d.cpu
+            .as_deref()
+            .and_then(super::overrides::parse_cpu)
+            .is_some_and(|cpu| cpu > 4096);
     if RETIRED.contains(&version) && needs_present {
         return Err(errors::platform_task_definition_incompatibility_exception(format!(
             "The task definition uses features that platform version {version} does not support. Use {PLATFORM_VERSION} or LATEST."
         )));
     }
-    Err(errors::platform_unknown_exception(format!("The platform version {version} does not exist.")))
+    Err(errors::platform_unknown_exception(format!(
+        "The platform version {version} does not exist."
+    )))
 }
 
 /// The provider of the next task: first the base, then whoever is furthest behind its share of the weights.

@@ -7,6 +7,7 @@
 pub mod admit;
 pub mod capacity;
 pub mod overrides;
+pub mod request;
 
 pub use admit::{admit_network, admit_placement};
 pub use capacity::{Capacity, admit_capacity, next_provider};
@@ -50,7 +51,15 @@ pub struct LaunchRequest<'a> {
 /// # Errors
 /// `InvalidParameterException` for an override that does not fit the task definition.
 pub fn new_task(request: LaunchRequest<'_>) -> Result<TaskRecord, AwsError> {
-    let LaunchRequest { cluster, definition, capacity, service, ids, now, .. } = request;
+    let LaunchRequest {
+        cluster,
+        definition,
+        capacity,
+        service,
+        ids,
+        now,
+        ..
+    } = request;
     let d = &definition.definition;
     let sizes = overrides::admit(d, &request.overrides, capacity.is_fargate())?;
     let id = ids.hex32();
@@ -68,13 +77,19 @@ pub fn new_task(request: LaunchRequest<'_>) -> Result<TaskRecord, AwsError> {
             tags.0.insert("aws:ecs:serviceName".to_owned(), service.name.clone());
         }
     }
-    let own_constraints = d.placement_constraints.iter().flatten().map(|c| api::PlacementConstraint {
-        r#type: c.r#type.clone(),
-        expression: c.expression.clone(),
-    });
+    let own_constraints = d
+        .placement_constraints
+        .iter()
+        .flatten()
+        .map(|c| api::PlacementConstraint {
+            r#type: c.r#type.clone(),
+            expression: c.expression.clone(),
+        });
     let placement_constraints: Vec<_> = own_constraints.chain(request.placement_constraints).collect();
     if placement_constraints.len() > 10 {
-        return Err(errors::invalid_parameter_exception("placementConstraints can have at most 10 items."));
+        return Err(errors::invalid_parameter_exception(
+            "placementConstraints can have at most 10 items.",
+        ));
     }
     let containers: Vec<TaskContainer> = d
         .container_definitions
@@ -159,7 +174,10 @@ pub struct StopAsk {
 
 impl StopAsk {
     pub fn new(code: &str, reason: impl Into<String>) -> StopAsk {
-        StopAsk { code: code.to_owned(), reason: reason.into() }
+        StopAsk {
+            code: code.to_owned(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -205,17 +223,29 @@ fn host_ports(definition: &api::TaskDefinition, network_mode: &str) -> Vec<HostP
             match (network_mode, mapping.container_port_range.as_deref()) {
                 ("host", Some(range)) => {
                     let (first, last) = range.split_once('-')?;
-                    Some(HostPort { first: first.parse().ok()?, last: last.parse().ok()?, transport })
+                    Some(HostPort {
+                        first: first.parse().ok()?,
+                        last: last.parse().ok()?,
+                        transport,
+                    })
                 }
                 // A range under bridge takes whatever ports are free when the task starts.
                 (_, Some(_)) => None,
                 ("host", None) => {
                     let p = port(mapping.host_port.filter(|p| *p != 0).or(mapping.container_port)?)?;
-                    Some(HostPort { first: p, last: p, transport })
+                    Some(HostPort {
+                        first: p,
+                        last: p,
+                        transport,
+                    })
                 }
                 (_, None) => {
                     let p = port(mapping.host_port?)?;
-                    Some(HostPort { first: p, last: p, transport })
+                    Some(HostPort {
+                        first: p,
+                        last: p,
+                        transport,
+                    })
                 }
             }
         })

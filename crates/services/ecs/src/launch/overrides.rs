@@ -43,18 +43,25 @@ pub fn admit(
     if length > MAX_CHARACTERS {
         return bad(format!("Container Overrides length must be at most {MAX_CHARACTERS}"));
     }
-    if overrides.inference_accelerator_overrides.as_ref().is_some_and(|list| !list.is_empty()) {
+    if overrides
+        .inference_accelerator_overrides
+        .as_ref()
+        .is_some_and(|list| !list.is_empty())
+    {
         return Err(errors::client_exception(
             "overrides.inferenceAcceleratorOverrides is not supported: Amazon Elastic Inference is no longer available.",
         ));
     }
-    for (member, role) in
-        [("taskRoleArn", &overrides.task_role_arn), ("executionRoleArn", &overrides.execution_role_arn)]
-    {
+    for (member, role) in [
+        ("taskRoleArn", &overrides.task_role_arn),
+        ("executionRoleArn", &overrides.execution_role_arn),
+    ] {
         if let Some(role) = role.as_deref().filter(|r| !r.is_empty())
             && !is_role(role)
         {
-            return bad(format!("overrides.{member} '{role}' is not the name or the ARN of an IAM role."));
+            return bad(format!(
+                "overrides.{member} '{role}' is not the name or the ARN of an IAM role."
+            ));
         }
     }
 
@@ -68,7 +75,9 @@ pub fn admit(
             return bad("Container override name must be specified.".to_owned());
         };
         if !defined.iter().any(|c| c.name.as_deref() == Some(name)) {
-            return bad(format!("Override for container named {name} is not a container in the TaskDefinition."));
+            return bad(format!(
+                "Override for container named {name} is not a container in the TaskDefinition."
+            ));
         }
         if given[..at].iter().any(|earlier| earlier.name.as_deref() == Some(name)) {
             return bad(format!("Duplicate container override for container named {name}."));
@@ -87,7 +96,9 @@ pub fn admit(
     if fargate && (overrides.cpu.is_some() || overrides.memory.is_some()) {
         let (cpu, memory) = (task_cpu.unwrap_or(0), task_memory.unwrap_or(0));
         if !is_fargate_pair(cpu, memory) {
-            return bad(format!("No Fargate configuration exists for given values: {cpu} CPU, {memory} memory."));
+            return bad(format!(
+                "No Fargate configuration exists for given values: {cpu} CPU, {memory} memory."
+            ));
         }
     }
 
@@ -119,11 +130,16 @@ pub fn admit(
         }
     }
     let cpu_sum: u32 = containers.iter().map(|c| c.cpu).sum();
-    let reservation_sum: u32 = containers.iter().filter_map(|c| c.memory_reservation.or(c.memory)).sum();
+    let reservation_sum: u32 = containers
+        .iter()
+        .filter_map(|c| c.memory_reservation.or(c.memory))
+        .sum();
     if let Some(limit) = task_cpu
         && cpu_sum > limit
     {
-        return bad(format!("The sum of all container cpu values cannot be greater than the value of the task: {limit}."));
+        return bad(format!(
+            "The sum of all container cpu values cannot be greater than the value of the task: {limit}."
+        ));
     }
     if let Some(limit) = task_memory
         && (reservation_sum > limit || containers.iter().filter_map(|c| c.memory).any(|m| m > limit))
@@ -139,7 +155,9 @@ pub fn admit(
             return bad("overrides.ephemeralStorage is only supported for tasks hosted on Fargate.".to_owned());
         }
         Some(size) if !(21..=200).contains(&size) => {
-            return bad(format!("Ephemeral storage size must be between 21 and 200 GiB, not {size}."));
+            return bad(format!(
+                "Ephemeral storage size must be between 21 and 200 GiB, not {size}."
+            ));
         }
         Some(size) => u32::try_from(size).unwrap_or(DEFAULT_STORAGE_GIB),
         None => definition
@@ -166,7 +184,9 @@ fn container(name: &str, o: &api::ContainerOverride) -> Result<(), AwsError> {
         )));
     }
     if o.cpu.is_some_and(|cpu| cpu < 0) {
-        return bad(format!("Invalid setting for container '{name}'. The cpu value must be 0 or greater."));
+        return bad(format!(
+            "Invalid setting for container '{name}'. The cpu value must be 0 or greater."
+        ));
     }
     for (member, value) in [("memory", o.memory), ("memoryReservation", o.memory_reservation)] {
         if value.is_some_and(|m| m < MIN_CONTAINER_MEMORY) {
@@ -178,25 +198,35 @@ fn container(name: &str, o: &api::ContainerOverride) -> Result<(), AwsError> {
     for pair in o.environment.iter().flatten() {
         match pair.name.as_deref() {
             None | Some("") => {
-                return bad(format!("Environment variable name cannot be empty in the override for container named {name}."));
+                return bad(format!(
+                    "Environment variable name cannot be empty in the override for container named {name}."
+                ));
             }
             Some(key) if key.contains(['=', '\0']) => {
-                return bad(format!("Invalid environment variable name '{key}' in the override for container named {name}."));
+                return bad(format!(
+                    "Invalid environment variable name '{key}' in the override for container named {name}."
+                ));
             }
             Some(_) => {}
         }
     }
     let files: Vec<_> = o.environment_files.iter().flatten().collect();
     if files.len() > 10 {
-        return bad(format!("The override for container named {name} can have at most 10 environment files."));
+        return bad(format!(
+            "The override for container named {name} can have at most 10 environment files."
+        ));
     }
     for file in files {
         if file.r#type.as_deref() != Some("s3") {
-            return bad(format!("environmentFiles.type must be s3 in the override for container named {name}."));
+            return bad(format!(
+                "environmentFiles.type must be s3 in the override for container named {name}."
+            ));
         }
         let value = file.value.as_deref().unwrap_or_default();
         if !(value.starts_with("arn:") && value.contains(":s3:::") && value.ends_with(".env")) {
-            return bad(format!("environmentFiles.value '{value}' is not the ARN of an .env object in S3."));
+            return bad(format!(
+                "environmentFiles.value '{value}' is not the ARN of an .env object in S3."
+            ));
         }
     }
     Ok(())
@@ -252,5 +282,8 @@ fn is_role(text: &str) -> bool {
         },
         None => text,
     };
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "+=,.@_-/".contains(c))
+    !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+=,.@_-/".contains(c))
 }

@@ -85,7 +85,12 @@ const MAX_PATTERN: usize = 1 << 18;
 /// Where and why it is none.
 pub fn parse(text: &str) -> Result<Expression, ExpressionError> {
     let tokens = lex(text)?;
-    let mut parser = Parser { tokens: &tokens, at: 0, end: text.chars().count(), depth: 0 };
+    let mut parser = Parser {
+        tokens: &tokens,
+        at: 0,
+        end: text.chars().count(),
+        depth: 0,
+    };
     let expression = parser.any()?;
     match parser.peek() {
         None => Ok(expression),
@@ -100,7 +105,10 @@ impl Expression {
             Expression::All(list) => list.iter().all(|e| e.holds(instance)),
             Expression::Any(list) => list.iter().any(|e| e.holds(instance)),
             Expression::Not(inner) => !inner.holds(instance),
-            Expression::Test { subject: Subject::TaskGroup, test } => group_test(test, instance),
+            Expression::Test {
+                subject: Subject::TaskGroup,
+                test,
+            } => group_test(test, instance),
             Expression::Test { subject, test } => {
                 let value = match subject {
                     Subject::Attribute(name) => instance.attribute(name),
@@ -139,7 +147,8 @@ fn value_test(subject: &Subject, test: &Test, value: Option<Option<String>>) -> 
     let present = value.is_some();
     let text = value.flatten();
     let ordered = |wanted: &str, ok: fn(Ordering) -> bool| {
-        text.as_deref().is_some_and(|have| compare(subject, have, wanted).is_some_and(ok))
+        text.as_deref()
+            .is_some_and(|have| compare(subject, have, wanted).is_some_and(ok))
     };
     let same = |wanted: &str| text.as_deref().is_some_and(|have| equal(subject, have, wanted));
     match test {
@@ -174,7 +183,11 @@ fn compare(subject: &Subject, have: &str, wanted: &str) -> Option<Ordering> {
     if let (Ok(a), Ok(b)) = (have.parse::<f64>(), wanted.parse::<f64>()) {
         return a.partial_cmp(&b);
     }
-    let version = |text: &str| text.split('.').map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<_>>>();
+    let version = |text: &str| {
+        text.split('.')
+            .map(|part| part.parse::<u64>().ok())
+            .collect::<Option<Vec<_>>>()
+    };
     if let (Some(a), Some(b)) = (version(have), version(wanted)) {
         let length = a.len().max(b.len());
         let padded = |v: &[u64]| (0..length).map(|i| v.get(i).copied().unwrap_or(0)).collect::<Vec<_>>();
@@ -261,10 +274,13 @@ fn lex(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError> {
             continue;
         }
         if matches!(c, '"' | '\'') {
-            let close = chars[at + 1..].iter().position(|x| *x == c).ok_or_else(|| ExpressionError {
-                at: start,
-                message: "a quote is not closed".to_owned(),
-            })?;
+            let close = chars[at + 1..]
+                .iter()
+                .position(|x| *x == c)
+                .ok_or_else(|| ExpressionError {
+                    at: start,
+                    message: "a quote is not closed".to_owned(),
+                })?;
             out.push((at, Token::Quoted(chars[at + 1..at + 1 + close].iter().collect())));
             at += close + 2;
             continue;
@@ -279,7 +295,10 @@ fn lex(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError> {
             at += 1;
         }
         if at == start {
-            return Err(ExpressionError { at, message: format!("unexpected character '{c}'") });
+            return Err(ExpressionError {
+                at,
+                message: format!("unexpected character '{c}'"),
+            });
         }
         out.push((start, Token::Word(chars[start..at].iter().collect())));
     }
@@ -299,7 +318,10 @@ impl<'a> Parser<'a> {
     }
 
     fn error(&self, message: impl Into<String>) -> ExpressionError {
-        ExpressionError { at: self.tokens.get(self.at).map_or(self.end, |(at, _)| *at), message: message.into() }
+        ExpressionError {
+            at: self.tokens.get(self.at).map_or(self.end, |(at, _)| *at),
+            message: message.into(),
+        }
     }
 
     /// Takes the next token if it is this word or operator.
@@ -318,7 +340,11 @@ impl<'a> Parser<'a> {
         while self.take("or", "||") {
             list.push(self.all()?);
         }
-        Ok(if list.len() == 1 { list.remove(0) } else { Expression::Any(list) })
+        Ok(if list.len() == 1 {
+            list.remove(0)
+        } else {
+            Expression::Any(list)
+        })
     }
 
     fn all(&mut self) -> Result<Expression, ExpressionError> {
@@ -326,7 +352,11 @@ impl<'a> Parser<'a> {
         while self.take("and", "&&") {
             list.push(self.one()?);
         }
-        Ok(if list.len() == 1 { list.remove(0) } else { Expression::All(list) })
+        Ok(if list.len() == 1 {
+            list.remove(0)
+        } else {
+            Expression::All(list)
+        })
     }
 
     fn one(&mut self) -> Result<Expression, ExpressionError> {
@@ -426,10 +456,13 @@ impl<'a> Parser<'a> {
     fn pattern(&mut self) -> Result<Regex, ExpressionError> {
         let begin = self.at;
         let text = self.value()?;
-        RegexBuilder::new(&format!("^(?:{text})$")).size_limit(MAX_PATTERN).build().map_err(|_| {
-            self.at = begin;
-            self.error(format!("'{text}' is no pattern"))
-        })
+        RegexBuilder::new(&format!("^(?:{text})$"))
+            .size_limit(MAX_PATTERN)
+            .build()
+            .map_err(|_| {
+                self.at = begin;
+                self.error(format!("'{text}' is no pattern"))
+            })
     }
 }
 
@@ -441,7 +474,10 @@ fn subject(word: &str) -> Option<Subject> {
         "ec2InstanceId" => Some(Subject::Ec2InstanceId),
         "registeredAt" => Some(Subject::RegisteredAt),
         "runningTasksCount" => Some(Subject::RunningTasksCount),
-        _ => word.strip_prefix("attribute:").filter(|n| !n.is_empty()).map(|n| Subject::Attribute(n.to_owned())),
+        _ => word
+            .strip_prefix("attribute:")
+            .filter(|n| !n.is_empty())
+            .map(|n| Subject::Attribute(n.to_owned())),
     }
 }
 

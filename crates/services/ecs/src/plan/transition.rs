@@ -28,13 +28,41 @@ pub struct Exits {
 
 /// Every exit there is. STOPPED has none.
 pub const EXITS: &[Exits] = &[
-    Exits { from: Provisioning, owner: Owner::Placement, to: &[Pending, Stopped] },
-    Exits { from: Pending, owner: Owner::Node, to: &[Activating, Running, Stopping, Deprovisioning] },
-    Exits { from: Activating, owner: Owner::Targets, to: &[Running, Deactivating] },
-    Exits { from: Running, owner: Owner::Node, to: &[Deactivating, Stopping, Deprovisioning] },
-    Exits { from: Deactivating, owner: Owner::Targets, to: &[Stopping] },
-    Exits { from: Stopping, owner: Owner::Node, to: &[Deprovisioning] },
-    Exits { from: Deprovisioning, owner: Owner::Placement, to: &[Stopped] },
+    Exits {
+        from: Provisioning,
+        owner: Owner::Placement,
+        to: &[Pending, Stopped],
+    },
+    Exits {
+        from: Pending,
+        owner: Owner::Node,
+        to: &[Activating, Running, Stopping, Deprovisioning],
+    },
+    Exits {
+        from: Activating,
+        owner: Owner::Targets,
+        to: &[Running, Deactivating],
+    },
+    Exits {
+        from: Running,
+        owner: Owner::Node,
+        to: &[Deactivating, Stopping, Deprovisioning],
+    },
+    Exits {
+        from: Deactivating,
+        owner: Owner::Targets,
+        to: &[Stopping],
+    },
+    Exits {
+        from: Stopping,
+        owner: Owner::Node,
+        to: &[Deprovisioning],
+    },
+    Exits {
+        from: Deprovisioning,
+        owner: Owner::Placement,
+        to: &[Stopped],
+    },
 ];
 
 /// Who ends `state`; none for STOPPED.
@@ -62,8 +90,16 @@ pub fn advance(state: TaskState, phase: Phase) -> TaskState {
 mod tests {
     use super::*;
 
-    const ALL: [TaskState; 8] =
-        [Provisioning, Pending, Activating, Running, Deactivating, Stopping, Deprovisioning, Stopped];
+    const ALL: [TaskState; 8] = [
+        Provisioning,
+        Pending,
+        Activating,
+        Running,
+        Deactivating,
+        Stopping,
+        Deprovisioning,
+        Stopped,
+    ];
 
     #[test]
     fn every_state_but_stopped_has_exactly_one_owner_and_only_later_exits() {
@@ -81,7 +117,11 @@ mod tests {
     #[test]
     fn reports_move_only_forward_and_along_the_table() {
         fn reaches(from: TaskState, to: TaskState) -> bool {
-            from == to || EXITS.iter().filter(|e| e.from == from).any(|e| e.to.iter().any(|next| reaches(*next, to)))
+            from == to
+                || EXITS
+                    .iter()
+                    .filter(|e| e.from == from)
+                    .any(|e| e.to.iter().any(|next| reaches(*next, to)))
         }
         for state in ALL {
             for phase in [Phase::Pending, Phase::Running, Phase::Stopping, Phase::Stopped] {

@@ -57,7 +57,11 @@ pub async fn pass(ecs: &Ecs, looked: Option<&Looked>) -> Result<Looked, CommitEr
 
     let tasks: Vec<String> = match looked {
         Some(before) => (before.stopped_minute..=minute)
-            .flat_map(|m| snapshot.indexed::<TaskRecord>(TaskRecord::STOPPED, &m.to_string()).collect::<Vec<_>>())
+            .flat_map(|m| {
+                snapshot
+                    .indexed::<TaskRecord>(TaskRecord::STOPPED, &m.to_string())
+                    .collect::<Vec<_>>()
+            })
             .filter(|(_, t)| is_over(t, now))
             .map(|(key, _)| key.to_owned())
             .collect(),
@@ -73,7 +77,9 @@ pub async fn pass(ecs: &Ecs, looked: Option<&Looked>) -> Result<Looked, CommitEr
     let tokens: Vec<String> = match looked {
         Some(before) => (before.token_hour..=hour)
             .flat_map(|h| {
-                snapshot.indexed::<ClientTokenRecord>(ClientTokenRecord::BY_HOUR, &h.to_string()).collect::<Vec<_>>()
+                snapshot
+                    .indexed::<ClientTokenRecord>(ClientTokenRecord::BY_HOUR, &h.to_string())
+                    .collect::<Vec<_>>()
             })
             .filter(|(_, t)| forgotten(t))
             .map(|(key, _)| key.to_owned())
@@ -87,12 +93,14 @@ pub async fn pass(ecs: &Ecs, looked: Option<&Looked>) -> Result<Looked, CommitEr
     delete::<ClientTokenRecord>(ecs, &snapshot, &tokens).await?;
 
     give_up_lost(ecs, now).await?;
-    Ok(Looked { stopped_minute: minute, token_hour: hour })
+    Ok(Looked {
+        stopped_minute: minute,
+        token_hour: hour,
+    })
 }
 
 fn is_over(task: &TaskRecord, now: Timestamp) -> bool {
-    task.stopped_at.is_some_and(|at| now.since(at) >= KEEP_STOPPED)
-        && task.state == crate::records::TaskState::Stopped
+    task.stopped_at.is_some_and(|at| now.since(at) >= KEEP_STOPPED) && task.state == crate::records::TaskState::Stopped
 }
 
 async fn delete<R: neargate_store::Record>(ecs: &Ecs, snapshot: &Snapshot, keys: &[String]) -> Result<(), CommitError> {
@@ -114,8 +122,11 @@ async fn delete<R: neargate_store::Record>(ecs: &Ecs, snapshot: &Snapshot, keys:
 async fn give_up_lost(ecs: &Ecs, now: Timestamp) -> Result<(), CommitError> {
     let snapshot = ecs.store.snapshot();
     let lost = |n: &NodeRecord| !n.connected && now.since(n.connectivity_at) >= ecs.node_grace;
-    let nodes: Vec<String> =
-        snapshot.range::<NodeRecord>("").filter(|(_, n)| lost(n)).map(|(key, _)| key.to_owned()).collect();
+    let nodes: Vec<String> = snapshot
+        .range::<NodeRecord>("")
+        .filter(|(_, n)| lost(n))
+        .map(|(key, _)| key.to_owned())
+        .collect();
     for node in nodes {
         let tasks: Vec<String> = snapshot
             .indexed::<TaskRecord>(TaskRecord::BY_NODE, &node)
@@ -131,11 +142,16 @@ async fn give_up_lost(ecs: &Ecs, now: Timestamp) -> Result<(), CommitError> {
                     }
                     txn.unchanged::<NodeRecord>(snapshot, &node);
                     for key in batch {
-                        let Some(task) = snapshot.get::<TaskRecord>(key) else { continue };
+                        let Some(task) = snapshot.get::<TaskRecord>(key) else {
+                            continue;
+                        };
                         let instance = format!("container-instance/{}/{node}", task.cluster);
                         let ask = StopAsk::new(
                             "TerminationNotice",
-                            format!("Host ({}) has not been connected for too long.", task.sibling_arn(&instance)),
+                            format!(
+                                "Host ({}) has not been connected for too long.",
+                                task.sibling_arn(&instance)
+                            ),
                         );
                         if let Some(next) = ask_stop(&task, &ask, now) {
                             txn.unchanged::<TaskRecord>(snapshot, key).put(key, next);
@@ -148,3 +164,6 @@ async fn give_up_lost(ecs: &Ecs, now: Timestamp) -> Result<(), CommitError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

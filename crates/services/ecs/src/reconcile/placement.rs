@@ -45,7 +45,7 @@ struct Shape {
     refused_at: Option<u64>,
 }
 
-/// Choices that are not committed yet. Settle them after the commit, whether it worked or not.
+/// Choices that are not committed yet: they go into `Placer::commit`, or `Placer::settle` when nothing is committed.
 #[must_use]
 #[derive(Debug, Default)]
 pub struct Choices {
@@ -62,7 +62,9 @@ pub enum Unplaceable {
 
 impl Placer {
     pub fn new(store: &Store) -> Placer {
-        Placer { state: Mutex::new(State::read(store)) }
+        Placer {
+            state: Mutex::new(State::read(store)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -100,6 +102,22 @@ impl Placer {
         state.place(snapshot, txn, &key, task, node, ids, now)?;
         choices.keys.push(key);
         Ok(())
+    }
+
+    /// Commits `txn` and settles the choices it was made of, even when the caller is dropped meanwhile.
+    ///
+    /// # Errors
+    /// `CommitError`; nothing was changed then.
+    pub async fn commit(self: &Arc<Self>, store: &Store, txn: Txn, choices: Choices) -> Result<(), CommitError> {
+        let (placer, store) = (self.clone(), store.clone());
+        let committing = tokio::spawn(async move {
+            let outcome = store.commit(txn).await;
+            placer.settle(&store, choices);
+            outcome.map(drop)
+        });
+        committing
+            .await
+            .unwrap_or_else(|error| Err(CommitError::Storage(error.to_string())))
     }
 
     /// Forgets the choices: what the store says of these tasks counts again.
@@ -152,8 +170,11 @@ impl State {
                 Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => return,
                 Err(broadcast::error::TryRecvError::Lagged(missed)) => {
                     tracing::info!(missed, "placement reads the store again");
-                    let chosen: Vec<(String, Option<Held>)> =
-                        self.tentative.iter().map(|k| (k.clone(), self.fleet.held(k).cloned())).collect();
+                    let chosen: Vec<(String, Option<Held>)> = self
+                        .tentative
+                        .iter()
+                        .map(|k| (k.clone(), self.fleet.held(k).cloned()))
+                        .collect();
                     *self = State::read(store);
                     for (key, held) in chosen {
                         self.wait_no_more(&key);
@@ -168,11 +189,17 @@ impl State {
     fn take(&mut self, change: &Change) {
         if let Some(key) = change.key.strip_prefix(TaskRecord::PREFIX) {
             if !self.tentative.contains(key) {
-                let task = change.record.clone().and_then(|r| r.into_any().downcast::<TaskRecord>().ok());
+                let task = change
+                    .record
+                    .clone()
+                    .and_then(|r| r.into_any().downcast::<TaskRecord>().ok());
                 self.take_task(key, task.as_deref());
             }
         } else if change.key.starts_with(NodeRecord::PREFIX)
-            && let Some(node) = change.record.clone().and_then(|r| r.into_any().downcast::<NodeRecord>().ok())
+            && let Some(node) = change
+                .record
+                .clone()
+                .and_then(|r| r.into_any().downcast::<NodeRecord>().ok())
         {
             self.fleet.set_node(node);
         }
@@ -184,7 +211,11 @@ impl State {
             Some(task) if waits(task) => {
                 if !self.shape_of.contains_key(key) {
                     let shape = Needs::shape(task);
-                    self.waiting.entry(shape.clone()).or_default().tasks.insert((task.created_at, key.to_owned()));
+                    self.waiting
+                        .entry(shape.clone())
+                        .or_default()
+                        .tasks
+                        .insert((task.created_at, key.to_owned()));
                     self.shape_of.insert(key.to_owned(), (shape, task.created_at));
                 }
             }
@@ -214,8 +245,7 @@ impl State {
         ids: &dyn Ids,
         now: Timestamp,
     ) -> Result<(), Unplaceable> {
-        let zone_of =
-            |id: &str| neargate_ec2::subnet(snapshot, &task.region, id).map(|s| s.availability_zone.clone());
+        let zone_of = |id: &str| neargate_ec2::subnet(snapshot, &task.region, id).map(|s| s.availability_zone.clone());
         let needs = Needs::of(task, &zone_of);
         let seed = seed(&task.id);
         let placed = match node {
@@ -264,7 +294,9 @@ fn waits(task: &TaskRecord) -> bool {
 
 fn seed(id: &str) -> u64 {
     // FNV-1a.
-    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| {
+        (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// An address in the first subnet that has one, with the subnet's zone.
@@ -282,9 +314,10 @@ fn take_interface(
             region: task.region.clone(),
             subnet_id: subnet_id.clone(),
             security_groups: security_groups.to_vec(),
-            description: task.attachment_id.as_ref().map_or_else(String::new, |id| {
-                task.sibling_arn(&format!("attachment/{id}"))
-            }),
+            description: task
+                .attachment_id
+                .as_ref()
+                .map_or_else(String::new, |id| task.sibling_arn(&format!("attachment/{id}"))),
             now,
             start_hint: None,
         };
@@ -347,10 +380,8 @@ pub async fn place_waiting(ecs: &Ecs) -> Result<usize, CommitError> {
             }
             return Ok(done);
         }
-        let outcome = ecs.store.commit(txn).await;
-        ecs.placer.settle(&ecs.store, choices);
-        match outcome {
-            Ok(_) => done += placed,
+        match ecs.placer.commit(&ecs.store, txn, choices).await {
+            Ok(()) => done += placed,
             // Another commit came first: what it left is tried again.
             Err(CommitError::Conflict { .. }) => tokio::task::yield_now().await,
             Err(error) => return Err(error),
@@ -404,7 +435,11 @@ fn plan_batch(ecs: &Ecs, choices: &mut Choices) -> (Txn, usize, bool) {
 /// Writes down why the task waits; false when it says so already.
 fn tell(task: &mut TaskRecord, why: &Refused, now: Timestamp) -> bool {
     let (event, reason) = (why.event(), why.reason());
-    if task.waiting.as_ref().is_some_and(|w| w.event == event && w.reason == reason) {
+    if task
+        .waiting
+        .as_ref()
+        .is_some_and(|w| w.event == event && w.reason == reason)
+    {
         return false;
     }
     let since = task.waiting.as_ref().map_or(now, |w| w.since);

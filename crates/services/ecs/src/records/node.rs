@@ -26,10 +26,19 @@ impl NodeRecord {
         zone_name(region, self.availability_zone_index)
     }
 
+    /// The machine's id in the form EC2 has, `i-` and 17 hex digits.
+    pub fn ec2_instance_id(&self) -> String {
+        format!("i-{}", self.hello.node_id.chars().take(17).collect::<String>())
+    }
+
     /// Every attribute of the container instance, the standard `ecs.*` ones included, as `region` shows them.
     pub fn attributes(&self, region: &str) -> BTreeMap<String, Option<String>> {
-        let mut out: BTreeMap<String, Option<String>> =
-            self.hello.attributes.iter().map(|(k, v)| (k.clone(), (!v.is_empty()).then(|| v.clone()))).collect();
+        let mut out: BTreeMap<String, Option<String>> = self
+            .hello
+            .attributes
+            .iter()
+            .map(|(k, v)| (k.clone(), (!v.is_empty()).then(|| v.clone())))
+            .collect();
         let architecture = match self.hello.cpu_architecture.as_str() {
             "ARM64" => "arm64",
             _ => "x86_64",

@@ -230,7 +230,10 @@ impl TaskRecord {
 
     /// ARN of another ECS resource of the same region and account, e.g. `task-definition/web:1`.
     pub fn sibling_arn(&self, resource: &str) -> String {
-        let prefix = self.arn.split_once(":task/").map_or(self.arn.as_str(), |(prefix, _)| prefix);
+        let prefix = self
+            .arn
+            .split_once(":task/")
+            .map_or(self.arn.as_str(), |(prefix, _)| prefix);
         format!("{prefix}:{resource}")
     }
 

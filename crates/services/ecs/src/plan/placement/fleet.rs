@@ -13,6 +13,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct NodeView {
     record: Arc<NodeRecord>,
+    ec2_instance_id: String,
     attributes: BTreeMap<String, Option<String>>,
     used_cpu: u64,
     used_memory: u64,
@@ -129,10 +130,10 @@ pub struct Fleet {
     nodes: Vec<NodeView>,
     by_id: BTreeMap<String, usize>,
     held: BTreeMap<String, Held>,
-    /// Held on nodes that no record speaks of yet.
     groups: BTreeMap<String, GroupView>,
-    /// `{group}` keys by node, for `task:group`.
+    /// Group keys by node, for `task:group`.
     on_node: BTreeMap<usize, BTreeMap<String, u32>>,
+    /// Tasks on nodes that no record speaks of yet.
     homeless: BTreeSet<String>,
     freed: u64,
 }
@@ -169,6 +170,7 @@ impl Fleet {
         let id = record.hello.node_id.clone();
         // The zone is answered by region; which region these are computed for does not matter.
         let attributes = record.attributes("");
+        let ec2_instance_id = record.ec2_instance_id();
         self.freed += 1;
         match self.index(&id) {
             Some(at) => {
@@ -177,9 +179,22 @@ impl Fleet {
             }
             None => {
                 let at = self.nodes.len();
-                self.nodes.push(NodeView { record, attributes, used_cpu: 0, used_memory: 0, tasks: 0, ports: Vec::new() });
+                self.nodes.push(NodeView {
+                    record,
+                    ec2_instance_id,
+                    attributes,
+                    used_cpu: 0,
+                    used_memory: 0,
+                    tasks: 0,
+                    ports: Vec::new(),
+                });
                 self.by_id.insert(id.clone(), at);
-                let waiting: Vec<String> = self.homeless.iter().filter(|k| self.held[*k].node == id).cloned().collect();
+                let waiting: Vec<String> = self
+                    .homeless
+                    .iter()
+                    .filter(|k| self.held[*k].node == id)
+                    .cloned()
+                    .collect();
                 for key in waiting {
                     self.homeless.remove(&key);
                     if let Some(held) = self.held.get(&key).cloned() {
@@ -250,7 +265,12 @@ impl Fleet {
 
     /// A node as an expression sees it from `region`; `cluster` is the `{region}/{cluster}/` that `task:group` is of.
     pub fn instance<'a>(&'a self, at: usize, region: &'a str, cluster: &'a str) -> InstanceView<'a> {
-        InstanceView { fleet: self, at, region, cluster }
+        InstanceView {
+            fleet: self,
+            at,
+            region,
+            cluster,
+        }
     }
 }
 
@@ -290,7 +310,7 @@ impl Instance for InstanceView<'_> {
     }
 
     fn instance_id(&self) -> &str {
-        self.fleet.nodes[self.at].id()
+        &self.fleet.nodes[self.at].ec2_instance_id
     }
 
     fn registered_at(&self) -> Timestamp {

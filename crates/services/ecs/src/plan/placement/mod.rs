@@ -152,15 +152,19 @@ impl Refused {
 
     /// A node was found, but none of the task's subnets has a free address.
     pub fn no_address(fargate: bool, subnet: &str) -> Refused {
-        Refused { fargate, misses: Vec::new(), closest: None, full_subnet: Some(subnet.to_owned()) }
+        Refused {
+            fargate,
+            misses: Vec::new(),
+            closest: None,
+            full_subnet: Some(subnet.to_owned()),
+        }
     }
 
     /// How a service event goes on after `was unable to place a task`.
     pub fn event(&self) -> String {
-        let full = self
-            .full_subnet
-            .as_ref()
-            .map(|id| format!(". Reason: The subnet '{id}' does not have enough free addresses to satisfy the request."));
+        let full = self.full_subnet.as_ref().map(|id| {
+            format!(". Reason: The subnet '{id}' does not have enough free addresses to satisfy the request.")
+        });
         match (full, self.fargate, &self.closest) {
             (Some(text), ..) => text,
             (None, true, _) => format!(". Reason: {FARGATE_CAPACITY}."),
@@ -194,7 +198,9 @@ pub const NO_INSTANCES: &str = "No Container Instances were found in your cluste
 /// Chooses a node. `seed` decides between equals, and for the random strategy.
 pub fn place(fleet: &Fleet, needs: &Needs, seed: u64) -> Result<Placed, Refused> {
     let group = fleet.group(&needs.group);
-    let candidates: Vec<usize> = (0..fleet.nodes().len()).filter(|at| miss(fleet, *at, needs).is_none()).collect();
+    let candidates: Vec<usize> = (0..fleet.nodes().len())
+        .filter(|at| miss(fleet, *at, needs).is_none())
+        .collect();
     if candidates.is_empty() {
         return Err(refuse(fleet, needs));
     }
@@ -255,7 +261,12 @@ fn miss(fleet: &Fleet, at: usize, needs: &Needs) -> Option<Miss> {
     if needs.distinct_instance && fleet.group(&needs.group).is_some_and(|g| g.on_node(at) > 0) {
         return Some(Miss::DistinctInstance);
     }
-    if !needs.ports.is_empty() && node.ports().iter().any(|held| needs.ports.iter().any(|p| p.overlaps(held))) {
+    if !needs.ports.is_empty()
+        && node
+            .ports()
+            .iter()
+            .any(|held| needs.ports.iter().any(|p| p.overlaps(held)))
+    {
         return Some(Miss::Ports);
     }
     if i64::from(needs.cpu) > node.free_cpu() {
@@ -277,7 +288,12 @@ fn refuse(fleet: &Fleet, needs: &Needs) -> Refused {
     misses.sort();
     let closest = misses.iter().rev().max_by_key(|(_, miss)| *miss).cloned();
     misses.truncate(Refused::LISTED);
-    Refused { fargate: needs.fargate, misses, closest, full_subnet: None }
+    Refused {
+        fargate: needs.fargate,
+        misses,
+        closest,
+        full_subnet: None,
+    }
 }
 
 #[cfg(test)]

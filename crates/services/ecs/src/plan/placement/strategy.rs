@@ -1,7 +1,7 @@
 //! Choosing among the nodes that could take a task: random, spread, binpack, and the order of subnets.
 
-use super::fleet::{Fleet, GroupView, NodeView};
 use super::Needs;
+use super::fleet::{Fleet, GroupView, NodeView};
 use std::collections::BTreeMap;
 
 /// The subnets, fewest tasks of the group first; equals stay in the request's order.
@@ -31,13 +31,7 @@ pub fn emptiest(
 }
 
 /// Applies the strategies one after the other, each to what the one before left. `candidates` is not empty.
-pub fn choose(
-    fleet: &Fleet,
-    group: Option<&GroupView>,
-    mut candidates: Vec<usize>,
-    needs: &Needs,
-    seed: u64,
-) -> usize {
+pub fn choose(fleet: &Fleet, group: Option<&GroupView>, mut candidates: Vec<usize>, needs: &Needs, seed: u64) -> usize {
     if needs.strategy.is_empty() {
         return emptiest(fleet, group, &candidates, |_| false);
     }
@@ -56,10 +50,14 @@ pub fn choose(
                 spread(fleet, group, &mut candidates, &needs.region, name);
             }
             ("binpack", field) if field.eq_ignore_ascii_case("cpu") => {
-                keep_least(&mut candidates, |at| u64::try_from(fleet.nodes()[at].free_cpu()).unwrap_or(0));
+                keep_least(&mut candidates, |at| {
+                    u64::try_from(fleet.nodes()[at].free_cpu()).unwrap_or(0)
+                });
             }
             ("binpack", _) => {
-                keep_least(&mut candidates, |at| u64::try_from(fleet.nodes()[at].free_memory()).unwrap_or(0));
+                keep_least(&mut candidates, |at| {
+                    u64::try_from(fleet.nodes()[at].free_memory()).unwrap_or(0)
+                });
             }
             _ => candidates = vec![pick(&candidates, seed)],
         }
@@ -80,12 +78,19 @@ fn spread(fleet: &Fleet, group: Option<&GroupView>, candidates: &mut Vec<usize>,
 fn keep_least(candidates: &mut Vec<usize>, measure: impl Fn(usize) -> u64) {
     let measured: Vec<(u64, usize)> = candidates.iter().map(|at| (measure(*at), *at)).collect();
     let least = measured.iter().map(|(m, _)| *m).min().unwrap_or(0);
-    *candidates = measured.into_iter().filter(|(m, _)| *m == least).map(|(_, at)| at).collect();
+    *candidates = measured
+        .into_iter()
+        .filter(|(m, _)| *m == least)
+        .map(|(_, at)| at)
+        .collect();
 }
 
 fn pick(candidates: &[usize], seed: u64) -> usize {
     let at = seed % candidates.len().max(1) as u64;
-    candidates.get(usize::try_from(at).unwrap_or(0)).copied().unwrap_or_default()
+    candidates
+        .get(usize::try_from(at).unwrap_or(0))
+        .copied()
+        .unwrap_or_default()
 }
 
 /// The group's tasks by node, one number a node.
