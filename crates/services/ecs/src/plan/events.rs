@@ -38,6 +38,23 @@ pub enum ServiceEvent {
 }
 
 impl ServiceEvent {
+    /// The order in which AWS tells what happens together.
+    pub fn order(&self) -> u8 {
+        match self {
+            ServiceEvent::DeploymentFailed { .. } => 0,
+            ServiceEvent::RollingBack { .. } => 1,
+            ServiceEvent::Started { .. } => 2,
+            ServiceEvent::FailedHealthChecks { .. } => 3,
+            ServiceEvent::Stopped { .. } => 4,
+            ServiceEvent::Unplaced { .. }
+            | ServiceEvent::CannotLaunch { .. }
+            | ServiceEvent::CannotStartConsistently
+            | ServiceEvent::Blocked => 5,
+            ServiceEvent::DeploymentCompleted { .. } => 6,
+            ServiceEvent::SteadyState => 7,
+        }
+    }
+
     /// The message as DescribeServices answers it.
     pub fn text(&self, service: &str) -> String {
         let rest = match self {

@@ -12,6 +12,13 @@ mod settle;
 mod steady;
 mod view;
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod simulator;
+
 pub use view::{Checks, History, Launch, NodeView, Plan, ServiceView, Stop, TaskView};
 
 use super::circuit_breaker::{self, Breaker};
@@ -226,11 +233,16 @@ impl<'a> Draft<'a> {
     fn finish(mut self) -> Plan {
         let stopped: Vec<String> = self.plan.stop.iter().map(|s| s.task.clone()).collect();
         if !stopped.is_empty() {
-            // AWS tells that a task is unhealthy, then that it was stopped, then what follows for the deployment.
-            let unhealthy = |e: &ServiceEvent| matches!(e, ServiceEvent::FailedHealthChecks { .. });
-            let at = self.plan.events.iter().rposition(unhealthy).map_or(0, |at| at + 1);
-            self.plan.events.insert(at, ServiceEvent::Stopped { tasks: stopped });
+            self.plan.events.push(ServiceEvent::Stopped { tasks: stopped });
         }
+        if !self.plan.launch.is_empty() {
+            let for_unhealthy = self.plan.launch.iter().map(|l| l.for_unhealthy).sum();
+            self.plan.events.push(ServiceEvent::Started {
+                tasks: Vec::new(),
+                for_unhealthy,
+            });
+        }
+        self.plan.events.sort_by_key(ServiceEvent::order);
         if let Some(primary) = self.service.primary() {
             let ongoing = primary.rollout == RolloutState::InProgress;
             // A failure counted while scaling.

@@ -3,8 +3,8 @@
 //! An old deployment keeps a target of its own that falls as the PRIMARY's tasks become healthy. New tasks come before
 //! old ones go as long as maximumPercent has room; only without room, minimumHealthyPercent is used to make some.
 
-use super::{Draft, ServiceEvent, count};
-use crate::records::RolloutState;
+use super::{Draft, ServiceEvent, TaskView, count};
+use crate::records::{RolloutState, TaskState};
 use neargate_core::Timestamp;
 use std::time::Duration;
 
@@ -163,8 +163,14 @@ impl Draft<'_> {
         let mut floor = self.floor();
         let mut stopped = 0;
         for at in (1..self.service.deployments.len()).rev() {
-            let id = self.service.deployments[at].id.clone();
-            let candidates = self.live_of(&id).map(|(at, _)| at).collect();
+            let old = &self.service.deployments[at];
+            // What a proven deployment is just getting back is left to arrive.
+            let coming = |t: &TaskView<'_>| old.proven && t.state < TaskState::Running && t.waiting.is_none();
+            let candidates = self
+                .live_of(&old.id)
+                .filter(|(_, t)| !coming(t))
+                .map(|(at, _)| at)
+                .collect();
             let taken = u32::try_from(self.stop_some(candidates, most, &mut floor).len()).unwrap_or(u32::MAX);
             let target = &mut self.service.deployments[at].target;
             *target = target.saturating_sub(taken);
@@ -178,7 +184,7 @@ impl Draft<'_> {
         let coming = self
             .live()
             .any(|(_, t)| !t.unhealthy() && !self.healthy(t) && t.waiting.is_none());
-        if coming {
+        if coming || !self.plan.launch.is_empty() {
             return;
         }
         let unhealthy = self.live().find(|(_, t)| t.unhealthy()).map(|(at, _)| at);

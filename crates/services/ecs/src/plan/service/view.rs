@@ -150,7 +150,7 @@ pub struct Plan {
     pub stop: Vec<Stop>,
     /// Ids of STOPPED tasks that have now been counted.
     pub settle: Vec<String>,
-    /// Told after "has started …", in this order.
+    /// In the order they are told. The tasks of `Started` are filled in by who makes them.
     pub events: Vec<ServiceEvent>,
     pub history: Vec<History>,
     /// Service revisions (ARN) whose image digests became known.

@@ -37,8 +37,15 @@ pub fn transaction(ecs: &Ecs, observed: &Observed, plan: Plan, now: Timestamp) -
             put_settled(snapshot, &mut txn, next);
         }
     }
-    let mut events = launch_all(ecs, observed, &mut txn, &mut service, &plan.launch, now);
-    events.extend(plan.events);
+    let (mut started, failed) = launch_all(ecs, observed, &mut txn, &mut service, &plan.launch, now);
+    let mut events = plan.events;
+    for event in &mut events {
+        if let ServiceEvent::Started { tasks, .. } = event {
+            tasks.append(&mut started);
+        }
+    }
+    events.retain(|e| !matches!(e, ServiceEvent::Started { tasks, .. } if tasks.is_empty()));
+    events.extend(failed);
     rollout::record_all(snapshot, &mut txn, &service, &plan.history, now);
     for (revision, digests) in &plan.resolved {
         put_digests(snapshot, &mut txn, &service, revision, digests);
@@ -69,7 +76,7 @@ fn put_settled(snapshot: &Snapshot, txn: &mut Txn, mut task: TaskRecord) {
     txn.unchanged::<TaskRecord>(snapshot, &key).put(&key, task);
 }
 
-/// Makes the tasks and answers what is to be told of it.
+/// Makes the tasks; answers their ids, and what kept others from being made.
 fn launch_all(
     ecs: &Ecs,
     observed: &Observed,
@@ -77,12 +84,11 @@ fn launch_all(
     service: &mut ServiceRecord,
     launches: &[Launch],
     now: Timestamp,
-) -> Vec<ServiceEvent> {
-    let (mut started, mut for_unhealthy, mut events) = (Vec::new(), 0, Vec::new());
+) -> (Vec<String>, Vec<ServiceEvent>) {
+    let (mut started, mut failed) = (Vec::new(), Vec::new());
     for launch in launches {
         match launch_some(ecs, observed, service, launch, now) {
             Ok(tasks) => {
-                for_unhealthy += launch.for_unhealthy;
                 for task in tasks {
                     started.push(task.id.clone());
                     txn.put(&task.own_key(), task);
@@ -94,20 +100,11 @@ fn launch_all(
                 if let Some(d) = service.deployments.iter_mut().find(|d| d.id == launch.deployment) {
                     backoff::fail(&mut d.backoff, BackoffCause::FailedToStart, now, now);
                 }
-                events.push(ServiceEvent::CannotLaunch { reason: error.message });
+                failed.push(ServiceEvent::CannotLaunch { reason: error.message });
             }
         }
     }
-    if !started.is_empty() {
-        events.insert(
-            0,
-            ServiceEvent::Started {
-                tasks: started,
-                for_unhealthy,
-            },
-        );
-    }
-    events
+    (started, failed)
 }
 
 fn launch_some(

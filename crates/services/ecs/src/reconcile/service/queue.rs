@@ -17,6 +17,8 @@ const WIDTH: usize = 32;
 const RETRY: Duration = Duration::from_secs(1);
 /// A look that took less than this is repeated at once when asked; a longer one rests for as long as it took.
 const LIGHT: Duration = Duration::from_millis(5);
+/// After nodes came or went, services that spread over zones look again: once for all of them.
+const SWEEP: Duration = Duration::from_secs(30);
 /// The longest sleep: a clock that was set is noticed after this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -30,6 +32,7 @@ pub(super) struct Queue {
     again: HashSet<String>,
     timers: BTreeSet<(Timestamp, String)>,
     timer_of: HashMap<String, Timestamp>,
+    sweep_at: Option<Timestamp>,
     workers: JoinSet<Done>,
 }
 
@@ -50,6 +53,7 @@ impl Queue {
             again: HashSet::new(),
             timers: BTreeSet::new(),
             timer_of: HashMap::new(),
+            sweep_at: None,
             workers: JoinSet::new(),
         }
     }
@@ -102,6 +106,8 @@ impl Queue {
             }
         }
         if nodes {
+            let at = self.ecs.clock.now().plus(SWEEP);
+            self.sweep_at.get_or_insert(at);
             let snapshot = self.ecs.store.snapshot();
             for (key, _) in snapshot.indexed::<ServiceRecord>(ServiceRecord::DAEMONS, "") {
                 self.mark(key);
@@ -187,12 +193,16 @@ impl Queue {
 
     fn sleep(&self) -> Duration {
         let now = self.ecs.clock.now();
-        let first = self.timers.first().map(|(at, _)| at.since(now));
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let first = timer.into_iter().chain(self.sweep_at).min().map(|at| at.since(now));
         first.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 
     fn ring(&mut self) {
         let now = self.ecs.clock.now();
+        if self.sweep_at.take_if(|at| *at <= now).is_some() {
+            self.mark_all();
+        }
         while let Some((_, key)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() {
             self.set_timer(&key, None);
             self.mark(&key);
