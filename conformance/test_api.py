@@ -252,7 +252,8 @@ def test_tags_protection_and_settings(sim, ecs, cluster):
     assert protected["protectedTasks"][0]["protectionEnabled"] is True
     assert ecs.get_task_protection(cluster=cluster, tasks=[task])["protectedTasks"][0]["protectionEnabled"] is True
     ecs.put_account_setting_default(name="containerInsights", value="disabled")
-    names = {s["name"] for s in ecs.list_account_settings(effectiveSettings=True)["settings"]}
+    pages = ecs.get_paginator("list_account_settings").paginate(effectiveSettings=True)
+    names = {s["name"] for page in pages for s in page["settings"]}
     assert "taskLongArnFormat" in names
 
 

@@ -6,7 +6,7 @@ pub mod node;
 
 use crate::cli::Outcome;
 use crate::instance::Instance;
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown;
 use crate::{lock, paths, up};
 use std::io::Write as _;
 use std::process::ExitCode;

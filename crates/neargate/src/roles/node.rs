@@ -4,10 +4,19 @@ use super::ready;
 use crate::instance::Instance;
 use crate::paths;
 use crate::shutdown::{self, Shutdown};
+use neargate_core::clock::SystemClock;
+use neargate_node::simulated::{self, SimulatedOptions};
 use neargate_node::{NodeConfig, RuntimeKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> {
+    if let Some(nodes) = instance.settings.simulated_nodes {
+        ready()?;
+        let options = SimulatedOptions::new(paths::link_socket(&instance.data), nodes);
+        simulated::run(options, Arc::new(SystemClock), shutdown::requested(shutdown)).await;
+        return Ok(());
+    }
     let config = config(instance)?;
     ready()?;
     neargate_node::run(config, shutdown::requested(shutdown))
