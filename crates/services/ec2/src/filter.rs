@@ -116,7 +116,7 @@ pub fn page<T>(
 }
 
 /// The ids asked for that were not found, in the order asked: what a NotFound error names.
-pub fn missing<'a>(asked: &'a [String], found: impl Fn(&str) -> bool) -> Vec<&'a str> {
+pub fn missing(asked: &[String], found: impl Fn(&str) -> bool) -> Vec<&str> {
     asked.iter().map(String::as_str).filter(|id| !found(id)).collect()
 }
 

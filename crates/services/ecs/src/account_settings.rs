@@ -17,17 +17,61 @@ struct Rule {
 
 /// Ascending by name.
 const RULES: &[Rule] = &[
-    Rule { name: "awsvpcTrunking", values: &["enabled", "disabled"], default: "disabled" },
-    Rule { name: "containerInsights", values: &["enabled", "disabled", "enhanced"], default: "disabled" },
-    Rule { name: "containerInstanceLongArnFormat", values: &["enabled", "disabled"], default: "enabled" },
-    Rule { name: "defaultLogDriverMode", values: &["blocking", "non-blocking"], default: "non-blocking" },
-    Rule { name: "fargateEventWindows", values: &["enabled", "disabled"], default: "disabled" },
-    Rule { name: "fargateFIPSMode", values: &["enabled", "disabled"], default: "disabled" },
-    Rule { name: "fargateTaskRetirementWaitPeriod", values: &["0", "7", "14"], default: "7" },
-    Rule { name: "guardDutyActivate", values: &["on", "off"], default: "off" },
-    Rule { name: "serviceLongArnFormat", values: &["enabled", "disabled"], default: "enabled" },
-    Rule { name: "tagResourceAuthorization", values: &["on", "off"], default: "on" },
-    Rule { name: "taskLongArnFormat", values: &["enabled", "disabled"], default: "enabled" },
+    Rule {
+        name: "awsvpcTrunking",
+        values: &["enabled", "disabled"],
+        default: "disabled",
+    },
+    Rule {
+        name: "containerInsights",
+        values: &["enabled", "disabled", "enhanced"],
+        default: "disabled",
+    },
+    Rule {
+        name: "containerInstanceLongArnFormat",
+        values: &["enabled", "disabled"],
+        default: "enabled",
+    },
+    Rule {
+        name: "defaultLogDriverMode",
+        values: &["blocking", "non-blocking"],
+        default: "non-blocking",
+    },
+    Rule {
+        name: "fargateEventWindows",
+        values: &["enabled", "disabled"],
+        default: "disabled",
+    },
+    Rule {
+        name: "fargateFIPSMode",
+        values: &["enabled", "disabled"],
+        default: "disabled",
+    },
+    Rule {
+        name: "fargateTaskRetirementWaitPeriod",
+        values: &["0", "7", "14"],
+        default: "7",
+    },
+    Rule {
+        name: "guardDutyActivate",
+        values: &["on", "off"],
+        default: "off",
+    },
+    Rule {
+        name: "serviceLongArnFormat",
+        values: &["enabled", "disabled"],
+        default: "enabled",
+    },
+    Rule {
+        name: "tagResourceAuthorization",
+        values: &["on", "off"],
+        default: "on",
+    },
+    Rule {
+        name: "taskLongArnFormat",
+        values: &["enabled", "disabled"],
+        default: "enabled",
+    },
 ];
 
 /// AWS's own setting, which nobody may put.
@@ -97,7 +141,9 @@ pub fn principal(cx: &RequestContext, named: Option<&str>) -> Result<Option<Stri
         arn.service == "iam" && arn.account == cx.account && kind
     });
     if !known {
-        return Err(errors::invalid_parameter_exception(format!("Invalid principalArn: {named}")));
+        return Err(errors::invalid_parameter_exception(format!(
+            "Invalid principalArn: {named}"
+        )));
     }
     if cx.caller_arn != root && cx.caller_arn != named {
         return Err(errors::access_denied_exception(
@@ -114,7 +160,8 @@ pub fn effective(snapshot: &Snapshot, region: &str, principal: Option<&str>, nam
         snapshot.get::<AccountSettingRecord>(&key).map(|s| s.value.clone())
     };
     let own = principal.and_then(|p| stored(Some(p)));
-    own.or_else(|| stored(None)).unwrap_or_else(|| rule(name).map_or("", |rule| rule.default).to_owned())
+    own.or_else(|| stored(None))
+        .unwrap_or_else(|| rule(name).map_or("", |rule| rule.default).to_owned())
 }
 
 /// The settings of a principal, ascending by name: those put for it, or with `all` every one that holds for it.

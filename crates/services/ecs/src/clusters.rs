@@ -59,7 +59,9 @@ pub fn admit_settings(settings: &[api::ClusterSetting]) -> Result<Vec<api::Clust
     for setting in settings {
         let name = setting.name.as_deref().unwrap_or_default();
         if name != "containerInsights" {
-            return Err(errors::invalid_parameter_exception(format!("Invalid cluster setting name: {name}")));
+            return Err(errors::invalid_parameter_exception(format!(
+                "Invalid cluster setting name: {name}"
+            )));
         }
         let value = setting.value.as_deref().unwrap_or_default();
         if !matches!(value, "enabled" | "disabled" | "enhanced") {
@@ -68,7 +70,9 @@ pub fn admit_settings(settings: &[api::ClusterSetting]) -> Result<Vec<api::Clust
             )));
         }
         if out.iter().any(|s| s.name == setting.name) {
-            return Err(errors::invalid_parameter_exception(format!("Duplicate cluster setting: {name}")));
+            return Err(errors::invalid_parameter_exception(format!(
+                "Duplicate cluster setting: {name}"
+            )));
         }
         out.push(setting.clone());
     }
@@ -78,7 +82,10 @@ pub fn admit_settings(settings: &[api::ClusterSetting]) -> Result<Vec<api::Clust
 /// `containerInsights` of a cluster whose request does not say: the caller's account setting.
 pub fn default_settings(snapshot: &Snapshot, cx: &RequestContext) -> Vec<api::ClusterSetting> {
     let value = account_settings::effective(snapshot, &cx.region, Some(&cx.caller_arn), "containerInsights");
-    vec![api::ClusterSetting { name: Some("containerInsights".to_owned()), value: Some(value) }]
+    vec![api::ClusterSetting {
+        name: Some("containerInsights".to_owned()),
+        value: Some(value),
+    }]
 }
 
 /// Checks the capacity providers and the default strategy that `cluster` carries.
@@ -99,7 +106,10 @@ pub fn admit_capacity(cluster: &ClusterRecord) -> Result<(), AwsError> {
         }
     }
     for item in &cluster.default_capacity_provider_strategy {
-        if !cluster.capacity_providers.contains(item.capacity_provider.as_ref().unwrap_or(&String::new())) {
+        if !cluster
+            .capacity_providers
+            .contains(item.capacity_provider.as_ref().unwrap_or(&String::new()))
+        {
             return Err(errors::invalid_parameter_exception(
                 "The specified capacity provider strategy cannot contain a capacity provider that is not associated with the cluster. Associate the capacity provider with the cluster and try again.",
             ));
@@ -109,9 +119,7 @@ pub fn admit_capacity(cluster: &ClusterRecord) -> Result<(), AwsError> {
 }
 
 /// A strategy with base and weight filled in, as AWS describes it.
-pub fn whole_strategy(
-    items: Option<Vec<api::CapacityProviderStrategyItem>>,
-) -> Vec<api::CapacityProviderStrategyItem> {
+pub fn whole_strategy(items: Option<Vec<api::CapacityProviderStrategyItem>>) -> Vec<api::CapacityProviderStrategyItem> {
     let fill = |mut item: api::CapacityProviderStrategyItem| {
         item.base.get_or_insert(0);
         item.weight.get_or_insert(0);
@@ -131,7 +139,12 @@ pub struct Include {
 
 impl Include {
     /// What the operations that change a cluster answer with.
-    pub const CHANGED: Include = Include { attachments: true, settings: true, statistics: false, tags: true };
+    pub const CHANGED: Include = Include {
+        attachments: true,
+        settings: true,
+        statistics: false,
+        tags: true,
+    };
 
     /// # Errors
     /// `InvalidParameterException`.
@@ -146,7 +159,9 @@ impl Include {
                 "STATISTICS" => include.statistics = true,
                 "TAGS" => include.tags = true,
                 other => {
-                    return Err(errors::invalid_parameter_exception(format!("Unknown value for include: {other}")));
+                    return Err(errors::invalid_parameter_exception(format!(
+                        "Unknown value for include: {other}"
+                    )));
                 }
             }
         }
@@ -184,9 +199,16 @@ pub fn shape(snapshot: &Snapshot, cluster: &ClusterRecord, include: Include) -> 
     let statistics = statistics
         .into_iter()
         .filter(|_| include.statistics)
-        .map(|(name, value)| api::KeyValuePair { name: Some(name.to_owned()), value: Some(value.to_string()) })
+        .map(|(name, value)| api::KeyValuePair {
+            name: Some(name.to_owned()),
+            value: Some(value.to_string()),
+        })
         .collect();
-    let instances = if cluster.is_active() { snapshot.range::<NodeRecord>("").count() } else { 0 };
+    let instances = if cluster.is_active() {
+        snapshot.range::<NodeRecord>("").count()
+    } else {
+        0
+    };
     let attachments = include.attachments && !cluster.capacity_providers.is_empty();
     api::Cluster {
         cluster_arn: Some(cluster.arn.clone()),
@@ -197,8 +219,16 @@ pub fn shape(snapshot: &Snapshot, cluster: &ClusterRecord, include: Include) -> 
         pending_tasks_count: Some(pending.iter().sum()),
         active_services_count: Some(active.iter().sum()),
         statistics: Some(statistics),
-        tags: Some(if include.tags { tagging::shape(&cluster.tags) } else { Vec::new() }),
-        settings: Some(if include.settings { cluster.settings.clone() } else { Vec::new() }),
+        tags: Some(if include.tags {
+            tagging::shape(&cluster.tags)
+        } else {
+            Vec::new()
+        }),
+        settings: Some(if include.settings {
+            cluster.settings.clone()
+        } else {
+            Vec::new()
+        }),
         capacity_providers: Some(cluster.capacity_providers.clone()),
         default_capacity_provider_strategy: Some(cluster.default_capacity_provider_strategy.clone()),
         // FARGATE and FARGATE_SPOT attach nothing to a cluster.

@@ -5,6 +5,8 @@
 //! leave it as assignments.
 
 pub mod account_settings;
+#[cfg(test)]
+mod admin_tests;
 pub mod api;
 pub mod assign;
 mod clusters;

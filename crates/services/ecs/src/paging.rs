@@ -26,9 +26,12 @@ pub fn page<T>(
 /// `InvalidParameterException`.
 pub fn size(limit: i32, max_results: Option<i32>) -> Result<usize, AwsError> {
     let max = max_results.unwrap_or(limit);
-    usize::try_from(max).ok().filter(|m| (1..=limit).contains(&max) && *m > 0).ok_or_else(|| {
-        errors::invalid_parameter_exception(format!("maxResults must be between 1 and {limit}, inclusive."))
-    })
+    usize::try_from(max)
+        .ok()
+        .filter(|m| (1..=limit).contains(&max) && *m > 0)
+        .ok_or_else(|| {
+            errors::invalid_parameter_exception(format!("maxResults must be between 1 and {limit}, inclusive."))
+        })
 }
 
 pub fn bad_token() -> AwsError {

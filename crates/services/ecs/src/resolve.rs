@@ -26,7 +26,9 @@ pub fn cluster_name(cx: &RequestContext, reference: Option<&str>) -> Result<Stri
 }
 
 fn invalid_identifier(text: &str) -> AwsError {
-    errors::invalid_parameter_exception(format!("Invalid identifier: Identifier is for cluster. Your cluster is {text}"))
+    errors::invalid_parameter_exception(format!(
+        "Invalid identifier: Identifier is for cluster. Your cluster is {text}"
+    ))
 }
 
 /// The ACTIVE cluster that `reference` names.
@@ -41,7 +43,9 @@ pub fn cluster(
     let name = cluster_name(cx, reference)?;
     match snapshot.get::<ClusterRecord>(&ClusterRecord::key(&cx.region, &name)) {
         Some(cluster) if cluster.is_active() => Ok(cluster),
-        Some(_) => Err(errors::cluster_not_found_exception("The referenced cluster was inactive.")),
+        Some(_) => Err(errors::cluster_not_found_exception(
+            "The referenced cluster was inactive.",
+        )),
         None => Err(errors::cluster_not_found_exception("Cluster not found.")),
     }
 }
@@ -73,10 +77,17 @@ pub fn task_definition_name(cx: &RequestContext, reference: &str) -> Result<Opti
         None => (short.as_str(), None),
         Some((family, number)) => match number.parse::<u32>() {
             Ok(revision) => (family, Some(revision)),
-            Err(_) => return Err(errors::client_exception(format!("Invalid revision number. Number: {number}"))),
+            Err(_) => {
+                return Err(errors::client_exception(format!(
+                    "Invalid revision number. Number: {number}"
+                )));
+            }
         },
     };
-    Ok(Some(TaskDefinitionName { family: family.to_owned(), revision }))
+    Ok(Some(TaskDefinitionName {
+        family: family.to_owned(),
+        revision,
+    }))
 }
 
 /// The task definition that `reference` names: `family`, `family:revision` or an ARN; the newest ACTIVE revision when
@@ -118,7 +129,11 @@ fn find(
 ) -> Option<Versioned<TaskDefinitionRecord>> {
     let revision = match name.revision {
         Some(revision) => revision,
-        None => snapshot.get::<FamilyRecord>(&FamilyRecord::key(&cx.region, &name.family))?.latest_active?,
+        None => {
+            snapshot
+                .get::<FamilyRecord>(&FamilyRecord::key(&cx.region, &name.family))?
+                .latest_active?
+        }
     };
     snapshot.get(&TaskDefinitionRecord::key(&cx.region, &name.family, revision))
 }

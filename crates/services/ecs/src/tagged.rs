@@ -22,7 +22,13 @@ macro_rules! tagged {
     } )* };
 }
 
-tagged!(ClusterRecord, InstanceTagsRecord, ServiceRecord, TaskDefinitionRecord, TaskRecord);
+tagged!(
+    ClusterRecord,
+    InstanceTagsRecord,
+    ServiceRecord,
+    TaskDefinitionRecord,
+    TaskRecord
+);
 
 /// A resource that exists and can be tagged, by its record's key.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +62,9 @@ pub fn find(
         ))
     };
     let missing = |kind: &str| {
-        missing(format!("The specified {kind} does not exist. Specify a valid {kind} and try again."))
+        missing(format!(
+            "The specified {kind} does not exist. Specify a valid {kind} and try again."
+        ))
     };
     match kind {
         "cluster" => match snapshot.get::<ClusterRecord>(&ClusterRecord::key(&cx.region, rest)) {
@@ -65,7 +73,10 @@ pub fn find(
             None => Err(errors::cluster_not_found_exception("Cluster not found.")),
         },
         "task-definition" => {
-            let name = resolve::task_definition_name(cx, arn).ok().flatten().ok_or_else(invalid)?;
+            let name = resolve::task_definition_name(cx, arn)
+                .ok()
+                .flatten()
+                .ok_or_else(invalid)?;
             let revision = name.revision.ok_or_else(invalid)?;
             let key = TaskDefinitionRecord::key(&cx.region, &name.family, revision);
             match snapshot.get::<TaskDefinitionRecord>(&key) {
@@ -104,7 +115,9 @@ pub fn find(
             let (cluster, node) = rest.split_once('/').ok_or_else(invalid)?;
             resolve::cluster(snapshot, cx, Some(cluster))?;
             match snapshot.contains::<NodeRecord>(node) {
-                true => Ok(Resource::ContainerInstance(InstanceTagsRecord::key(&cx.region, cluster, node))),
+                true => Ok(Resource::ContainerInstance(InstanceTagsRecord::key(
+                    &cx.region, cluster, node,
+                ))),
                 false => Err(missing("container instance")),
             }
         }
@@ -128,9 +141,7 @@ pub fn tags(snapshot: &Snapshot, resource: &Resource) -> Tags {
 pub fn put(snapshot: &Snapshot, resource: &Resource, tags: Tags) -> Txn {
     match resource {
         Resource::Cluster(key) => put_to::<ClusterRecord>(snapshot, key, tags, None),
-        Resource::ContainerInstance(key) => {
-            put_to(snapshot, key, tags, Some(InstanceTagsRecord::default()))
-        }
+        Resource::ContainerInstance(key) => put_to(snapshot, key, tags, Some(InstanceTagsRecord::default())),
         Resource::Service(key) => put_to::<ServiceRecord>(snapshot, key, tags, None),
         Resource::Task(key) => put_to::<TaskRecord>(snapshot, key, tags, None),
         Resource::TaskDefinition(key) => put_to::<TaskDefinitionRecord>(snapshot, key, tags, None),
@@ -138,12 +149,18 @@ pub fn put(snapshot: &Snapshot, resource: &Resource, tags: Tags) -> Txn {
 }
 
 fn of<R: Tagged>(snapshot: &Snapshot, key: &str) -> Tags {
-    snapshot.get::<R>(key).map(|found| (*found.record).clone().tags().clone()).unwrap_or_default()
+    snapshot
+        .get::<R>(key)
+        .map(|found| (*found.record).clone().tags().clone())
+        .unwrap_or_default()
 }
 
 fn put_to<R: Tagged>(snapshot: &Snapshot, key: &str, tags: Tags, otherwise: Option<R>) -> Txn {
     let mut txn = Txn::new();
-    let record = snapshot.get::<R>(key).map(|found| (*found.record).clone()).or(otherwise);
+    let record = snapshot
+        .get::<R>(key)
+        .map(|found| (*found.record).clone())
+        .or(otherwise);
     if let Some(mut record) = record.filter(|record| *record.clone().tags() != tags) {
         *record.tags() = tags;
         txn.unchanged::<R>(snapshot, key).put(key, record);

@@ -9,7 +9,10 @@ use neargate_core::{AwsError, Tags};
 /// # Errors
 /// `InvalidParameterException` with the first rule broken.
 pub fn admit(tags: Option<Vec<api::Tag>>) -> Result<Tags, AwsError> {
-    let pairs = tags.unwrap_or_default().into_iter().map(|t| (t.key.unwrap_or_default(), t.value.unwrap_or_default()));
+    let pairs = tags
+        .unwrap_or_default()
+        .into_iter()
+        .map(|t| (t.key.unwrap_or_default(), t.value.unwrap_or_default()));
     Tags::admit(pairs).map_err(refuse)
 }
 
@@ -20,5 +23,10 @@ pub fn refuse(fault: TagFault) -> AwsError {
 
 /// The tags of a reply.
 pub fn shape(tags: &Tags) -> Vec<api::Tag> {
-    tags.iter().map(|(key, value)| api::Tag { key: Some(key.to_owned()), value: Some(value.to_owned()) }).collect()
+    tags.iter()
+        .map(|(key, value)| api::Tag {
+            key: Some(key.to_owned()),
+            value: Some(value.to_owned()),
+        })
+        .collect()
 }

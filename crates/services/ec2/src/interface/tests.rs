@@ -161,7 +161,7 @@ fn what_does_not_exist_or_lies_elsewhere_is_refused() {
         let own = lookup::default_security_group(&snapshot, "us-east-1", &vpc).unwrap();
         assert_eq!(
             take(&ec2, &subnet, None).await.unwrap().security_groups,
-            [own.id.clone()]
+            *std::slice::from_ref(&own.id)
         );
 
         let foreign = SecurityGroupRecord {

@@ -8,18 +8,35 @@ async fn a_cluster_is_created_described_listed_and_deleted() {
     let f = Fixture::new();
     let tags = json!([{"key": "team", "value": "a"}]);
     let made = f.ok("CreateCluster", json!({"clusterName": "web", "tags": tags})).await;
-    assert_eq!(made["cluster"]["clusterArn"], "arn:aws:ecs:us-east-1:000000000000:cluster/web");
+    assert_eq!(
+        made["cluster"]["clusterArn"],
+        "arn:aws:ecs:us-east-1:000000000000:cluster/web"
+    );
     assert_eq!(made["cluster"]["status"], "ACTIVE");
-    assert_eq!(made["cluster"]["settings"], json!([{"name": "containerInsights", "value": "disabled"}]));
+    assert_eq!(
+        made["cluster"]["settings"],
+        json!([{"name": "containerInsights", "value": "disabled"}])
+    );
     assert_eq!(made["cluster"]["tags"], tags);
 
     let plain = f.ok("DescribeClusters", json!({"clusters": ["web"]})).await;
-    for empty in ["settings", "statistics", "tags", "capacityProviders", "defaultCapacityProviderStrategy"] {
+    for empty in [
+        "settings",
+        "statistics",
+        "tags",
+        "capacityProviders",
+        "defaultCapacityProviderStrategy",
+    ] {
         assert_eq!(plain["clusters"][0][empty], json!([]), "{empty}");
     }
     let arn = made["cluster"]["clusterArn"].clone();
     let include = ["SETTINGS", "STATISTICS", "TAGS", "CONFIGURATIONS", "ATTACHMENTS"];
-    let whole = f.ok("DescribeClusters", json!({"clusters": [arn, "gone"], "include": include})).await;
+    let whole = f
+        .ok(
+            "DescribeClusters",
+            json!({"clusters": [arn, "gone"], "include": include}),
+        )
+        .await;
     assert_eq!(whole["clusters"][0]["tags"], tags);
     let statistics = whole["clusters"][0]["statistics"].as_array().unwrap();
     assert_eq!(statistics.len(), 8);
@@ -35,7 +52,10 @@ async fn a_cluster_is_created_described_listed_and_deleted() {
     assert_eq!(still["clusters"][0]["status"], "INACTIVE");
     let inactive = "ClusterNotFoundException: The referenced cluster was inactive.";
     assert_eq!(f.err("DeleteCluster", json!({"cluster": "web"})).await, inactive);
-    assert_eq!(f.err("DeleteCluster", json!({"cluster": "x"})).await, "ClusterNotFoundException: Cluster not found.");
+    assert_eq!(
+        f.err("DeleteCluster", json!({"cluster": "x"})).await,
+        "ClusterNotFoundException: Cluster not found."
+    );
 
     let again = f.ok("CreateCluster", json!({"clusterName": "web"})).await;
     assert_eq!(again["cluster"]["status"], "ACTIVE");
@@ -46,15 +66,27 @@ async fn a_cluster_is_created_described_listed_and_deleted() {
 async fn creating_again_answers_the_same_and_a_contradiction_is_refused() {
     let f = Fixture::new();
     let enhanced = json!([{"name": "containerInsights", "value": "enhanced"}]);
-    let first = f.ok("CreateCluster", json!({"settings": enhanced, "capacityProviders": ["FARGATE"]})).await;
+    let first = f
+        .ok(
+            "CreateCluster",
+            json!({"settings": enhanced, "capacityProviders": ["FARGATE"]}),
+        )
+        .await;
     assert_eq!(first["cluster"]["clusterName"], "default");
     let revision = f.ecs.store.snapshot().revision();
     assert_eq!(f.ok("CreateCluster", json!({})).await, first);
-    assert_eq!(f.ok("CreateCluster", json!({"clusterName": "default", "settings": enhanced})).await, first);
+    assert_eq!(
+        f.ok("CreateCluster", json!({"clusterName": "default", "settings": enhanced}))
+            .await,
+        first
+    );
     assert_eq!(f.ecs.store.snapshot().revision(), revision);
     let disabled = json!([{"name": "containerInsights", "value": "disabled"}]);
     let error = f.err("CreateCluster", json!({"settings": disabled})).await;
-    assert!(error.starts_with("InvalidParameterException: Arguments on this idempotent request"), "{error}");
+    assert!(
+        error.starts_with("InvalidParameterException: Arguments on this idempotent request"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -104,18 +136,21 @@ async fn settings_and_capacity_providers_change() {
     let f = Fixture::new();
     f.ok("CreateCluster", json!({"clusterName": "web"})).await;
     let enabled = json!([{"name": "containerInsights", "value": "enabled"}]);
-    let out = f.ok("UpdateClusterSettings", json!({"cluster": "web", "settings": enabled})).await;
+    let out = f
+        .ok("UpdateClusterSettings", json!({"cluster": "web", "settings": enabled}))
+        .await;
     assert_eq!(out["cluster"]["settings"], enabled);
     let disabled = json!([{"name": "containerInsights", "value": "disabled"}]);
-    let out = f.ok("UpdateCluster", json!({"cluster": "web", "settings": disabled})).await;
+    let out = f
+        .ok("UpdateCluster", json!({"cluster": "web", "settings": disabled}))
+        .await;
     assert_eq!(out["cluster"]["settings"], disabled);
 
-    let put = |providers: Value, strategy: Value| {
-        json!({"cluster": "web", "capacityProviders": providers, "defaultCapacityProviderStrategy": strategy})
-    };
+    let put = |providers: Value, strategy: Value| json!({"cluster": "web", "capacityProviders": providers, "defaultCapacityProviderStrategy": strategy});
     let both = json!(["FARGATE", "FARGATE_SPOT"]);
     let item = |name: &str, base: i32, weight: i32| json!({"capacityProvider": name, "base": base, "weight": weight});
-    let strategy = json!([{"capacityProvider": "FARGATE", "base": 1}, {"capacityProvider": "FARGATE_SPOT", "weight": 4}]);
+    let strategy =
+        json!([{"capacityProvider": "FARGATE", "base": 1}, {"capacityProvider": "FARGATE_SPOT", "weight": 4}]);
     let out = f.ok("PutClusterCapacityProviders", put(both.clone(), strategy)).await;
     let whole = json!([item("FARGATE", 1, 0), item("FARGATE_SPOT", 0, 4)]);
     assert_eq!(out["cluster"]["defaultCapacityProviderStrategy"], whole);
@@ -130,7 +165,10 @@ async fn settings_and_capacity_providers_change() {
         assert!(error.starts_with("InvalidParameterException"), "{error}");
     }
     let missing = json!({"cluster": "x", "settings": enabled});
-    assert_eq!(f.err("UpdateClusterSettings", missing).await, "ClusterNotFoundException: Cluster not found.");
+    assert_eq!(
+        f.err("UpdateClusterSettings", missing).await,
+        "ClusterNotFoundException: Cluster not found."
+    );
 }
 
 async fn task(id: &str, state: TaskState, launch_type: &str, provider: Option<&str>) -> TaskRecord {
@@ -145,7 +183,11 @@ async fn task(id: &str, state: TaskState, launch_type: &str, provider: Option<&s
 #[tokio::test]
 async fn tasks_are_counted_and_keep_their_cluster_and_capacity_provider() {
     let f = Fixture::new();
-    f.ok("CreateCluster", json!({"clusterName": "web", "capacityProviders": ["FARGATE", "FARGATE_SPOT"]})).await;
+    f.ok(
+        "CreateCluster",
+        json!({"clusterName": "web", "capacityProviders": ["FARGATE", "FARGATE_SPOT"]}),
+    )
+    .await;
     f.ok("CreateCluster", json!({"clusterName": "web2"})).await;
     for (id, state, launch_type) in [
         ("1", TaskState::Running, "EC2"),
@@ -154,20 +196,44 @@ async fn tasks_are_counted_and_keep_their_cluster_and_capacity_provider() {
         ("4", TaskState::Pending, "FARGATE"),
         ("5", TaskState::Stopped, "FARGATE"),
     ] {
-        let task = task(id, state, launch_type, (launch_type == "FARGATE").then_some("FARGATE_SPOT")).await;
+        let task = task(
+            id,
+            state,
+            launch_type,
+            (launch_type == "FARGATE").then_some("FARGATE_SPOT"),
+        )
+        .await;
         f.put(&task.own_key(), task).await;
     }
-    let seen = f.ok("DescribeClusters", json!({"clusters": ["web", "web2"], "include": ["STATISTICS"]})).await;
+    let seen = f
+        .ok(
+            "DescribeClusters",
+            json!({"clusters": ["web", "web2"], "include": ["STATISTICS"]}),
+        )
+        .await;
     let web = &seen["clusters"][0];
-    assert_eq!((&web["runningTasksCount"], &web["pendingTasksCount"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&web["runningTasksCount"], &web["pendingTasksCount"]),
+        (&json!(2), &json!(2))
+    );
     let statistics = web["statistics"].as_array().unwrap();
-    for (name, value) in [("runningEC2TasksCount", "1"), ("runningFargateTasksCount", "1"), ("pendingFargateTasksCount", "2")] {
-        assert!(statistics.contains(&json!({"name": name, "value": value})), "{name} in {statistics:?}");
+    for (name, value) in [
+        ("runningEC2TasksCount", "1"),
+        ("runningFargateTasksCount", "1"),
+        ("pendingFargateTasksCount", "2"),
+    ] {
+        assert!(
+            statistics.contains(&json!({"name": name, "value": value})),
+            "{name} in {statistics:?}"
+        );
     }
     assert_eq!(seen["clusters"][1]["runningTasksCount"], 0);
 
     let error = f.err("DeleteCluster", json!({"cluster": "web"})).await;
-    assert_eq!(error, "ClusterContainsTasksException: The Cluster cannot be deleted while Tasks are active.");
+    assert_eq!(
+        error,
+        "ClusterContainsTasksException: The Cluster cannot be deleted while Tasks are active."
+    );
     let without = json!({"cluster": "web", "capacityProviders": ["FARGATE"], "defaultCapacityProviderStrategy": []});
     let error = f.err("PutClusterCapacityProviders", without.clone()).await;
     assert!(error.starts_with("ResourceInUseException"), "{error}");

@@ -42,7 +42,10 @@ impl Fixture {
     }
 
     async fn call(&self, operation: &str, input: Value) -> Result<Value, AwsError> {
-        let running = self.ecs.call(operation, &self.cx, input).unwrap_or_else(|| panic!("{operation} is not served"));
+        let running = self
+            .ecs
+            .call(operation, &self.cx, input)
+            .unwrap_or_else(|| panic!("{operation} is not served"));
         running.await.map(|reply| reply.tree().unwrap())
     }
 
@@ -84,7 +87,11 @@ async fn some_task(id: &str) -> TaskRecord {
     world.run_fargate("app", json!({})).await.unwrap();
     let snapshot = world.ecs.store.snapshot();
     let (_, task) = snapshot.range::<TaskRecord>("").next().unwrap();
-    TaskRecord { cluster: "web".to_owned(), id: id.to_owned(), ..(*task.record).clone() }
+    TaskRecord {
+        cluster: "web".to_owned(),
+        id: id.to_owned(),
+        ..(*task.record).clone()
+    }
 }
 
 #[test]

@@ -55,7 +55,10 @@ fn admit(
         deleted_at: None,
     };
     clusters::admit_capacity(&record)?;
-    let Some(existing) = snapshot.get::<ClusterRecord>(&record.own_key()).filter(|c| c.is_active()) else {
+    let Some(existing) = snapshot
+        .get::<ClusterRecord>(&record.own_key())
+        .filter(|c| c.is_active())
+    else {
         return Ok((record, true));
     };
     let agrees = (input.tags.is_none_or(|t| t.is_empty()) || record.tags == existing.tags)

@@ -41,11 +41,14 @@ pub async fn handle(
 
             let mut txn = Txn::new();
             let before = cx.now.minus(ClusterRecord::INACTIVE_FOR);
-            let all = snapshot.range::<ClusterRecord>(&format!("{}/", cx.region)).map(|(_, c)| c);
+            let all = snapshot
+                .range::<ClusterRecord>(&format!("{}/", cx.region))
+                .map(|(_, c)| c);
             let old = all.filter(|c| !c.is_active() && c.deleted_at.is_some_and(|at| at < before));
             for old in old.take(FORGET_AT_ONCE) {
                 let key = old.own_key();
-                txn.unchanged::<ClusterRecord>(snapshot, &key).delete::<ClusterRecord>(&key);
+                txn.unchanged::<ClusterRecord>(snapshot, &key)
+                    .delete::<ClusterRecord>(&key);
             }
             let key = record.own_key();
             let reply = clusters::shape(snapshot, &record, Include::CHANGED);

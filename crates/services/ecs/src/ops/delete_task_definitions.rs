@@ -46,8 +46,10 @@ pub async fn handle(
                     }),
                 }
             }
-            let reply =
-                api::DeleteTaskDefinitionsResponse { task_definitions: Some(deleted), failures: Some(failures) };
+            let reply = api::DeleteTaskDefinitionsResponse {
+                task_definitions: Some(deleted),
+                failures: Some(failures),
+            };
             Ok::<_, AwsError>((txn, reply))
         })
         .await
@@ -57,15 +59,18 @@ pub async fn handle(
 fn mark(snapshot: &Snapshot, cx: &RequestContext, reference: &str) -> Result<TaskDefinitionRecord, &'static str> {
     const MISSING: &str =
         "The specified task definition does not exist. Specify a valid account, family, revision and try again.";
-    let name = resolve::task_definition_name(cx, reference).ok().flatten().ok_or(MISSING)?;
+    let name = resolve::task_definition_name(cx, reference)
+        .ok()
+        .flatten()
+        .ok_or(MISSING)?;
     if name.revision.is_none() {
         return Err("The specified task definition identifier is invalid. Specify a valid name or ARN and try again.");
     }
     let found = resolve::task_definition(snapshot, cx, reference).map_err(|_| MISSING)?;
     match found.status() {
-        "ACTIVE" => Err(
-            "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
-        ),
+        "ACTIVE" => {
+            Err("The specified task definition is still in ACTIVE status. Please deregister the target and try again.")
+        }
         _ => {
             let mut record = (*found.record).clone();
             record.definition.status = Some("DELETE_IN_PROGRESS".to_owned());

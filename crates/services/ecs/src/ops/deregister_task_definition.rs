@@ -19,7 +19,9 @@ pub async fn handle(
         .transact(|snapshot| {
             let named = resolve::task_definition_name(cx, &reference)?;
             if named.is_some_and(|name| name.revision.is_none()) {
-                return Err(errors::client_exception(format!("Missing revision number. Identifier: {reference}")));
+                return Err(errors::client_exception(format!(
+                    "Missing revision number. Identifier: {reference}"
+                )));
             }
             let found = resolve::task_definition(snapshot, cx, &reference)?;
             if found.status() != "ACTIVE" {
@@ -46,7 +48,9 @@ pub async fn handle(
             Ok::<_, AwsError>((txn, definition))
         })
         .await?;
-    Ok(api::DeregisterTaskDefinitionResponse { task_definition: Some(definition) })
+    Ok(api::DeregisterTaskDefinitionResponse {
+        task_definition: Some(definition),
+    })
 }
 
 fn newest_active_below(snapshot: &Snapshot, record: &TaskDefinitionRecord) -> Option<u32> {

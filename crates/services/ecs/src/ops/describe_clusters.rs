@@ -16,7 +16,9 @@ pub async fn handle(
     let include = Include::read(input.include.as_deref().unwrap_or_default())?;
     let mut asked = input.clusters.unwrap_or_default();
     if asked.len() > 100 {
-        return Err(errors::invalid_parameter_exception("Clusters cannot have more than 100 entries."));
+        return Err(errors::invalid_parameter_exception(
+            "Clusters cannot have more than 100 entries.",
+        ));
     }
     if asked.is_empty() {
         asked.push("default".to_owned());
@@ -25,7 +27,9 @@ pub async fn handle(
     let (mut clusters, mut failures) = (Vec::new(), Vec::new());
     for reference in &asked {
         let name = resolve::cluster_name(cx, Some(reference)).ok();
-        let found = name.as_ref().and_then(|n| snapshot.get::<ClusterRecord>(&ClusterRecord::key(&cx.region, n)));
+        let found = name
+            .as_ref()
+            .and_then(|n| snapshot.get::<ClusterRecord>(&ClusterRecord::key(&cx.region, n)));
         match found {
             Some(cluster) => clusters.push(clusters::shape(&snapshot, &cluster, include)),
             None => failures.push(api::Failure {
@@ -38,5 +42,8 @@ pub async fn handle(
             }),
         }
     }
-    Ok(api::DescribeClustersResponse { clusters: Some(clusters), failures: Some(failures) })
+    Ok(api::DescribeClustersResponse {
+        clusters: Some(clusters),
+        failures: Some(failures),
+    })
 }

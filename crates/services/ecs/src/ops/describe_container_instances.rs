@@ -1,7 +1,8 @@
 //! DescribeContainerInstances.
 
 use crate::api::{self, errors};
-use crate::{Ecs, instances, resolve, tasks};
+use crate::records::InstanceTagsRecord;
+use crate::{Ecs, instances, resolve, tagging, tasks};
 use neargate_core::{AwsError, RequestContext};
 
 /// # Errors
@@ -22,10 +23,10 @@ pub async fn handle(
             "Container instances can have at most 100 items.",
         ));
     }
-    let mut health = false;
+    let (mut health, mut tags) = (false, false);
     for field in input.include.iter().flatten() {
         match field.as_str() {
-            "TAGS" => {}
+            "TAGS" => tags = true,
             "CONTAINER_INSTANCE_HEALTH" => health = true,
             other => {
                 return Err(errors::invalid_parameter_exception(format!(
@@ -45,6 +46,11 @@ pub async fn handle(
                 });
                 if health {
                     shape.health_status = Some(instances::health(&node));
+                }
+                if tags {
+                    let key = InstanceTagsRecord::key(&cx.region, &cluster.name, &node.hello.node_id);
+                    let stored = snapshot.get::<InstanceTagsRecord>(&key);
+                    shape.tags = stored.map(|stored| tagging::shape(&stored.tags)).or(shape.tags);
                 }
                 found.push(shape);
             }

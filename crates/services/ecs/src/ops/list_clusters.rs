@@ -13,7 +13,10 @@ pub async fn handle(
 ) -> Result<api::ListClustersResponse, AwsError> {
     let snapshot = service.store.snapshot();
     let region = format!("{}/", cx.region);
-    let active = snapshot.range::<ClusterRecord>(&region).map(|(_, c)| c).filter(|c| c.is_active());
+    let active = snapshot
+        .range::<ClusterRecord>(&region)
+        .map(|(_, c)| c)
+        .filter(|c| c.is_active());
     let token = input.next_token.as_deref();
     let page = paging::page("clusters", active, |c| c.name.clone(), 100, input.max_results, token)?;
     Ok(api::ListClustersResponse {

@@ -13,6 +13,8 @@ pub async fn handle(
 ) -> Result<api::ListTagsForResourceResponse, AwsError> {
     let arn = input.resource_arn.unwrap_or_default();
     let snapshot = service.store.snapshot();
-    let resource = tagged::find(&snapshot, cx, &arn, |text| errors::invalid_parameter_exception(text))?;
-    Ok(api::ListTagsForResourceResponse { tags: Some(tagging::shape(&tagged::tags(&snapshot, &resource))) })
+    let resource = tagged::find(&snapshot, cx, &arn, errors::invalid_parameter_exception)?;
+    Ok(api::ListTagsForResourceResponse {
+        tags: Some(tagging::shape(&tagged::tags(&snapshot, &resource))),
+    })
 }

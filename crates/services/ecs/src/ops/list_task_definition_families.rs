@@ -16,7 +16,11 @@ pub async fn handle(
         None | Some("ALL") => None,
         Some("ACTIVE") => Some(true),
         Some("INACTIVE") => Some(false),
-        Some(other) => return Err(errors::invalid_parameter_exception(format!("Unknown value for status: {other}"))),
+        Some(other) => {
+            return Err(errors::invalid_parameter_exception(format!(
+                "Unknown value for status: {other}"
+            )));
+        }
     };
     let prefix = format!("{}/{}", cx.region, input.family_prefix.unwrap_or_default());
     let snapshot = service.store.snapshot();
@@ -25,7 +29,14 @@ pub async fn handle(
         .map(|(_, f)| f)
         .filter(|f| f.stored > 0 && active.is_none_or(|active| f.latest_active.is_some() == active));
     let token = input.next_token.as_deref();
-    let page = paging::page("families", families, |f| f.family.clone(), 100, input.max_results, token)?;
+    let page = paging::page(
+        "families",
+        families,
+        |f| f.family.clone(),
+        100,
+        input.max_results,
+        token,
+    )?;
     Ok(api::ListTaskDefinitionFamiliesResponse {
         families: Some(page.items.iter().map(|f| f.family.clone()).collect()),
         next_token: page.next_token,

@@ -15,12 +15,18 @@ pub async fn handle(
 ) -> Result<api::ListTaskDefinitionsResponse, AwsError> {
     let status = input.status.as_deref().filter(|s| !s.is_empty()).unwrap_or("ACTIVE");
     if !matches!(status, "ACTIVE" | "INACTIVE" | "DELETE_IN_PROGRESS") {
-        return Err(errors::invalid_parameter_exception(format!("Unknown value for status: {status}")));
+        return Err(errors::invalid_parameter_exception(format!(
+            "Unknown value for status: {status}"
+        )));
     }
     let descending = match input.sort.as_deref().filter(|s| !s.is_empty()) {
         None | Some("ASC") => false,
         Some("DESC") => true,
-        Some(other) => return Err(errors::invalid_parameter_exception(format!("Unknown value for sort: {other}"))),
+        Some(other) => {
+            return Err(errors::invalid_parameter_exception(format!(
+                "Unknown value for sort: {other}"
+            )));
+        }
     };
     let family = input.family_prefix.as_deref().filter(|f| !f.is_empty());
     let max = paging::size(100, input.max_results)?;
@@ -56,9 +62,19 @@ pub async fn handle(
         if let Some((last, number)) = &after
             && family == *last
         {
-            revisions.retain(|(revision, _)| if descending { revision < number } else { revision > number });
+            revisions.retain(|(revision, _)| {
+                if descending {
+                    revision < number
+                } else {
+                    revision > number
+                }
+            });
         }
-        found.extend(revisions.into_iter().map(|(revision, arn)| (family.clone(), revision, arn)));
+        found.extend(
+            revisions
+                .into_iter()
+                .map(|(revision, arn)| (family.clone(), revision, arn)),
+        );
         if found.len() > max {
             break;
         }
@@ -70,7 +86,10 @@ pub async fn handle(
         .filter(|_| more)
         .map(|(family, revision, _)| neargate_core::paging::token(&listing, &format!("{family}:{revision}")));
     let arns = found.into_iter().map(|(_, _, arn)| arn).collect();
-    Ok(api::ListTaskDefinitionsResponse { task_definition_arns: Some(arns), next_token })
+    Ok(api::ListTaskDefinitionsResponse {
+        task_definition_arns: Some(arns),
+        next_token,
+    })
 }
 
 /// The family and revision after which the listing goes on.

@@ -33,7 +33,14 @@ pub(super) async fn put(
     let reply = account_settings::shape(cx, &name, &value, principal.as_deref());
     let key = AccountSettingRecord::key(&cx.region, principal.as_deref(), &name);
     let mut txn = Txn::new();
-    txn.put(&key, AccountSettingRecord { name, value, principal_arn: principal });
+    txn.put(
+        &key,
+        AccountSettingRecord {
+            name,
+            value,
+            principal_arn: principal,
+        },
+    );
     service.store.commit(txn).await?;
     Ok(reply)
 }

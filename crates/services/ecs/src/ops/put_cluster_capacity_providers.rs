@@ -24,7 +24,11 @@ pub async fn handle(
             record.default_capacity_provider_strategy =
                 clusters::whole_strategy(input.default_capacity_provider_strategy.clone());
             clusters::admit_capacity(&record)?;
-            for gone in cluster.capacity_providers.iter().filter(|p| !record.capacity_providers.contains(p)) {
+            for gone in cluster
+                .capacity_providers
+                .iter()
+                .filter(|p| !record.capacity_providers.contains(p))
+            {
                 if snapshot.count(&counters::provider_tasks(&record.region, &record.name, gone)) > 0 {
                     return Err(errors::resource_in_use_exception(
                         "The specified capacity provider is in use and cannot be removed.",

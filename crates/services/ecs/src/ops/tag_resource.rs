@@ -17,7 +17,7 @@ pub async fn handle(
     service
         .store
         .transact(|snapshot| {
-            let resource = tagged::find(snapshot, cx, &arn, |text| errors::resource_not_found_exception(text))?;
+            let resource = tagged::find(snapshot, cx, &arn, errors::resource_not_found_exception)?;
             let mut tags = tagged::tags(snapshot, &resource);
             tags.merge(more.clone()).map_err(|fault| match fault {
                 TagFault::TooMany => errors::limit_exceeded_exception(fault.to_string()),

@@ -5,6 +5,7 @@ pub mod placement;
 pub mod service;
 
 use crate::Ecs;
+use crate::task_definition::deletion;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -14,7 +15,8 @@ impl Ecs {
         tokio::join!(
             tokio::spawn(placement::run(self.clone(), shutdown.clone())).finished(),
             tokio::spawn(service::run(self.clone(), shutdown.clone())).finished(),
-            tokio::spawn(expiry::run(self.clone(), shutdown)).finished(),
+            tokio::spawn(expiry::run(self.clone(), shutdown.clone())).finished(),
+            tokio::spawn(deletion::run(self.clone(), shutdown)).finished(),
         );
     }
 }

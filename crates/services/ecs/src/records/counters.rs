@@ -42,7 +42,10 @@ pub(super) fn of_task(task: &TaskRecord) -> Vec<String> {
     if task.state == TaskState::Stopped {
         return Vec::new();
     }
-    let mut out = vec![open_tasks(region, cluster), revision_tasks(region, &task.family, task.revision)];
+    let mut out = vec![
+        open_tasks(region, cluster),
+        revision_tasks(region, &task.family, task.revision),
+    ];
     match task.state {
         TaskState::Provisioning | TaskState::Pending | TaskState::Activating => {
             out.push(pending_tasks(region, cluster, &task.launch_type));
@@ -53,9 +56,19 @@ pub(super) fn of_task(task: &TaskRecord) -> Vec<String> {
     if let Some(service) = task.service.as_ref().filter(|_| !task.is_lost()) {
         match task.state {
             TaskState::Provisioning | TaskState::Pending | TaskState::Activating => {
-                out.push(deployment_pending(region, cluster, &service.name, &service.deployment_id));
+                out.push(deployment_pending(
+                    region,
+                    cluster,
+                    &service.name,
+                    &service.deployment_id,
+                ));
             }
-            TaskState::Running => out.push(deployment_running(region, cluster, &service.name, &service.deployment_id)),
+            TaskState::Running => out.push(deployment_running(
+                region,
+                cluster,
+                &service.name,
+                &service.deployment_id,
+            )),
             _ => {}
         }
     }

@@ -40,7 +40,14 @@ pub(super) fn required(d: &api::TaskDefinition) -> Vec<api::Attribute> {
     for c in list(&d.container_definitions) {
         container(&mut needs, c, execution_role);
     }
-    needs.0.into_iter().map(|name| api::Attribute { name: Some(name), ..Default::default() }).collect()
+    needs
+        .0
+        .into_iter()
+        .map(|name| api::Attribute {
+            name: Some(name),
+            ..Default::default()
+        })
+        .collect()
 }
 
 fn container(needs: &mut Needs, c: &api::ContainerDefinition, execution_role: bool) {
@@ -89,13 +96,19 @@ fn container(needs: &mut Needs, c: &api::ContainerDefinition, execution_role: bo
     if !list(&c.depends_on).is_empty() || c.start_timeout.is_some() || c.stop_timeout.is_some() {
         needs.ecs("container-ordering");
     }
-    if c.restart_policy.as_ref().is_some_and(|policy| policy.enabled == Some(true)) {
+    if c.restart_policy
+        .as_ref()
+        .is_some_and(|policy| policy.enabled == Some(true))
+    {
         needs.ecs("container-restart-policy");
     }
     if !list(&c.environment_files).is_empty() {
         needs.ecs("env-files.s3");
     }
-    if list(&c.port_mappings).iter().any(|mapping| mapping.container_port_range.is_some()) {
+    if list(&c.port_mappings)
+        .iter()
+        .any(|mapping| mapping.container_port_range.is_some())
+    {
         needs.ecs("container-port-range");
     }
 }

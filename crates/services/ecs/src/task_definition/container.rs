@@ -15,7 +15,9 @@ pub(super) fn names(d: &api::TaskDefinition) -> Check {
         return Err("Container list cannot be empty.".to_owned());
     }
     if containers.len() > MAX_CONTAINERS {
-        return Err(format!("A task definition can have at most {MAX_CONTAINERS} containers."));
+        return Err(format!(
+            "A task definition can have at most {MAX_CONTAINERS} containers."
+        ));
     }
     for (at, c) in containers.iter().enumerate() {
         if name(c).is_empty() {
@@ -25,7 +27,10 @@ pub(super) fn names(d: &api::TaskDefinition) -> Check {
             return Err("Container.name contains invalid characters.".to_owned());
         }
         if containers[..at].iter().any(|other| other.name == c.name) {
-            return Err(format!("Container names must be unique. Duplicate container name: '{}'.", name(c)));
+            return Err(format!(
+                "Container names must be unique. Duplicate container name: '{}'.",
+                name(c)
+            ));
         }
     }
     if !containers.iter().any(|c| c.essential == Some(true)) {
@@ -51,7 +56,9 @@ pub(super) fn check(d: &api::TaskDefinition, c: &api::ContainerDefinition) -> Ch
     if let Some(value) = c.version_consistency.as_deref()
         && !matches!(value, "enabled" | "disabled")
     {
-        return Err(format!("'versionConsistency' must be enabled or disabled, not {value}."));
+        return Err(format!(
+            "'versionConsistency' must be enabled or disabled, not {value}."
+        ));
     }
     if c.user.as_deref().is_some_and(|user| !is_user(user)) {
         return Err("'user' must be user, user:group, uid, uid:gid, user:gid or uid:group.".to_owned());
@@ -101,7 +108,9 @@ fn environment(c: &api::ContainerDefinition) -> Check {
             .and_then(|(_, path)| path.split_once('/'))
             .is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty());
         if !object {
-            return Err(format!("'environmentFiles' must name Amazon S3 objects by their ARN, not '{value}'."));
+            return Err(format!(
+                "'environmentFiles' must name Amazon S3 objects by their ARN, not '{value}'."
+            ));
         }
         if !value.ends_with(".env") {
             return Err(format!("'environmentFiles' must have the file extension .env: {value}"));
@@ -136,7 +145,10 @@ fn restart_policy(c: &api::ContainerDefinition) -> Check {
     if !enabled && (policy.restart_attempt_period.is_some() || !list(&policy.ignored_exit_codes).is_empty()) {
         return Err("'restartPolicy' must be enabled to have a restartAttemptPeriod or ignoredExitCodes.".to_owned());
     }
-    if policy.restart_attempt_period.is_some_and(|seconds| !(60..=1800).contains(&seconds)) {
+    if policy
+        .restart_attempt_period
+        .is_some_and(|seconds| !(60..=1800).contains(&seconds))
+    {
         return Err("'restartPolicy.restartAttemptPeriod' must be between 60 and 1800.".to_owned());
     }
     if list(&policy.ignored_exit_codes).len() > 50 {
@@ -153,14 +165,20 @@ fn network(d: &api::TaskDefinition, c: &api::ContainerDefinition) -> Check {
     }
     if mode == "awsvpc" || mode == "host" {
         if c.hostname.is_some() {
-            return Err(format!("hostname is not supported on container when networkMode={mode}."));
+            return Err(format!(
+                "hostname is not supported on container when networkMode={mode}."
+            ));
         }
         if c.disable_networking == Some(true) {
-            return Err(format!("disableNetworking is not supported on container when networkMode={mode}."));
+            return Err(format!(
+                "disableNetworking is not supported on container when networkMode={mode}."
+            ));
         }
     }
     if mode == "awsvpc" && !list(&c.extra_hosts).is_empty() {
-        return Err(format!("extraHosts is not supported on container when networkMode={mode}."));
+        return Err(format!(
+            "extraHosts is not supported on container when networkMode={mode}."
+        ));
     }
     for host in list(&c.extra_hosts) {
         let address = host.ip_address.as_deref().unwrap_or_default();

@@ -1,15 +1,19 @@
 //! The end of deleted revisions: DELETE_IN_PROGRESS until no task and no service uses them, then gone.
 //!
-//! `run` is started once by control and wakes on every commit; while nothing is being deleted a wake costs one look.
+//! `run` is one of the service's loops and wakes on every commit; while nothing is being deleted a wake costs one look.
 
 use crate::Ecs;
 use crate::records::{FamilyRecord, ServiceRecord, TaskDefinitionRecord, counters};
 use neargate_core::Timestamp;
 use neargate_store::{CommitError, Snapshot, Txn};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long a revision is shown as DELETE_IN_PROGRESS at least.
 const SHOWN: Duration = Duration::from_secs(60);
+/// The least wait for a time that is near.
+const SOON: Duration = Duration::from_millis(10);
 /// Revisions removed by one commit.
 const AT_ONCE: usize = 20;
 
@@ -41,9 +45,13 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Plan {
             break;
         }
         removed += 1;
-        plan.txn.unchanged::<TaskDefinitionRecord>(snapshot, key).delete::<TaskDefinitionRecord>(key);
+        plan.txn
+            .unchanged::<TaskDefinitionRecord>(snapshot, key)
+            .delete::<TaskDefinitionRecord>(key);
         let family_key = FamilyRecord::key(&revision.region, &revision.family);
-        let at = families.iter().position(|f| f.region == revision.region && f.family == revision.family);
+        let at = families
+            .iter()
+            .position(|f| f.region == revision.region && f.family == revision.family);
         let at = at.or_else(|| {
             let family = snapshot.get::<FamilyRecord>(&family_key)?;
             plan.txn.unchanged::<FamilyRecord>(snapshot, &family_key);
@@ -62,35 +70,44 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Plan {
 
 /// True while a task that is not STOPPED, or a deployment of a service, is of the revision.
 pub fn is_used(snapshot: &Snapshot, revision: &TaskDefinitionRecord) -> bool {
-    let TaskDefinitionRecord { region, family, revision, .. } = revision;
+    let TaskDefinitionRecord {
+        region,
+        family,
+        revision,
+        ..
+    } = revision;
     snapshot.count(&counters::revision_tasks(region, family, *revision)) > 0
         || snapshot
-            .indexed::<ServiceRecord>(ServiceRecord::BY_TASK_DEFINITION, &format!("{region}/{family}/{revision}"))
+            .indexed::<ServiceRecord>(
+                ServiceRecord::BY_TASK_DEFINITION,
+                &format!("{region}/{family}/{revision}"),
+            )
             .next()
             .is_some()
 }
 
-/// Removes deleted revisions as they fall out of use, until the store is gone.
-pub async fn run(ecs: Ecs) {
+/// Removes deleted revisions as they fall out of use, until `shutdown` turns true.
+pub async fn run(ecs: Arc<Ecs>, mut shutdown: watch::Receiver<bool>) {
     let mut revisions = ecs.store.revisions();
-    loop {
+    while !*shutdown.borrow() {
         revisions.mark_unchanged();
         let now = ecs.clock.now();
         let Plan { txn, wake_at } = plan(&ecs.store.snapshot(), now);
-        let due = wake_at.map(|at| at.since(now).max(Duration::from_millis(10)));
+        let mut due = wake_at.map(|at| at.since(now).max(SOON));
         if !txn.is_empty() {
             match ecs.store.commit(txn).await {
                 // Look again: there may be more, or somebody else came first.
                 Ok(_) | Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => tracing::error!(%error, "deleted task definitions could not be removed"),
+                Err(error) => {
+                    tracing::error!(%error, "deleted task definitions could not be removed");
+                    due = Some(SHOWN);
+                }
             }
         }
-        let changed = match due {
-            Some(due) => tokio::time::timeout(due, revisions.changed()).await.unwrap_or(Ok(())),
-            None => revisions.changed().await,
-        };
-        if changed.is_err() {
-            return;
+        tokio::select! {
+            changed = revisions.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
+            _ = shutdown.changed() => {}
         }
     }
 }

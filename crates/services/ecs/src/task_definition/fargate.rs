@@ -29,7 +29,10 @@ pub(super) fn check(d: &api::TaskDefinition) -> Check {
     }
     refuse(d.ipc_mode.is_some(), "ipcMode")?;
     refuse(!list(&d.placement_constraints).is_empty(), "placementConstraints")?;
-    if list(&d.volumes).iter().any(|v| v.host.as_ref().is_some_and(|h| h.source_path.is_some())) {
+    if list(&d.volumes)
+        .iter()
+        .any(|v| v.host.as_ref().is_some_and(|h| h.source_path.is_some()))
+    {
         return Err("host.sourcePath should not be set for volumes in Fargate.".to_owned());
     }
     for c in list(&d.container_definitions) {
@@ -60,7 +63,10 @@ fn container(d: &api::TaskDefinition, c: &api::ContainerDefinition) -> Check {
     }
     for (field, value) in [("startTimeout", c.start_timeout), ("stopTimeout", c.stop_timeout)] {
         if value.is_some_and(|seconds| seconds > MAX_TIMEOUT) {
-            return Err(in_container(c, &format!("'{field}' must be at most {MAX_TIMEOUT} seconds on Fargate.")));
+            return Err(in_container(
+                c,
+                &format!("'{field}' must be at most {MAX_TIMEOUT} seconds on Fargate."),
+            ));
         }
     }
     let no_role = d.execution_role_arn.is_none();
@@ -70,18 +76,28 @@ fn container(d: &api::TaskDefinition, c: &api::ContainerDefinition) -> Check {
     let Some(log) = &c.log_configuration else { return Ok(()) };
     let driver = log.log_driver.as_deref().unwrap_or_default();
     if driver != "awslogs" {
-        return Err(format!("Fargate compatible task definitions do not support log driver {driver}."));
+        return Err(format!(
+            "Fargate compatible task definitions do not support log driver {driver}."
+        ));
     }
-    if log.options.as_ref().is_none_or(|o| o.get("awslogs-stream-prefix").is_none_or(String::is_empty)) {
+    if log
+        .options
+        .as_ref()
+        .is_none_or(|o| o.get("awslogs-stream-prefix").is_none_or(String::is_empty))
+    {
         return Err("Log driver awslogs requires options: awslogs-stream-prefix".to_owned());
     }
     if no_role {
-        return Err("Fargate requires task definition to have execution role ARN to support log driver awslogs.".to_owned());
+        return Err(
+            "Fargate requires task definition to have execution role ARN to support log driver awslogs.".to_owned(),
+        );
     }
     Ok(())
 }
 
 /// True for `000000000000.dkr.ecr.REGION.amazonaws.com/…`.
 pub(super) fn is_ecr(image: &str) -> bool {
-    image.split_once('/').is_some_and(|(host, _)| host.contains(".dkr.ecr.") && host.contains(".amazonaws.com"))
+    image
+        .split_once('/')
+        .is_some_and(|(host, _)| host.contains(".dkr.ecr.") && host.contains(".amazonaws.com"))
 }

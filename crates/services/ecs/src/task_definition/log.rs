@@ -26,9 +26,9 @@ pub(super) fn check(c: &api::ContainerDefinition) -> Check {
         "" => Err("'logConfiguration.logDriver' must be specified.".to_owned()),
         "awslogs" => awslogs(options),
         driver => match options.keys().next() {
-            Some(option) => {
-                Err(format!("'logConfiguration' option {option} of {driver} is not supported by Neargate yet."))
-            }
+            Some(option) => Err(format!(
+                "'logConfiguration' option {option} of {driver} is not supported by Neargate yet."
+            )),
             None => Ok(()),
         },
     }
@@ -36,27 +36,40 @@ pub(super) fn check(c: &api::ContainerDefinition) -> Check {
 
 fn awslogs(options: &BTreeMap<String, String>) -> Check {
     let given = |name: &str| options.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let unknown: Vec<&str> = options.keys().map(String::as_str).filter(|name| !AWSLOGS.contains(name)).collect();
+    let unknown: Vec<&str> = options
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !AWSLOGS.contains(name))
+        .collect();
     if !unknown.is_empty() {
         return Err(format!("Log driver awslogs disallows options: {}", unknown.join(", ")));
     }
-    let missing: Vec<&str> = ["awslogs-group", "awslogs-region"].into_iter().filter(|n| given(n).is_none()).collect();
+    let missing: Vec<&str> = ["awslogs-group", "awslogs-region"]
+        .into_iter()
+        .filter(|n| given(n).is_none())
+        .collect();
     if !missing.is_empty() {
         return Err(format!("Log driver awslogs requires options: {}", missing.join(", ")));
     }
     let group = given("awslogs-group").unwrap_or_default();
     let in_group = |c: char| c.is_ascii_alphanumeric() || "_-/.#".contains(c);
     if group.len() > 512 || !group.chars().all(in_group) {
-        return Err(format!("'logConfiguration' option awslogs-group has an invalid value: '{group}'."));
+        return Err(format!(
+            "'logConfiguration' option awslogs-group has an invalid value: '{group}'."
+        ));
     }
     let prefix = given("awslogs-stream-prefix").unwrap_or_default();
     if prefix.len() > 256 || prefix.contains([':', '*']) {
-        return Err(format!("'logConfiguration' option awslogs-stream-prefix has an invalid value: '{prefix}'."));
+        return Err(format!(
+            "'logConfiguration' option awslogs-stream-prefix has an invalid value: '{prefix}'."
+        ));
     }
     match given("awslogs-create-group") {
         None | Some("true" | "false") => {}
         Some(other) => {
-            return Err(format!("'logConfiguration' option awslogs-create-group must be true or false, not {other}."));
+            return Err(format!(
+                "'logConfiguration' option awslogs-create-group must be true or false, not {other}."
+            ));
         }
     }
     match (given("awslogs-datetime-format"), given("awslogs-multiline-pattern")) {
@@ -64,11 +77,15 @@ fn awslogs(options: &BTreeMap<String, String>) -> Check {
             return Err("you cannot configure both awslogs-datetime-format and awslogs-multiline-pattern.".to_owned());
         }
         (Some(format), None) if !is_datetime_format(format) => {
-            return Err(format!("'logConfiguration' option awslogs-datetime-format has an unknown directive: {format}"));
+            return Err(format!(
+                "'logConfiguration' option awslogs-datetime-format has an unknown directive: {format}"
+            ));
         }
         (None, Some(pattern)) => {
             if let Err(error) = regex::Regex::new(pattern) {
-                return Err(format!("'logConfiguration' option awslogs-multiline-pattern is invalid: {error}"));
+                return Err(format!(
+                    "'logConfiguration' option awslogs-multiline-pattern is invalid: {error}"
+                ));
             }
         }
         _ => {}
@@ -77,16 +94,18 @@ fn awslogs(options: &BTreeMap<String, String>) -> Check {
         None | Some("non-blocking") => false,
         Some("blocking") => true,
         Some(other) => {
-            return Err(format!("'logConfiguration' option mode must be blocking or non-blocking, not {other}."));
+            return Err(format!(
+                "'logConfiguration' option mode must be blocking or non-blocking, not {other}."
+            ));
         }
     };
     match given("max-buffer-size") {
         Some(_) if blocking => {
             Err("'logConfiguration' option max-buffer-size is only for the mode non-blocking.".to_owned())
         }
-        Some(size) if !is_size(size) => {
-            Err(format!("'logConfiguration' option max-buffer-size has an invalid value: '{size}'."))
-        }
+        Some(size) if !is_size(size) => Err(format!(
+            "'logConfiguration' option max-buffer-size has an invalid value: '{size}'."
+        )),
         _ => Ok(()),
     }
 }

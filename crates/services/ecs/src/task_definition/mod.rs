@@ -47,7 +47,10 @@ fn check(input: api::RegisterTaskDefinitionRequest) -> Result<api::TaskDefinitio
     order::check(&definition)?;
 
     let fargate = fargate::check(&definition);
-    if list(&definition.requires_compatibilities).iter().any(|c| c == "FARGATE") {
+    if list(&definition.requires_compatibilities)
+        .iter()
+        .any(|c| c == "FARGATE")
+    {
         fargate.clone()?;
     }
     if definition.ephemeral_storage.is_some() && fargate.is_err() {
@@ -57,7 +60,9 @@ fn check(input: api::RegisterTaskDefinitionRequest) -> Result<api::TaskDefinitio
     definition.requires_attributes = Some(attributes::required(&definition));
     let bytes = serde_json::to_vec(&definition).map_or(usize::MAX, |json| json.len());
     if bytes > MAX_BYTES {
-        return Err(format!("Actual length: '{bytes}'. Max allowed length is '{MAX_BYTES}' bytes."));
+        return Err(format!(
+            "Actual length: '{bytes}'. Max allowed length is '{MAX_BYTES}' bytes."
+        ));
     }
     Ok(definition)
 }
@@ -86,7 +91,10 @@ fn network_mode(definition: &api::TaskDefinition) -> &str {
 
 /// Letters, digits, hyphens and underscores, 1 to 255 of them: families, containers, volumes.
 fn is_name(text: &str) -> bool {
-    (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    (1..=255).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 #[cfg(test)]

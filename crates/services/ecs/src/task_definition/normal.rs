@@ -57,7 +57,9 @@ fn compatibilities(given: Option<Vec<String>>) -> Option<Vec<String>> {
 fn volume(mut volume: api::Volume) -> api::Volume {
     volume.configured_at_launch = volume.configured_at_launch.filter(|at_launch| *at_launch);
     let api::HostVolumeProperties { source_path } = volume.host.unwrap_or_default();
-    volume.host = Some(api::HostVolumeProperties { source_path: text(source_path) });
+    volume.host = Some(api::HostVolumeProperties {
+        source_path: text(source_path),
+    });
     volume
 }
 

@@ -14,13 +14,17 @@ pub(super) fn check(d: &api::TaskDefinition) -> Check {
         for dependency in list(&c.depends_on) {
             let wanted = dependency.container_name.as_deref().unwrap_or_default();
             let Some(index) = find(wanted) else {
-                return Err(refuse(format!("'dependsOn' names container '{wanted}', which does not exist.")));
+                return Err(refuse(format!(
+                    "'dependsOn' names container '{wanted}', which does not exist."
+                )));
             };
             if index == at {
                 return Err(refuse("'dependsOn' must not name the container itself.".to_owned()));
             }
             if own.contains(&index) {
-                return Err(refuse(format!("'dependsOn' names container '{wanted}' more than once.")));
+                return Err(refuse(format!(
+                    "'dependsOn' names container '{wanted}' more than once."
+                )));
             }
             let other = &containers[index];
             match dependency.condition.as_deref().unwrap_or_default() {
@@ -45,20 +49,31 @@ pub(super) fn check(d: &api::TaskDefinition) -> Check {
             let wanted = link.split_once(':').map_or(link.as_str(), |(wanted, _)| wanted);
             match find(wanted) {
                 Some(index) if index != at => own.push(index),
-                _ => return Err(refuse(format!("'links' name container '{wanted}', which does not exist."))),
+                _ => {
+                    return Err(refuse(format!(
+                        "'links' name container '{wanted}', which does not exist."
+                    )));
+                }
             }
         }
         for source in list(&c.volumes_from) {
             let wanted = source.source_container.as_deref().unwrap_or_default();
             match find(wanted) {
                 Some(index) if index != at => own.push(index),
-                _ => return Err(refuse(format!("'volumesFrom' names container '{wanted}', which does not exist."))),
+                _ => {
+                    return Err(refuse(format!(
+                        "'volumesFrom' names container '{wanted}', which does not exist."
+                    )));
+                }
             }
         }
         before.push(own);
     }
     match circle(&before) {
-        Some(at) => Err(in_container(&containers[at], "container dependencies must not form a cycle.")),
+        Some(at) => Err(in_container(
+            &containers[at],
+            "container dependencies must not form a cycle.",
+        )),
         None => Ok(()),
     }
 }
@@ -67,8 +82,11 @@ pub(super) fn check(d: &api::TaskDefinition) -> Check {
 fn circle(before: &[Vec<usize>]) -> Option<usize> {
     let mut waiting: Vec<usize> = (0..before.len()).collect();
     loop {
-        let left: Vec<usize> =
-            waiting.iter().copied().filter(|at| before[*at].iter().any(|b| waiting.contains(b))).collect();
+        let left: Vec<usize> = waiting
+            .iter()
+            .copied()
+            .filter(|at| before[*at].iter().any(|b| waiting.contains(b)))
+            .collect();
         if left.len() == waiting.len() {
             return left.first().copied();
         }

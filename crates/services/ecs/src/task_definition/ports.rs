@@ -40,27 +40,43 @@ pub(super) fn check(d: &api::TaskDefinition) -> Check {
             let host = match (mode, mapping.host_port) {
                 // Any free port, or a range chosen on the machine.
                 ("bridge", None | Some(0)) => None,
-                ("bridge", Some(port)) => u16::try_from(port).ok().map(|p| Ports { first: p, last: p, ..ports }),
+                ("bridge", Some(port)) => u16::try_from(port).ok().map(|p| Ports {
+                    first: p,
+                    last: p,
+                    ..ports
+                }),
                 _ => Some(ports),
             };
             if let Some(host) = host {
                 if on_host.iter().any(|other| other.overlap(host) && other.udp == host.udp) {
-                    return Err(in_container(c, &format!("host port {} is mapped more than once.", text(host))));
+                    return Err(in_container(
+                        c,
+                        &format!("host port {} is mapped more than once.", text(host)),
+                    ));
                 }
                 on_host.push(host);
             }
             if let Some(name) = mapping.name.as_deref() {
                 if !is_mapping_name(name) {
-                    return Err(in_container(c, &format!("'portMappings' have an invalid name: '{name}'.")));
+                    return Err(in_container(
+                        c,
+                        &format!("'portMappings' have an invalid name: '{name}'."),
+                    ));
                 }
                 if names.contains(&name) {
-                    return Err(in_container(c, &format!("'portMappings' have the name '{name}' more than once.")));
+                    return Err(in_container(
+                        c,
+                        &format!("'portMappings' have the name '{name}' more than once."),
+                    ));
                 }
                 names.push(name);
             }
         }
         if ranges > MAX_RANGES {
-            return Err(in_container(c, &format!("'portMappings' can have at most {MAX_RANGES} port ranges.")));
+            return Err(in_container(
+                c,
+                &format!("'portMappings' can have at most {MAX_RANGES} port ranges."),
+            ));
         }
     }
     Ok(())
@@ -93,7 +109,9 @@ fn one(mode: &str, mapping: &api::PortMapping) -> Result<Ports, String> {
         if mode == "host" {
             return Err("containerPortRange is not supported when networkMode=host.".to_owned());
         }
-        let parsed = range.split_once('-').and_then(|(a, b)| Some((a.parse::<u16>().ok()?, b.parse::<u16>().ok()?)));
+        let parsed = range
+            .split_once('-')
+            .and_then(|(a, b)| Some((a.parse::<u16>().ok()?, b.parse::<u16>().ok()?)));
         return match parsed {
             Some((first, last)) if first > 0 && first < last => Ok(Ports { first, last, udp }),
             _ => Err(format!(
@@ -101,7 +119,10 @@ fn one(mode: &str, mapping: &api::PortMapping) -> Result<Ports, String> {
             )),
         };
     }
-    let port = mapping.container_port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0);
+    let port = mapping
+        .container_port
+        .and_then(|p| u16::try_from(p).ok())
+        .filter(|p| *p > 0);
     let Some(port) = port else {
         return Err(match mapping.container_port {
             None => "containerPort must be specified in 'portMappings'.".to_owned(),
@@ -113,9 +134,15 @@ fn one(mode: &str, mapping: &api::PortMapping) -> Result<Ports, String> {
         return Err(format!("hostPort {host} must be between 0 and 65535."));
     }
     if mode != "bridge" && host != i32::from(port) {
-        return Err(format!("When networkMode={mode}, the host ports and container ports in port mappings must match."));
+        return Err(format!(
+            "When networkMode={mode}, the host ports and container ports in port mappings must match."
+        ));
     }
-    Ok(Ports { first: port, last: port, udp })
+    Ok(Ports {
+        first: port,
+        last: port,
+        udp,
+    })
 }
 
 /// 1 to 64 small letters, digits, underscores and hyphens, not a hyphen first.

@@ -34,11 +34,15 @@ pub(super) fn check(d: &api::TaskDefinition) -> Check {
     if let Some(architecture) = d.runtime_platform.as_ref().and_then(|p| p.cpu_architecture.as_deref())
         && !matches!(architecture, "X86_64" | "ARM64")
     {
-        return Err(format!("Invalid value for runtimePlatform.cpuArchitecture: {architecture}"));
+        return Err(format!(
+            "Invalid value for runtimePlatform.cpuArchitecture: {architecture}"
+        ));
     }
     let constraints = list(&d.placement_constraints);
     if constraints.len() > MAX_CONSTRAINTS {
-        return Err(format!("Too many placement constraints: at most {MAX_CONSTRAINTS} are allowed."));
+        return Err(format!(
+            "Too many placement constraints: at most {MAX_CONSTRAINTS} are allowed."
+        ));
     }
     for constraint in constraints {
         if constraint.r#type.as_deref() != Some("memberOf") {
@@ -145,8 +149,14 @@ fn volumes(d: &api::TaskDefinition) -> Check {
                     name(c)
                 ));
             }
-            if mounts[..at].iter().any(|other| other.container_path == mount.container_path) {
-                return Err(format!("Invalid setting for container '{}'. Duplicate mount point: {path}", name(c)));
+            if mounts[..at]
+                .iter()
+                .any(|other| other.container_path == mount.container_path)
+            {
+                return Err(format!(
+                    "Invalid setting for container '{}'. Duplicate mount point: {path}",
+                    name(c)
+                ));
             }
         }
     }
@@ -164,6 +174,9 @@ fn is_role(text: &str) -> bool {
     }
     let Ok(arn) = text.parse::<Arn>() else { return false };
     let account = arn.account.len() == 12 && arn.account.bytes().all(|b| b.is_ascii_digit());
-    let path = arn.resource.strip_prefix("role/").is_some_and(|path| path.split('/').all(|part| name(part, 512)));
+    let path = arn
+        .resource
+        .strip_prefix("role/")
+        .is_some_and(|path| path.split('/').all(|part| name(part, 512)));
     arn.service == "iam" && arn.region.is_empty() && account && path
 }

@@ -20,19 +20,38 @@ pub(super) fn task(input: &api::RegisterTaskDefinitionRequest) -> Check {
     refuse(input.proxy_configuration.is_some(), "proxyConfiguration")?;
     refuse(!list(&input.inference_accelerators).is_empty(), "inferenceAccelerators")?;
     refuse(input.enable_fault_injection == Some(true), "enableFaultInjection")?;
-    refuse(input.trusted_execution_configuration.is_some(), "trustedExecutionConfiguration")?;
-    if let Some(family) = input.runtime_platform.as_ref().and_then(|p| p.operating_system_family.as_deref()) {
-        refuse(family != "LINUX", &format!("runtimePlatform.operatingSystemFamily {family}"))?;
+    refuse(
+        input.trusted_execution_configuration.is_some(),
+        "trustedExecutionConfiguration",
+    )?;
+    if let Some(family) = input
+        .runtime_platform
+        .as_ref()
+        .and_then(|p| p.operating_system_family.as_deref())
+    {
+        refuse(
+            family != "LINUX",
+            &format!("runtimePlatform.operatingSystemFamily {family}"),
+        )?;
     }
     for volume in list(&input.volumes) {
         refuse(volume.configured_at_launch == Some(true), "volumes.configuredAtLaunch")?;
-        refuse(volume.docker_volume_configuration.is_some(), "volumes.dockerVolumeConfiguration")?;
-        refuse(volume.efs_volume_configuration.is_some(), "volumes.efsVolumeConfiguration")?;
+        refuse(
+            volume.docker_volume_configuration.is_some(),
+            "volumes.dockerVolumeConfiguration",
+        )?;
+        refuse(
+            volume.efs_volume_configuration.is_some(),
+            "volumes.efsVolumeConfiguration",
+        )?;
         refuse(
             volume.fsx_windows_file_server_volume_configuration.is_some(),
             "volumes.fsxWindowsFileServerVolumeConfiguration",
         )?;
-        refuse(volume.s3files_volume_configuration.is_some(), "volumes.s3filesVolumeConfiguration")?;
+        refuse(
+            volume.s3files_volume_configuration.is_some(),
+            "volumes.s3filesVolumeConfiguration",
+        )?;
     }
     Ok(())
 }
