@@ -105,7 +105,7 @@ impl FrontDoor {
         // An operation was found in a service, so there is one.
         let service = target.service.ok_or_else(AwsError::internal)?;
         let schema = service.schema();
-        authorize::authorize(&caller, schema.name, operation.name)?;
+        authorize::authorize(&caller, protocol, schema.name, operation.name)?;
 
         let unpacked = body::unpacked(request.header("content-encoding"), request.body, &self.limits)?;
         let plain = match &unpacked {

@@ -4,12 +4,13 @@
 
 use super::verify::Caller;
 use neargate_core::AwsError;
+use neargate_wire::Protocol;
 
 /// Decides whether `caller` may call `operation` of the service called `service`.
 ///
 /// # Errors
-/// `AccessDeniedException`.
-pub fn authorize(caller: &Caller, service: &str, operation: &str) -> Result<(), AwsError> {
+/// `AccessDeniedException`; `AccessDenied` in the query protocol and `UnauthorizedOperation` in EC2's.
+pub fn authorize(caller: &Caller, protocol: Protocol, service: &str, operation: &str) -> Result<(), AwsError> {
     if caller.arn.ends_with(":root") {
         return Ok(());
     }
@@ -17,7 +18,13 @@ pub fn authorize(caller: &Caller, service: &str, operation: &str) -> Result<(), 
         "User: {} is not authorized to perform: {service}:{operation}",
         caller.arn
     );
-    Err(AwsError::new("AccessDeniedException", 400, message))
+    let (code, status) = match protocol {
+        Protocol::AwsJson10 | Protocol::AwsJson11 | Protocol::RpcV2Cbor => ("AccessDeniedException", 400),
+        Protocol::RestJson => ("AccessDeniedException", 403),
+        Protocol::Query | Protocol::RestXml => ("AccessDenied", 403),
+        Protocol::Ec2Query => ("UnauthorizedOperation", 403),
+    };
+    Err(AwsError::new(code, status, message))
 }
 
 #[cfg(test)]
@@ -26,19 +33,20 @@ mod tests {
 
     #[test]
     fn only_root_passes() {
-        let caller = |arn: &str| Caller {
-            arn: arn.to_owned(),
+        let caller = |name: &str| Caller {
+            arn: format!("arn:aws:iam::000000000000:{name}"),
             id: String::new(),
             access_key: String::new(),
             region: String::new(),
         };
-        assert!(authorize(&caller("arn:aws:iam::000000000000:root"), "ecs", "ListClusters").is_ok());
-        let error = authorize(&caller("arn:aws:iam::000000000000:user/eve"), "ecs", "ListClusters").unwrap_err();
+        assert!(authorize(&caller("root"), Protocol::AwsJson11, "ecs", "ListClusters").is_ok());
+        let error = authorize(&caller("user/eve"), Protocol::AwsJson11, "ecs", "ListClusters").unwrap_err();
         assert!(
             error
                 .message
                 .ends_with("is not authorized to perform: ecs:ListClusters"),
             "{error}"
         );
+        assert!(authorize(&caller("user/root"), Protocol::Query, "sts", "AssumeRole").is_err());
     }
 }

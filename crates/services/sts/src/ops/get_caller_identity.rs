@@ -28,7 +28,9 @@ mod tests {
 
     #[tokio::test]
     async fn root_learns_that_it_is_root() {
-        let sts = crate::Sts { account: "000000000000".into() };
+        let sts = crate::Sts {
+            account: "000000000000".into(),
+        };
         let cx = RequestContext {
             request_id: "id".into(),
             region: "us-east-1".into(),
@@ -38,7 +40,11 @@ mod tests {
             access_key: "AKIA".into(),
             now: Timestamp::from_secs(0),
         };
-        let reply = sts.call("GetCallerIdentity", &cx, json!({})).unwrap().await.unwrap_or_else(|e| panic!("{e}"));
+        let reply = sts
+            .call("GetCallerIdentity", &cx, json!({}))
+            .unwrap()
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(
             reply.tree().unwrap(),
             json!({"Account": "000000000000", "Arn": "arn:aws:iam::000000000000:root", "UserId": "000000000000"})
