@@ -69,10 +69,10 @@ fn container(d: &api::TaskDefinition, c: &api::ContainerDefinition) -> Check {
             ));
         }
     }
-    let no_role = d.execution_role_arn.is_none();
-    if no_role && is_ecr(c.image.as_deref().unwrap_or_default()) {
+    if d.execution_role_arn.is_none() && is_ecr(c.image.as_deref().unwrap_or_default()) {
         return Err("Fargate requires task definition to have execution role ARN to support ECR images.".to_owned());
     }
+    // AWS also wants an execution role for awslogs: here the node itself writes the logs, and needs none.
     let Some(log) = &c.log_configuration else { return Ok(()) };
     let driver = log.log_driver.as_deref().unwrap_or_default();
     if driver != "awslogs" {
@@ -86,11 +86,6 @@ fn container(d: &api::TaskDefinition, c: &api::ContainerDefinition) -> Check {
         .is_none_or(|o| o.get("awslogs-stream-prefix").is_none_or(String::is_empty))
     {
         return Err("Log driver awslogs requires options: awslogs-stream-prefix".to_owned());
-    }
-    if no_role {
-        return Err(
-            "Fargate requires task definition to have execution role ARN to support log driver awslogs.".to_owned(),
-        );
     }
     Ok(())
 }
