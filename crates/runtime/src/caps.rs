@@ -103,7 +103,11 @@ pub fn decide(add: &[String], drop: &[String], privileged: bool, available: CapS
     if privileged {
         return Ok(available);
     }
-    let mut set = DOCKER.iter().filter_map(|n| CapSet::named(n)).fold(0, |set, cap| set | cap.0) & available.0;
+    let mut set = DOCKER
+        .iter()
+        .filter_map(|n| CapSet::named(n))
+        .fold(0, |set, cap| set | cap.0)
+        & available.0;
     if drop.iter().any(is_all) {
         set = 0;
     }
@@ -141,7 +145,11 @@ mod tests {
     #[test]
     fn added_and_dropped_names_change_it() {
         assert_eq!(set(&["NET_ADMIN"], &["ALL"]).unwrap(), ["CAP_NET_ADMIN"]);
-        assert!(!set(&["ALL"], &["cap_sys_admin"]).unwrap().contains(&"CAP_SYS_ADMIN".to_string()));
+        assert!(
+            !set(&["ALL"], &["cap_sys_admin"])
+                .unwrap()
+                .contains(&"CAP_SYS_ADMIN".to_string())
+        );
         assert!(set(&["ALL"], &["SYS_ADMIN"]).unwrap().contains(&"CAP_BPF".to_string()));
         assert_eq!(set(&["NOPE"], &[]).unwrap_err(), "invalid capability: \"NOPE\"");
     }

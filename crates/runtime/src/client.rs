@@ -62,7 +62,12 @@ impl ShimExe {
     /// When `path` does not exist, or the kernel is older than 5.12, or without CAP_SYS_ADMIN.
     pub fn open(path: &Path) -> io::Result<ShimExe> {
         let fd = sys::open_tree(libc::AT_FDCWD, path, true)?;
-        sys::mount_setattr(fd.as_raw_fd(), false, sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NOSUID, 0)?;
+        sys::mount_setattr(
+            fd.as_raw_fd(),
+            false,
+            sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NOSUID,
+            0,
+        )?;
         Ok(ShimExe { fd })
     }
 }
@@ -105,8 +110,15 @@ impl ShimClient {
     pub fn attach(task_dir: &Path) -> Result<Option<(ShimClient, TaskState)>, ShimError> {
         let stream = match sys::connect_in(task_dir, SOCKET) {
             Ok(stream) => stream,
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
-            Err(e) => return Err(ShimError::Io { context: "connect to the shim", source: e }),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            Err(e) => {
+                return Err(ShimError::Io {
+                    context: "connect to the shim",
+                    source: e,
+                });
+            }
         };
         let mut client = ShimClient::over(stream);
         match client.call(Request::Subscribe)? {
@@ -141,7 +153,11 @@ impl ShimClient {
     /// # Errors
     /// [`ShimError::Refused`] when it does not run.
     pub fn signal(&mut self, container: &str, signal: i32) -> Result<(), ShimError> {
-        self.call(Request::Signal { container: container.to_owned(), signal }).map(drop)
+        self.call(Request::Signal {
+            container: container.to_owned(),
+            signal,
+        })
+        .map(drop)
     }
 
     /// Runs a process inside a container and waits for its end.
@@ -169,7 +185,10 @@ impl ShimClient {
     /// # Errors
     /// [`ShimError::Refused`] while it runs.
     pub fn remove(&mut self, container: &str) -> Result<(), ShimError> {
-        self.call(Request::Remove { container: container.to_owned() }).map(drop)
+        self.call(Request::Remove {
+            container: container.to_owned(),
+        })
+        .map(drop)
     }
 
     /// Ends the shim and removes the task's cgroup and socket; the log files and `state.json` stay.
@@ -204,7 +223,9 @@ impl ShimClient {
         self.next_id += 1;
         let mut frame = Vec::with_capacity(512);
         protocol::encode(&Call { id, request }, &mut frame);
-        self.stream.write_all(&frame).map_err(|e| ShimError::Lost(e.to_string()))?;
+        self.stream
+            .write_all(&frame)
+            .map_err(|e| ShimError::Lost(e.to_string()))?;
         Ok(id)
     }
 
@@ -262,7 +283,13 @@ impl ShimClient {
                 let _ = starter.wait();
             }
             // The reply to Configure is of interest only when it refuses.
-            if !matches!(message, Message::Reply { id: CONFIGURE, result: Ok(_) }) {
+            if !matches!(
+                message,
+                Message::Reply {
+                    id: CONFIGURE,
+                    result: Ok(_)
+                }
+            ) {
                 self.inbox.push_back(message);
             }
         }

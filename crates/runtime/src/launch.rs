@@ -33,7 +33,11 @@ pub struct TaskLimits {
 impl Default for TaskLimits {
     /// No limit but the one against fork bombs.
     fn default() -> Self {
-        TaskLimits { cpu: None, memory: None, pids: 8192 }
+        TaskLimits {
+            cpu: None,
+            memory: None,
+            pids: 8192,
+        }
     }
 }
 
@@ -120,7 +124,11 @@ pub struct ContainerLaunch {
 pub enum RootFs {
     /// An overlay. `lower` is ordered from the topmost layer down; `upper` and `work` are existing directories of one file
     /// system. What is written is not synced when the container ends: it is lost with the machine's power.
-    Overlay { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
+    Overlay {
+        lower: Vec<PathBuf>,
+        upper: PathBuf,
+        work: PathBuf,
+    },
     /// A directory used as it is.
     Directory(PathBuf),
 }
@@ -204,7 +212,12 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { path: PathBuf::new(), max_bytes: 10 << 20, files: 5, mode: LogMode::Blocking }
+        Log {
+            path: PathBuf::new(),
+            max_bytes: 10 << 20,
+            files: 5,
+            mode: LogMode::Blocking,
+        }
     }
 }
 

@@ -127,11 +127,22 @@ const LIMITS: &[(&str, u32)] = &[
 ];
 
 /// The System V ipc parameters that belong to an ipc namespace.
-const IPC_SYSCTLS: &[&str] =
-    &["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
+const IPC_SYSCTLS: &[&str] = &[
+    "msgmax",
+    "msgmnb",
+    "msgmni",
+    "sem",
+    "shmall",
+    "shmmax",
+    "shmmni",
+    "shm_rmid_forced",
+];
 
 fn refused(message: impl Into<String>) -> Failure {
-    Failure { code: FailureCode::CannotCreateContainerError, message: message.into() }
+    Failure {
+        code: FailureCode::CannotCreateContainerError,
+        message: message.into(),
+    }
 }
 
 /// Whether `name` may name a container, a task or a file made for one.
@@ -153,23 +164,39 @@ pub fn decide(launch: &ContainerLaunch, around: &Surroundings) -> Result<Plan, F
     }
     let cwd = if launch.cwd.is_empty() { "/" } else { &launch.cwd };
     if !cwd.starts_with('/') {
-        return Err(refused(format!("the working directory '{cwd}' is invalid, it needs to be an absolute path")));
+        return Err(refused(format!(
+            "the working directory '{cwd}' is invalid, it needs to be an absolute path"
+        )));
     }
-    let texts = [&launch.cwd, &launch.user].into_iter().chain(&launch.argv).chain(&launch.env);
+    let texts = [&launch.cwd, &launch.user]
+        .into_iter()
+        .chain(&launch.argv)
+        .chain(&launch.env);
     if texts.chain(&launch.hostname).any(|text| text.contains('\0')) {
-        return Err(refused("a NUL byte in command, environment, user, working directory or hostname"));
+        return Err(refused(
+            "a NUL byte in command, environment, user, working directory or hostname",
+        ));
     }
-    let hostname = launch.hostname.clone().unwrap_or_else(|| launch.id.chars().take(12).collect());
+    let hostname = launch
+        .hostname
+        .clone()
+        .unwrap_or_else(|| launch.id.chars().take(12).collect());
     if hostname.len() > 64 {
         return Err(refused(format!("hostname \"{hostname}\" is longer than 64 bytes")));
     }
     let network = launch.network.clone().unwrap_or_else(|| around.network.clone());
     let caps = caps::decide(&launch.cap_add, &launch.cap_drop, launch.privileged, around.available).map_err(refused)?;
-    let sysctls = launch.sysctls.iter().map(|(key, value)| sysctl(key, value, &network, around.ipc));
+    let sysctls = launch
+        .sysctls
+        .iter()
+        .map(|(key, value)| sysctl(key, value, &network, around.ipc));
     let mut sysctls = sysctls.collect::<Result<Vec<_>, _>>()?;
     if network == Network::Private {
         // What Docker gives every container of its own network: low ports and ping without privilege.
-        for (key, value) in [("net/ipv4/ip_unprivileged_port_start", "0"), ("net/ipv4/ping_group_range", "0 2147483647")] {
+        for (key, value) in [
+            ("net/ipv4/ip_unprivileged_port_start", "0"),
+            ("net/ipv4/ping_group_range", "0 2147483647"),
+        ] {
             if !sysctls.iter().any(|(k, _)| k == key) {
                 sysctls.insert(0, (key.to_owned(), value.to_owned()));
             }
@@ -229,16 +256,24 @@ fn environment(launch: &ContainerLaunch, hostname: &str) -> Vec<String> {
 
 /// The value of `key` among `KEY=value` pairs.
 pub fn variable<'a>(env: &'a [String], key: &str) -> Option<&'a str> {
-    env.iter().rev().find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+    env.iter()
+        .rev()
+        .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
 }
 
 fn sysctl(key: &str, value: &str, network: &Network, ipc: Sharing) -> Result<(String, String), Failure> {
-    let path = if key.contains('/') { key.to_owned() } else { key.replace('.', "/") };
+    let path = if key.contains('/') {
+        key.to_owned()
+    } else {
+        key.replace('.', "/")
+    };
     let mut parts = path.split('/');
     let (first, second) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     let namespaced = match first {
         "net" if *network == Network::Host => {
-            return Err(refused(format!("sysctl \"{key}\" is not allowed in the host network namespace")));
+            return Err(refused(format!(
+                "sysctl \"{key}\" is not allowed in the host network namespace"
+            )));
         }
         "net" => !second.is_empty(),
         "fs" => second == "mqueue",
@@ -246,10 +281,14 @@ fn sysctl(key: &str, value: &str, network: &Network, ipc: Sharing) -> Result<(St
         _ => false,
     };
     if first != "net" && ipc == Sharing::Host && namespaced {
-        return Err(refused(format!("sysctl \"{key}\" is not allowed in the host ipc namespace")));
+        return Err(refused(format!(
+            "sysctl \"{key}\" is not allowed in the host ipc namespace"
+        )));
     }
     if !namespaced || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err(refused(format!("sysctl \"{key}\" is not in a separate kernel namespace")));
+        return Err(refused(format!(
+            "sysctl \"{key}\" is not in a separate kernel namespace"
+        )));
     }
     Ok((path, value.to_owned()))
 }
@@ -264,15 +303,26 @@ fn limits(launch: &ContainerLaunch) -> Result<Vec<Limit>, Failure> {
             let (name, resource) = known.ok_or_else(|| refused(format!("invalid ulimit type: {}", wanted.name)))?;
             let (soft, hard) = (bound(wanted.soft), bound(wanted.hard));
             if soft > hard {
-                return Err(refused(format!("ulimit soft limit must be less than or equal to hard limit: {name}")));
+                return Err(refused(format!(
+                    "ulimit soft limit must be less than or equal to hard limit: {name}"
+                )));
             }
-            Ok(Limit { name, resource: *resource as u32, soft, hard })
+            Ok(Limit {
+                name,
+                resource: *resource as u32,
+                soft,
+                hard,
+            })
         })
         .collect()
 }
 
 fn mounts(launch: &ContainerLaunch, around: &Surroundings) -> Result<Vec<PlannedMount>, Failure> {
-    let at = |destination: &str, kind, read_only| PlannedMount { destination: destination.to_owned(), kind, read_only };
+    let at = |destination: &str, kind, read_only| PlannedMount {
+        destination: destination.to_owned(),
+        kind,
+        read_only,
+    };
     let mut mounts = vec![
         at("/proc", MountKind::Proc, false),
         at("/dev", MountKind::Dev, false),
@@ -292,11 +342,15 @@ fn mounts(launch: &ContainerLaunch, around: &Surroundings) -> Result<Vec<Planned
     for mount in &launch.mounts {
         let destination = inside(&mount.destination)?;
         let kind = match &mount.source {
-            MountSource::Bind { path, populate } if path.is_absolute() => {
-                MountKind::Bind { path: path.clone(), populate: *populate }
-            }
+            MountSource::Bind { path, populate } if path.is_absolute() => MountKind::Bind {
+                path: path.clone(),
+                populate: *populate,
+            },
             MountSource::Bind { path, .. } => {
-                return Err(refused(format!("mount source \"{}\" is not an absolute path", path.display())));
+                return Err(refused(format!(
+                    "mount source \"{}\" is not an absolute path",
+                    path.display()
+                )));
             }
             MountSource::Tmpfs { size, options } => {
                 let (attributes, mut options) = tmpfs(options)?;
@@ -305,7 +359,11 @@ fn mounts(launch: &ContainerLaunch, around: &Surroundings) -> Result<Vec<Planned
             }
         };
         let read_only = mount.read_only;
-        asked.push(PlannedMount { destination, kind, read_only });
+        asked.push(PlannedMount {
+            destination,
+            kind,
+            read_only,
+        });
     }
     // Parents first; what is asked for at the place of a default replaces it.
     asked.sort_by_key(|m| m.destination.matches('/').count());
@@ -318,14 +376,16 @@ fn mounts(launch: &ContainerLaunch, around: &Surroundings) -> Result<Vec<Planned
 fn inside(destination: &str) -> Result<String, Failure> {
     let parts: Vec<&str> = destination.split('/').filter(|p| !matches!(*p, "" | ".")).collect();
     if !destination.starts_with('/') || destination.contains('\0') || parts.contains(&"..") {
-        return Err(refused(format!("invalid mount path: '{destination}' mount path must be absolute")));
+        return Err(refused(format!(
+            "invalid mount path: '{destination}' mount path must be absolute"
+        )));
     }
     match parts.first() {
         None => Err(refused("invalid mount: destination can't be '/'")),
         // A mount there could hide what the masks and the sysctls rely on.
-        Some(&("proc" | "sys")) => {
-            Err(refused(format!("invalid mount: destination '{destination}' lies in a kernel file system")))
-        }
+        Some(&("proc" | "sys")) => Err(refused(format!(
+            "invalid mount: destination '{destination}' lies in a kernel file system"
+        ))),
         Some(_) => Ok(format!("/{}", parts.join("/"))),
     }
 }

@@ -100,12 +100,16 @@ pub fn encode(value: &impl Serialize, out: &mut Vec<u8>) {
 /// # Errors
 /// A frame too long or not of the type asked for; the connection is of no more use then.
 pub fn decode<T: for<'de> Deserialize<'de>>(buffer: &[u8]) -> Result<Option<(T, usize)>, String> {
-    let Some(head) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let Some(head) = buffer.first_chunk::<4>() else {
+        return Ok(None);
+    };
     let length = u32::from_le_bytes(*head) as usize;
     if length > MAX_FRAME {
         return Err(format!("frame of {length} bytes"));
     }
-    let Some(body) = buffer.get(4..4 + length) else { return Ok(None) };
+    let Some(body) = buffer.get(4..4 + length) else {
+        return Ok(None);
+    };
     let value = serde_json::from_slice(body).map_err(|e| e.to_string())?;
     Ok(Some((value, 4 + length)))
 }

@@ -35,7 +35,9 @@ impl ProcessId {
     pub fn of(pid: i32) -> std::io::Result<ProcessId> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name, in brackets, may contain anything: what follows the last bracket starts with field 3.
-        let start = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
+        let start = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
         let start_ticks = start.ok_or_else(|| std::io::Error::other("unreadable /proc/<pid>/stat"))?;
         Ok(ProcessId { pid, start_ticks })
     }

@@ -17,11 +17,19 @@ pub const MOUNT_ATTR_STRICTATIME: u64 = 0x20;
 pub const MOUNT_ATTR_NODIRATIME: u64 = 0x80;
 
 pub fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 pub fn check_long(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
@@ -35,7 +43,9 @@ pub fn describe(error: &io::Error) -> String {
     let text = error.to_string();
     let plain = text.split(" (os error").next().unwrap_or(&text);
     let mut letters = plain.chars();
-    letters.next().map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
+    letters
+        .next()
+        .map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// A path for the kernel.
@@ -79,7 +89,10 @@ pub fn new_mount(kind: &CStr, options: &[(&str, &str)], attributes: u64) -> io::
     const CREATE: libc::c_uint = 6;
     const CLOEXEC: libc::c_uint = 1;
     let config = |fs: RawFd, command: libc::c_uint, key: Option<&CStr>, value: Option<&CStr>| {
-        let (key, value) = (key.map_or(std::ptr::null(), CStr::as_ptr), value.map_or(std::ptr::null(), CStr::as_ptr));
+        let (key, value) = (
+            key.map_or(std::ptr::null(), CStr::as_ptr),
+            value.map_or(std::ptr::null(), CStr::as_ptr),
+        );
         // SAFETY: pointers are null or C strings that live through the call.
         check_long(unsafe { libc::syscall(libc::SYS_fsconfig, fs, command, key, value, 0) })
     };
@@ -108,7 +121,14 @@ pub fn resize_tmpfs(fd: RawFd, size: &str) -> io::Result<()> {
     unsafe {
         let fs = owned(libc::syscall(libc::SYS_fspick, fd, c"".as_ptr(), PICK_CLOEXEC_EMPTY))?;
         let fs_fd = fs.as_raw_fd();
-        check_long(libc::syscall(libc::SYS_fsconfig, fs_fd, SET_STRING, c"size".as_ptr(), size.as_ptr(), 0))?;
+        check_long(libc::syscall(
+            libc::SYS_fsconfig,
+            fs_fd,
+            SET_STRING,
+            c"size".as_ptr(),
+            size.as_ptr(),
+            0,
+        ))?;
         let none = std::ptr::null::<libc::c_char>();
         check_long(libc::syscall(libc::SYS_fsconfig, fs_fd, RECONFIGURE, none, none, 0)).map(drop)
     }
@@ -117,7 +137,16 @@ pub fn resize_tmpfs(fd: RawFd, size: &str) -> io::Result<()> {
 /// The old way to mount; null pointers for what is empty.
 pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> io::Result<()> {
     // SAFETY: valid C strings.
-    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) }).map(drop)
+    check(unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            data.as_ptr().cast(),
+        )
+    })
+    .map(drop)
 }
 
 /// Makes the current directory the root, and forgets the old one with all that is mounted there.
@@ -142,7 +171,13 @@ pub fn open_in_root(root: RawFd, path: &str, flags: libc::c_int, mode: libc::mod
     loop {
         // SAFETY: path and how live through the call, and the size of how is given.
         let fd = unsafe {
-            libc::syscall(libc::SYS_openat2, root, path.as_ptr(), &raw const how, size_of::<libc::open_how>())
+            libc::syscall(
+                libc::SYS_openat2,
+                root,
+                path.as_ptr(),
+                &raw const how,
+                size_of::<libc::open_how>(),
+            )
         };
         match owned(fd) {
             // The kernel's word for "something was renamed meanwhile".
@@ -162,14 +197,26 @@ struct MountAttr {
 
 /// Changes attributes of the mount that `fd` is.
 pub fn mount_setattr(fd: RawFd, recursive: bool, set: u64, clear: u64) -> io::Result<()> {
-    let attr = MountAttr { set, clear, propagation: 0, userns_fd: 0 };
+    let attr = MountAttr {
+        set,
+        clear,
+        propagation: 0,
+        userns_fd: 0,
+    };
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;
     }
     // SAFETY: the attribute block lives through the call and its size is given.
     check_long(unsafe {
-        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const attr, size_of::<MountAttr>())
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd,
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
     })
     .map(drop)
 }
@@ -311,7 +358,10 @@ pub fn write(fd: RawFd, buffer: &[u8]) -> io::Result<usize> {
 
 /// Sends bytes and perhaps a descriptor as one packet, without SIGPIPE.
 pub fn send_packet(socket: RawFd, bytes: &[u8], passed: Option<RawFd>) -> io::Result<()> {
-    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut part = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
     let mut control = [0u64; 4];
     // SAFETY: all zero is a valid msghdr; its pointers live through the call; control is aligned and large enough for one fd.
     unsafe {
@@ -333,7 +383,10 @@ pub fn send_packet(socket: RawFd, bytes: &[u8], passed: Option<RawFd>) -> io::Re
 
 /// Receives one packet and perhaps a descriptor; 0 bytes at the end.
 pub fn recv_packet(socket: RawFd, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     let mut control = [0u64; 4];
     // SAFETY: as in send_packet; a descriptor that came is ours alone.
     unsafe {
@@ -363,7 +416,13 @@ pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Waits until one of `fds` is ready; none for ever. An interruption counts as nothing ready.
 pub fn poll(fds: &mut [libc::pollfd], timeout_millis: Option<i32>) -> io::Result<usize> {
     // SAFETY: pointer and length are of one live slice.
-    let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_millis.unwrap_or(-1)) };
+    let ready = unsafe {
+        libc::poll(
+            fds.as_mut_ptr(),
+            fds.len() as libc::nfds_t,
+            timeout_millis.unwrap_or(-1),
+        )
+    };
     match usize::try_from(ready) {
         Ok(ready) => Ok(ready),
         Err(_) => match io::Error::last_os_error() {
@@ -375,7 +434,11 @@ pub fn poll(fds: &mut [libc::pollfd], timeout_millis: Option<i32>) -> io::Result
 
 /// Waits until `fd` is readable; false when the time is over first.
 pub fn wait_readable(fd: RawFd, timeout_millis: i32) -> io::Result<bool> {
-    let mut fds = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
+    let mut fds = [libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }];
     Ok(poll(&mut fds, Some(timeout_millis))? > 0)
 }
 
@@ -456,7 +519,12 @@ pub fn prctl(option: libc::c_int, arg: libc::c_ulong) -> io::Result<libc::c_int>
 pub fn close_on_exec_from(first: libc::c_uint) -> io::Result<()> {
     // SAFETY: plain numbers.
     check_long(unsafe {
-        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
     })
     .map(drop)
 }

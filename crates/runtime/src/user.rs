@@ -24,9 +24,16 @@ pub fn resolve(spec: &str, passwd: &str, group: &str) -> Result<User, String> {
     // A name wins over a number; a number need not be listed.
     let entries = || passwd.lines().filter_map(Entry::of_passwd);
     let number = who.parse::<u32>().ok();
-    let entry = entries().find(|e| e.name == who).or_else(|| entries().find(|e| Some(e.uid) == number));
+    let entry = entries()
+        .find(|e| e.name == who)
+        .or_else(|| entries().find(|e| Some(e.uid) == number));
     let mut user = match (&entry, number) {
-        (Some(e), _) => User { uid: e.uid, gid: e.gid, groups: vec![], home: e.home.to_owned() },
+        (Some(e), _) => User {
+            uid: e.uid,
+            gid: e.gid,
+            groups: vec![],
+            home: e.home.to_owned(),
+        },
         (None, Some(uid)) => User { uid, ..User::default() },
         (None, None) => return Err(format!("unable to find user {who}: no matching entries in passwd file")),
     };
@@ -79,7 +86,11 @@ fn group_id(which: &str, group: &str) -> Result<u32, String> {
 fn member_of(line: &str, user: &str) -> Option<u32> {
     let mut fields = line.trim().split(':');
     let gid = fields.nth(2)?.parse().ok()?;
-    fields.next()?.split(',').any(|member| member.trim() == user).then_some(gid)
+    fields
+        .next()?
+        .split(',')
+        .any(|member| member.trim() == user)
+        .then_some(gid)
 }
 
 #[cfg(test)]

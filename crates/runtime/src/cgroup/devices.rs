@@ -24,7 +24,12 @@ pub struct Rule {
 }
 
 const fn character(major: u32, minor: Option<u32>) -> Rule {
-    Rule { block: false, major, minor, access: MKNOD | READ | WRITE }
+    Rule {
+        block: false,
+        major,
+        minor,
+        access: MKNOD | READ | WRITE,
+    }
 }
 
 /// null, zero, full, random, urandom, tty, console, ptmx and pseudo terminals.
@@ -58,7 +63,10 @@ pub fn rules(lent: &[Device]) -> Result<Vec<Rule>, String> {
             block: kind.is_block_device(),
             major: libc::major(meta.rdev()),
             minor: Some(libc::minor(meta.rdev())),
-            access: access.iter().filter(|(given, _)| *given).fold(0, |all, (_, bit)| all | bit),
+            access: access
+                .iter()
+                .filter(|(given, _)| *given)
+                .fold(0, |all, (_, bit)| all | bit),
         });
     }
     Ok(rules)
@@ -67,18 +75,29 @@ pub fn rules(lent: &[Device]) -> Result<Vec<Rule>, String> {
 /// Writes the rules to a v1 device cgroup.
 pub fn write_v1(directory: &Path, rules: &[Rule]) -> io::Result<()> {
     fs::write(directory.join("devices.deny"), "a")?;
-    rules.iter().try_for_each(|rule| fs::write(directory.join("devices.allow"), v1_line(rule)))
+    rules
+        .iter()
+        .try_for_each(|rule| fs::write(directory.join("devices.allow"), v1_line(rule)))
 }
 
 /// A rule in the words of v1, which are also those of OCI.
 fn v1_line(rule: &Rule) -> String {
     let minor = rule.minor.map_or("*".to_owned(), |minor| minor.to_string());
-    format!("{} {}:{minor} {}", if rule.block { 'b' } else { 'c' }, rule.major, access_text(rule.access))
+    format!(
+        "{} {}:{minor} {}",
+        if rule.block { 'b' } else { 'c' },
+        rule.major,
+        access_text(rule.access)
+    )
 }
 
 /// Access bits as `rwm`.
 pub fn access_text(access: u8) -> String {
-    [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].iter().filter(|(bit, _)| access & bit != 0).map(|(_, c)| c).collect()
+    [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
+        .iter()
+        .filter(|(bit, _)| access & bit != 0)
+        .map(|(_, c)| c)
+        .collect()
 }
 
 /// Loads the rules as a program and attaches it to a v2 cgroup, where it lives as long as the cgroup.

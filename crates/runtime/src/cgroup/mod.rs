@@ -87,7 +87,10 @@ impl Cgroups {
     /// For what belongs to no task.
     pub fn in_base(base: &str) -> io::Result<Cgroups> {
         // Whichever runtime the tasks had.
-        Ok(Cgroups { everywhere: true, ..Cgroups::locate(base, SHIMS, &RuntimeKind::Native)? })
+        Ok(Cgroups {
+            everywhere: true,
+            ..Cgroups::locate(base, SHIMS, &RuntimeKind::Native)?
+        })
     }
 
     /// `runtime` matters because OCI runtimes make a container's cgroup in every hierarchy there is.
@@ -101,7 +104,13 @@ impl Cgroups {
             (Box::new(v1::V1::find(root, unified.as_deref())?), unified)
         };
         let everywhere = *runtime != RuntimeKind::Native;
-        Ok(Cgroups { version, unified, base: base.to_owned(), task: task.to_owned(), everywhere })
+        Ok(Cgroups {
+            version,
+            unified,
+            base: base.to_owned(),
+            task: task.to_owned(),
+            everywhere,
+        })
     }
 
     /// The name of a container's cgroup relative to each hierarchy, as OCI's `cgroupsPath`.
@@ -174,8 +183,17 @@ impl Cgroups {
     }
 
     fn place(&self, path: &str) -> io::Result<Place> {
-        let born_in = self.unified.as_ref().map(|root| sys::open_dir(&root.join(path))).transpose()?;
-        let attach = self.version.attached().iter().map(|h| h.join(path).join("tasks")).collect();
+        let born_in = self
+            .unified
+            .as_ref()
+            .map(|root| sys::open_dir(&root.join(path)))
+            .transpose()?;
+        let attach = self
+            .version
+            .attached()
+            .iter()
+            .map(|h| h.join(path).join("tasks"))
+            .collect();
         Ok(Place { born_in, attach })
     }
 
@@ -189,7 +207,12 @@ impl Cgroups {
             let file = setting.hierarchy.join(path).join(setting.file);
             match write_value(&file, &setting.value) {
                 Err(e) if setting.optional && e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(io::Error::new(e.kind(), format!("{} = {}: {e}", setting.file, setting.value))),
+                Err(e) => {
+                    return Err(io::Error::new(
+                        e.kind(),
+                        format!("{} = {}: {e}", setting.file, setting.value),
+                    ));
+                }
                 Ok(()) => {}
             }
         }
@@ -198,7 +221,9 @@ impl Cgroups {
 
     /// Whether the kernel killed something of the container for lack of memory.
     pub fn oom_killed(&self, container: &str) -> bool {
-        let Some((hierarchy, file)) = self.version.oom_file() else { return false };
+        let Some((hierarchy, file)) = self.version.oom_file() else {
+            return false;
+        };
         let path = hierarchy.join(self.task_path()).join(container).join(file);
         fs::read_to_string(path).is_ok_and(|text| oom_kills(&text) > 0)
     }
@@ -226,7 +251,9 @@ impl Cgroups {
 
     /// Without `cgroup.kill`: no process may be made any more, so that two rounds reach all of them.
     fn kill_each(&self, path: &str) -> io::Result<()> {
-        let Some(hierarchy) = self.version.pids().or(self.unified.as_deref()) else { return Ok(()) };
+        let Some(hierarchy) = self.version.pids().or(self.unified.as_deref()) else {
+            return Ok(());
+        };
         let top = hierarchy.join(path);
         if !top.exists() {
             return Ok(());
@@ -235,7 +262,11 @@ impl Cgroups {
         for _ in 0..2 {
             for directory in below(&top) {
                 let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-                for pid in text.lines().filter_map(|l| l.parse::<i32>().ok()).filter(|pid| *pid > 1) {
+                for pid in text
+                    .lines()
+                    .filter_map(|l| l.parse::<i32>().ok())
+                    .filter(|pid| *pid > 1)
+                {
                     let _ = sys::kill(pid, libc::SIGKILL);
                 }
             }
@@ -271,7 +302,9 @@ impl Cgroups {
     }
 
     fn remove_task(&self) -> io::Result<()> {
-        self.tops(&self.task_path()).iter().try_for_each(|top| below(top).iter().rev().try_for_each(|d| remove_dir(d)))
+        self.tops(&self.task_path())
+            .iter()
+            .try_for_each(|top| below(top).iter().rev().try_for_each(|d| remove_dir(d)))
     }
 
     /// Where `path` may exist.
@@ -279,7 +312,11 @@ impl Cgroups {
         let mut tops: Vec<PathBuf> = self.directories(path).collect();
         if self.everywhere && !is_v2(Path::new(MOUNTED_AT)) {
             let mounted = fs::read_dir(MOUNTED_AT).into_iter().flatten().flatten();
-            tops.extend(mounted.map(|hierarchy| hierarchy.path().join(path)).filter(|top| top.is_dir()));
+            tops.extend(
+                mounted
+                    .map(|hierarchy| hierarchy.path().join(path))
+                    .filter(|top| top.is_dir()),
+            );
         }
         tops
     }
@@ -328,7 +365,11 @@ fn below(directory: &Path) -> Vec<PathBuf> {
     let mut at = 0;
     while at < found.len() {
         let entries = fs::read_dir(&found[at]).into_iter().flatten().flatten();
-        found.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        found.extend(
+            entries
+                .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+                .map(|e| e.path()),
+        );
         at += 1;
     }
     found
@@ -373,17 +414,25 @@ fn enable(directory: &Path, controllers: &[&str]) -> io::Result<()> {
     }
     let file = directory.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&file)?;
-    let missing = controllers.iter().filter(|c| !enabled.split_whitespace().any(|e| e == **c));
+    let missing = controllers
+        .iter()
+        .filter(|c| !enabled.split_whitespace().any(|e| e == **c));
     let wanted: Vec<String> = missing.map(|c| format!("+{c}")).collect();
     if wanted.is_empty() {
         return Ok(());
     }
-    write_value(&file, &wanted.join(" "))
-        .map_err(|e| io::Error::new(e.kind(), format!("enable {} in {}: {e}", wanted.join(" "), file.display())))
+    write_value(&file, &wanted.join(" ")).map_err(|e| {
+        io::Error::new(
+            e.kind(),
+            format!("enable {} in {}: {e}", wanted.join(" "), file.display()),
+        )
+    })
 }
 
 fn oom_kills(text: &str) -> u64 {
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+    text.lines()
+        .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

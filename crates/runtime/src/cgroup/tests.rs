@@ -19,7 +19,11 @@ fn values(settings: Vec<Setting>) -> Vec<String> {
 }
 
 fn half_a_cpu() -> TaskLimits {
-    TaskLimits { cpu: Some(CpuUnits(512)), memory: Some(MiB(1)), pids: 9 }
+    TaskLimits {
+        cpu: Some(CpuUnits(512)),
+        memory: Some(MiB(1)),
+        pids: 9,
+    }
 }
 
 fn resources() -> Resources {
@@ -72,21 +76,33 @@ fn v2_writes_one_hierarchy_and_refuses_what_it_cannot_do() {
             "/cg/pids.max=5",
         ]
     );
-    let swappy = Resources { swappiness: Some(60), ..resources() };
+    let swappy = Resources {
+        swappiness: Some(60),
+        ..resources()
+    };
     assert!(v2.container_settings(&swappy).unwrap_err().contains("swappiness 60"));
 }
 
 #[test]
 fn no_swap_unless_asked() {
     let plain = Resources::default();
-    assert_eq!(values(v1().container_settings(&plain).unwrap()), ["/cg/memory/memory.swappiness=0"]);
+    assert_eq!(
+        values(v1().container_settings(&plain).unwrap()),
+        ["/cg/memory/memory.swappiness=0"]
+    );
     let v2 = v2::V2::new("/cg".into());
-    assert_eq!(values(v2.container_settings(&plain).unwrap()), ["/cg/memory.swap.max=0"]);
+    assert_eq!(
+        values(v2.container_settings(&plain).unwrap()),
+        ["/cg/memory.swap.max=0"]
+    );
 }
 
 #[test]
 fn the_kernels_count_of_kills_is_read_in_both_forms() {
     assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"), 2);
-    assert_eq!(oom_kills("low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n"), 1);
+    assert_eq!(
+        oom_kills("low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n"),
+        1
+    );
     assert_eq!(oom_kills(""), 0);
 }

@@ -29,10 +29,19 @@ impl V1 {
             kind.is_ok_and(|kind| kind == libc::CGROUP_SUPER_MAGIC as i64)
         };
         // `cpu` is often a link to `cpu,cpuacct`.
-        let place = |name: &&'static str| root.join(name).canonicalize().ok().filter(|p| is_v1(p)).map(|p| (*name, p));
+        let place = |name: &&'static str| {
+            root.join(name)
+                .canonicalize()
+                .ok()
+                .filter(|p| is_v1(p))
+                .map(|p| (*name, p))
+        };
         let v1 = V1::of(CONTROLLERS.iter().filter_map(place).collect(), unified);
         match ["cpu", "memory", "pids"].iter().find(|name| v1.place(name).is_none()) {
-            Some(missing) => Err(io::Error::other(format!("cgroup controller {missing} is not mounted in {}", root.display()))),
+            Some(missing) => Err(io::Error::other(format!(
+                "cgroup controller {missing} is not mounted in {}",
+                root.display()
+            ))),
             None => Ok(v1),
         }
     }
@@ -51,16 +60,27 @@ impl V1 {
     }
 
     fn place(&self, controller: &str) -> Option<&PathBuf> {
-        self.mounted.iter().find(|(name, _)| *name == controller).map(|(_, place)| place)
+        self.mounted
+            .iter()
+            .find(|(name, _)| *name == controller)
+            .map(|(_, place)| place)
     }
 
     fn set(&self, controller: &str, file: &'static str, value: impl ToString) -> Option<Setting> {
         let hierarchy = self.place(controller)?.clone();
-        Some(Setting { hierarchy, file, value: value.to_string(), optional: false })
+        Some(Setting {
+            hierarchy,
+            file,
+            value: value.to_string(),
+            optional: false,
+        })
     }
 
     fn set_if_there(&self, controller: &str, file: &'static str, value: impl ToString) -> Option<Setting> {
-        self.set(controller, file, value).map(|setting| Setting { optional: true, ..setting })
+        self.set(controller, file, value).map(|setting| Setting {
+            optional: true,
+            ..setting
+        })
     }
 }
 
@@ -123,6 +143,8 @@ impl Version for V1 {
     }
 
     fn devices(&self) -> Option<&Path> {
-        self.place("devices").filter(|place| self.attached.contains(place)).map(PathBuf::as_path)
+        self.place("devices")
+            .filter(|place| self.attached.contains(place))
+            .map(PathBuf::as_path)
     }
 }

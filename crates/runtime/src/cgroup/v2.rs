@@ -16,7 +16,12 @@ impl V2 {
     }
 
     fn set(&self, file: &'static str, value: impl ToString) -> Setting {
-        Setting { hierarchy: self.root[0].clone(), file, value: value.to_string(), optional: false }
+        Setting {
+            hierarchy: self.root[0].clone(),
+            file,
+            value: value.to_string(),
+            optional: false,
+        }
     }
 }
 
@@ -61,10 +66,15 @@ impl Version for V2 {
             None => resources.swap.map_or(0, |swap| swap.bytes()),
             Some(0) => 0,
             Some(other) => {
-                return Err(format!("swappiness {other} is not possible with cgroup v2, which knows only 0 or unset"));
+                return Err(format!(
+                    "swappiness {other} is not possible with cgroup v2, which knows only 0 or unset"
+                ));
             }
         };
-        settings.push(Setting { optional: true, ..self.set("memory.swap.max", swap) });
+        settings.push(Setting {
+            optional: true,
+            ..self.set("memory.swap.max", swap)
+        });
         if let Some(pids) = resources.pids {
             settings.push(self.set("pids.max", pids));
         }

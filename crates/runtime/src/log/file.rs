@@ -64,7 +64,9 @@ impl RotatingFile {
         if self.file.is_none() {
             self.file = File::options().create(true).append(true).open(&self.path).ok();
         }
-        let Some(file) = &mut self.file else { return self.drop(lines) };
+        let Some(file) = &mut self.file else {
+            return self.drop(lines);
+        };
         match file.write_all(lines) {
             Ok(()) => self.size += lines.len() as u64,
             Err(_) => {
@@ -100,5 +102,8 @@ impl RotatingFile {
 }
 
 fn first_line(lines: &[u8]) -> usize {
-    lines.iter().position(|b| *b == b'\n').map_or(lines.len(), |end| end + 1)
+    lines
+        .iter()
+        .position(|b| *b == b'\n')
+        .map_or(lines.len(), |end| end + 1)
 }

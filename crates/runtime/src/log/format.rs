@@ -15,7 +15,11 @@ pub struct Formatter {
 
 impl Formatter {
     pub fn new(stream: &'static str, terminal: bool) -> Formatter {
-        Formatter { stream, terminal, held: Vec::new() }
+        Formatter {
+            stream,
+            terminal,
+            held: Vec::new(),
+        }
     }
 
     /// Appends the lines that `bytes` complete to `out`. `nanos` is the time since the epoch.

@@ -79,7 +79,10 @@ impl Relay {
     }
 
     pub fn wants_to_write(&self) -> Option<RawFd> {
-        self.pipe.as_ref().filter(|_| self.written < self.buffer.len()).map(AsRawFd::as_raw_fd)
+        self.pipe
+            .as_ref()
+            .filter(|_| self.written < self.buffer.len())
+            .map(AsRawFd::as_raw_fd)
     }
 
     pub fn dropped_lines(&self) -> u64 {
@@ -136,7 +139,11 @@ impl Shared {
                 0,
             )
         };
-        if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Shared(at)) }
+        if at == libc::MAP_FAILED {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(Shared(at))
+        }
     }
 
     fn get(&self) -> &AtomicU64 {

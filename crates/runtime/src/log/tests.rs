@@ -17,7 +17,11 @@ fn lines(pushes: &[&[u8]], terminal: bool) -> String {
 fn directory() -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("neargate-log-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = format!(
+        "neargate-log-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
     let path = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&path).unwrap();
     path
@@ -25,7 +29,10 @@ fn directory() -> PathBuf {
 
 #[test]
 fn a_line_is_in_cri_format() {
-    assert_eq!(lines(&[b"hello\n"], false), "2026-11-21T08:40:00.000000123Z stdout F hello\n");
+    assert_eq!(
+        lines(&[b"hello\n"], false),
+        "2026-11-21T08:40:00.000000123Z stdout F hello\n"
+    );
 }
 
 #[test]
@@ -40,7 +47,10 @@ fn long_lines_are_cut_at_16_kib() {
     let long = vec![b'x'; 40_000];
     let out = lines(&[&long[..10_000], &long[10_000..], b"\nnext\n"], false);
     let parts: Vec<_> = out.lines().map(|l| l.split_once("stdout ").unwrap().1).collect();
-    assert_eq!(parts.iter().map(|p| p.len() - 2).collect::<Vec<_>>(), [16_384, 16_384, 40_000 - 32_768, 4]);
+    assert_eq!(
+        parts.iter().map(|p| p.len() - 2).collect::<Vec<_>>(),
+        [16_384, 16_384, 40_000 - 32_768, 4]
+    );
     assert_eq!(parts.iter().map(|p| &p[..1]).collect::<String>(), "PPFF");
     // Exactly the maximum is one whole line.
     let exact = lines(&[&[b'y'; 16_384], b"\n"], false);
@@ -74,14 +84,24 @@ fn rotation_bounds_the_disk_and_keeps_lines_whole() {
         file.write(format!("line number {n}\n").as_bytes());
     }
     drop(file);
-    let mut names: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut names: Vec<_> = std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     names.sort();
     assert_eq!(names, ["log", "log.1", "log.2"]);
     let text = ["log.2", "log.1", "log"].map(|name| std::fs::read_to_string(directory.join(name)).unwrap());
     assert!(text.iter().all(|t| t.len() <= 100 && t.ends_with('\n')));
-    let numbers: Vec<u32> = text.concat().lines().map(|l| l.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    let numbers: Vec<u32> = text
+        .concat()
+        .lines()
+        .map(|l| l.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect();
     assert_eq!(*numbers.last().unwrap(), 99);
-    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "nothing is lost between files: {numbers:?}");
+    assert!(
+        numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "nothing is lost between files: {numbers:?}"
+    );
     std::fs::remove_dir_all(directory).unwrap();
 }
 
@@ -94,7 +114,10 @@ fn one_large_write_is_spread_over_files_and_a_giant_line_has_one_alone() {
     file.write(big.as_bytes());
     drop(file);
     let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
-    assert_eq!((read("log.2").len(), read("log.1").len(), read("log").as_str()), (21, 201, "short\n"));
+    assert_eq!(
+        (read("log.2").len(), read("log.1").len(), read("log").as_str()),
+        (21, 201, "short\n")
+    );
     std::fs::remove_dir_all(directory).unwrap();
 }
 
@@ -102,9 +125,14 @@ fn one_large_write_is_spread_over_files_and_a_giant_line_has_one_alone() {
 fn a_reopened_file_goes_on_where_it_was() {
     let directory = directory();
     let path = directory.join("log");
-    RotatingFile::open(&path, 30, 2).unwrap().write(b"twenty bytes of text\n");
+    RotatingFile::open(&path, 30, 2)
+        .unwrap()
+        .write(b"twenty bytes of text\n");
     RotatingFile::open(&path, 30, 2).unwrap().write(b"and ten more\n");
-    assert_eq!(std::fs::read_to_string(directory.join("log.1")).unwrap(), "twenty bytes of text\n");
+    assert_eq!(
+        std::fs::read_to_string(directory.join("log.1")).unwrap(),
+        "twenty bytes of text\n"
+    );
     std::fs::remove_dir_all(directory).unwrap();
 }
 

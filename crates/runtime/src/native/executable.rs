@@ -13,7 +13,9 @@ pub fn find(name: &str, search: &str) -> Result<CString, String> {
     if name.contains('/') {
         return match executable(Path::new(name)) {
             Ok(path) => Ok(path),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(fails(&format!("stat {name}: no such file or directory"))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(fails(&format!("stat {name}: no such file or directory")))
+            }
             Err(e) => Err(fails(&sys::describe(&e))),
         };
     }
@@ -26,7 +28,11 @@ pub fn find(name: &str, search: &str) -> Result<CString, String> {
             Err(e) => denied |= e.kind() == io::ErrorKind::PermissionDenied,
         }
     }
-    Err(fails(if denied { "permission denied" } else { "executable file not found in $PATH" }))
+    Err(fails(if denied {
+        "permission denied"
+    } else {
+        "executable file not found in $PATH"
+    }))
 }
 
 fn executable(path: &Path) -> io::Result<CString> {

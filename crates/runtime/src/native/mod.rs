@@ -93,7 +93,9 @@ pub fn start(plan: &Plan, given: &Given<'_>, stdio: Stdio) -> io::Result<Spawned
         flags |= libc::CLONE_NEWNET;
     }
     let born_in = given.place.born_in();
-    spawn(flags, born_in, stdio, |reports, stdio| container(plan, given, reports, stdio))
+    spawn(flags, born_in, stdio, |reports, stdio| {
+        container(plan, given, reports, stdio)
+    })
 }
 
 /// Starts a further process in a running container, the first process of which is `pidfd`.
@@ -126,11 +128,15 @@ pub fn report(reports: &OwnedFd) -> io::Result<Report> {
         (Some((b'T', _)), Some(fd)) => Ok(Report::Terminal(fd)),
         (Some((b'P', pid)), _) => {
             let pid = pid.try_into().map(i32::from_le_bytes);
-            pid.map(Report::Pid).map_err(|_| io::Error::other("bad report of a container's process"))
+            pid.map(Report::Pid)
+                .map_err(|_| io::Error::other("bad report of a container's process"))
         }
         (Some((b'E', text)), _) => {
             let message = String::from_utf8_lossy(text).into_owned();
-            Ok(Report::Failed(Failure { code: FailureCode::CannotStartContainerError, message }))
+            Ok(Report::Failed(Failure {
+                code: FailureCode::CannotStartContainerError,
+                message,
+            }))
         }
         _ => Ok(Report::End),
     }
@@ -144,7 +150,11 @@ where
     let (ours, theirs) = sys::packet_pair()?;
     // SAFETY: the shim has one thread.
     match unsafe { sys::fork_into(flags, born_in)? } {
-        Some((pid, pidfd)) => Ok(Spawned { pid, pidfd, reports: ours }),
+        Some((pid, pidfd)) => Ok(Spawned {
+            pid,
+            pidfd,
+            reports: ours,
+        }),
         None => {
             drop(ours);
             let Err(Problem(why)) = work(&theirs, stdio);

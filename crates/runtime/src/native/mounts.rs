@@ -58,7 +58,12 @@ pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made
             MountKind::Proc => root::attach(top, path, &proc)?,
             MountKind::Dev => attach_dev(top, path, &dev, &bound)?,
             MountKind::Devpts => {
-                let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+                let options = [
+                    ("newinstance", ""),
+                    ("ptmxmode", "0666"),
+                    ("mode", "0620"),
+                    ("gid", "5"),
+                ];
                 let fs = new(c"devpts", &options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?;
                 root::attach(top, path, &fs)?;
                 devpts = Some(fs);
@@ -78,7 +83,10 @@ pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made
                 root::attach(top, path, &new(c"tmpfs", &[("mode", "1777"), ("size", &size)], QUIET)?)?;
             }
             MountKind::TaskShm(_) => {
-                let shm = shared.shm.take().ok_or_else(|| Problem("the task has no shared memory".into()))?;
+                let shm = shared
+                    .shm
+                    .take()
+                    .ok_or_else(|| Problem("the task has no shared memory".into()))?;
                 root::attach(top, path, &shm)?;
             }
             MountKind::Tmpfs { attributes, options } => {
@@ -102,29 +110,44 @@ pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made
         attach_asked(top, path, clone)?;
     }
     let null = sys::open_in_root(top, "/dev/null", libc::O_PATH, 0).map_err(Problem::doing("open /dev/null"))?;
-    Ok(Made { root, proc, devpts, null })
+    Ok(Made {
+        root,
+        proc,
+        devpts,
+        null,
+    })
 }
 
 /// Last, when nothing more is made: kernel parameters, then what is closed to the container.
 pub fn seal(plan: &Plan, made: &Made) -> Result<(), Problem> {
     for (path, value) in &plan.sysctls {
-        write_sysctl(made.proc.as_raw_fd(), path, value)
-            .map_err(Problem::doing(format_args!("write sysctl key {}", path.replace('/', "."))))?;
+        write_sysctl(made.proc.as_raw_fd(), path, value).map_err(Problem::doing(format_args!(
+            "write sysctl key {}",
+            path.replace('/', ".")
+        )))?;
     }
     let top = made.root.as_raw_fd();
     for path in plan.readonly {
-        let Some(found) = root::find(top, path).map_err(Problem::doing(path))? else { continue };
+        let Some(found) = root::find(top, path).map_err(Problem::doing(path))? else {
+            continue;
+        };
         let clone = sys::open_tree(found.as_raw_fd(), Path::new(""), true).map_err(Problem::doing(path))?;
         sys::mount_setattr(clone.as_raw_fd(), true, MOUNT_ATTR_RDONLY, 0).map_err(Problem::doing(path))?;
         sys::move_mount(clone.as_raw_fd(), found.as_raw_fd()).map_err(Problem::doing(path))?;
     }
     let mut empty = None;
     for path in plan.masked {
-        let Some(found) = root::find(top, path).map_err(Problem::doing(path))? else { continue };
+        let Some(found) = root::find(top, path).map_err(Problem::doing(path))? else {
+            continue;
+        };
         let cover = if sys::is_dir(found.as_raw_fd()).map_err(Problem::doing(path))? {
             // A file system for each: one detached mount cannot be mounted twice.
             if empty.is_none() {
-                let fs = new(c"tmpfs", &[("mode", "755"), ("nr_blocks", "1"), ("nr_inodes", "1")], QUIET | MOUNT_ATTR_RDONLY)?;
+                let fs = new(
+                    c"tmpfs",
+                    &[("mode", "755"), ("nr_blocks", "1"), ("nr_inodes", "1")],
+                    QUIET | MOUNT_ATTR_RDONLY,
+                )?;
                 sys::move_mount(fs.as_raw_fd(), found.as_raw_fd()).map_err(Problem::doing(path))?;
                 empty = Some(fs);
                 continue;
@@ -153,9 +176,8 @@ fn mount_root(rootfs: &RootFs) -> Result<&Path, Problem> {
             Ok(path)
         }
         RootFs::Overlay { lower, upper, work } => {
-            let held = |path: &Path| {
-                sys::open_dir(path).map_err(Problem::doing(format_args!("layer {}", path.display())))
-            };
+            let held =
+                |path: &Path| sys::open_dir(path).map_err(Problem::doing(format_args!("layer {}", path.display())));
             let lower = lower.iter().map(|path| held(path)).collect::<Result<Vec<_>, _>>()?;
             let (upper_fd, work_fd) = (held(upper)?, held(work)?);
             // Short names by descriptor: the kernel takes a page of options, and layers may be more than a hundred.
@@ -168,7 +190,7 @@ fn mount_root(rootfs: &RootFs) -> Result<&Path, Problem> {
                 name(&work_fd)
             );
             // What a volatile mount leaves against being mounted again; here that is a restart of the container.
-            let _ = std::fs::remove_dir(work.join("work/incompat/volatile"));
+            let _ = std::fs::remove_dir_all(work.join("work/incompat"));
             let options = CString::new(options).map_err(|e| Problem(e.to_string()))?;
             let place = sys::c_path(upper).map_err(Problem::doing("upper directory"))?;
             sys::mount(c"overlay", &place, c"overlay", 0, &options).map_err(Problem::doing("mount the overlay"))?;
@@ -187,7 +209,8 @@ fn source(mount: &PlannedMount, root: RawFd) -> Result<Option<OwnedFd>, Problem>
     let doing = || format!("bind source path {}", path.display());
     let tree = sys::open_tree(libc::AT_FDCWD, path, true).map_err(Problem::doing(doing()))?;
     if let MountKind::Bind { populate: true, .. } = &mount.kind {
-        populate::from_image(root, &mount.destination, path).map_err(Problem::doing(format!("fill {}", path.display())))?;
+        populate::from_image(root, &mount.destination, path)
+            .map_err(Problem::doing(format!("fill {}", path.display())))?;
     }
     if mount.read_only {
         sys::mount_setattr(tree.as_raw_fd(), true, MOUNT_ATTR_RDONLY, 0).map_err(Problem::doing(doing()))?;
@@ -200,7 +223,9 @@ fn attach_asked(root: RawFd, path: &str, mount: &OwnedFd) -> Result<(), Problem>
     if let Ok(Some(found)) = root::find(root, path)
         && root::is_kernel_file_system(found.as_raw_fd()).map_err(Problem::doing(path))?
     {
-        return Err(Problem(format!("mount destination \"{path}\" leads into a kernel file system")));
+        return Err(Problem(format!(
+            "mount destination \"{path}\" leads into a kernel file system"
+        )));
     }
     root::attach(root, path, mount)
 }
@@ -224,7 +249,11 @@ fn mount_cgroups(root: RawFd, path: &str, read_only: bool, v1: &[String]) -> Res
     for hierarchy in v1 {
         let controllers: Vec<&str> = hierarchy.split(',').collect();
         let options: Vec<(&str, &str)> = controllers.iter().map(|c| (*c, "")).collect();
-        root::attach(root, &format!("{path}/{hierarchy}"), &new(c"cgroup", &options, attributes)?)?;
+        root::attach(
+            root,
+            &format!("{path}/{hierarchy}"),
+            &new(c"cgroup", &options, attributes)?,
+        )?;
         for controller in controllers.iter().filter(|_| controllers.len() > 1) {
             root::make_link(all.as_raw_fd(), controller, hierarchy).map_err(Problem::doing("link a controller"))?;
         }
@@ -236,8 +265,7 @@ fn mount_cgroups(root: RawFd, path: &str, read_only: bool, v1: &[String]) -> Res
 }
 
 fn new(kind: &std::ffi::CStr, options: &[(&str, &str)], attributes: u64) -> Result<OwnedFd, Problem> {
-    sys::new_mount(kind, options, attributes)
-        .map_err(Problem::doing(format_args!("mount {}", kind.to_string_lossy())))
+    sys::new_mount(kind, options, attributes).map_err(Problem::doing(format_args!("mount {}", kind.to_string_lossy())))
 }
 
 fn write_sysctl(proc: RawFd, path: &str, value: &str) -> io::Result<()> {

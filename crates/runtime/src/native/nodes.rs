@@ -29,7 +29,14 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 fn standard() -> impl Iterator<Item = Node> {
-    let nodes = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+    let nodes = [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
     nodes.into_iter().map(|(name, major, minor)| Node {
         name: name.to_owned(),
         mode: libc::S_IFCHR | 0o666,
@@ -43,13 +50,21 @@ pub fn of_host() -> Vec<Node> {
     let mut directories = vec![Path::new("/dev").to_owned()];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let (path, Ok(meta)) = (entry.path(), entry.metadata()) else { continue };
-            let Some(name) = path.strip_prefix("/dev").ok().and_then(Path::to_str) else { continue };
+            let (path, Ok(meta)) = (entry.path(), entry.metadata()) else {
+                continue;
+            };
+            let Some(name) = path.strip_prefix("/dev").ok().and_then(Path::to_str) else {
+                continue;
+            };
             let kind = meta.file_type();
             if kind.is_dir() && !["pts", "shm", "mqueue", "hugepages"].contains(&name) {
                 directories.push(path);
             } else if (kind.is_block_device() || kind.is_char_device()) && !["console", "ptmx"].contains(&name) {
-                nodes.push(Node { name: name.to_owned(), mode: meta.mode(), device: meta.rdev() });
+                nodes.push(Node {
+                    name: name.to_owned(),
+                    mode: meta.mode(),
+                    device: meta.rdev(),
+                });
             }
         }
     }

@@ -64,7 +64,11 @@ impl Pause {
             let why = String::from_utf8_lossy(&packet[..length]).into_owned();
             return Err(io::Error::other(format!("pause process: {why}")));
         }
-        Ok(Pause { pid, pidfd, own_mounts: File::open("/proc/self/ns/mnt")? })
+        Ok(Pause {
+            pid,
+            pidfd,
+            own_mounts: File::open("/proc/self/ns/mnt")?,
+        })
     }
 
     /// Joins the shared namespaces, in a container's child that still has the shim's mounts and leaves with some of its own; the
@@ -117,7 +121,11 @@ fn grow(shm: &OwnedFd, size: u64) -> io::Result<()> {
         sys::check(libc::fstatfs(shm.as_raw_fd(), &raw mut stat))?;
         stat.f_blocks * stat.f_bsize as u64
     };
-    if now < size { sys::resize_tmpfs(shm.as_raw_fd(), &size.to_string()) } else { Ok(()) }
+    if now < size {
+        sys::resize_tmpfs(shm.as_raw_fd(), &size.to_string())
+    } else {
+        Ok(())
+    }
 }
 
 /// An empty root with `/proc` and `/shm`, and no privilege.
@@ -136,13 +144,26 @@ fn settle(directory: &Path, pid: Sharing) -> Result<(), Problem> {
     if pid == Sharing::Task {
         made("/proc", sys::new_mount(c"proc", &[], QUIET), &root)?;
     }
-    made("/shm", sys::new_mount(c"tmpfs", &[("mode", "1777"), ("size", "64m")], QUIET), &root)?;
+    made(
+        "/shm",
+        sys::new_mount(c"tmpfs", &[("mode", "1777"), ("size", "64m")], QUIET),
+        &root,
+    )?;
     // SAFETY: plain number.
     sys::check(unsafe { libc::fchdir(root.as_raw_fd()) }).map_err(Problem::doing(doing))?;
     sys::pivot_to_current_directory().map_err(Problem::doing(doing))?;
-    process::become_user(&User { uid: NOBODY, gid: NOBODY, ..User::default() }, CapSet::NONE)?;
+    process::become_user(
+        &User {
+            uid: NOBODY,
+            gid: NOBODY,
+            ..User::default()
+        },
+        CapSet::NONE,
+    )?;
     // Changing the user cleared it.
-    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).map_err(Problem::doing(doing)).map(drop)
+    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
+        .map_err(Problem::doing(doing))
+        .map(drop)
 }
 
 /// Reaps for ever.

@@ -17,7 +17,9 @@ const MAX_DEPTH: usize = 128;
 /// Fills `volume` from `destination` in `root`; nothing happens when the volume holds something or the image has no such
 /// directory.
 pub fn from_image(root: RawFd, destination: &str, volume: &Path) -> io::Result<()> {
-    let Some(image) = super::root::find(root, destination)? else { return Ok(()) };
+    let Some(image) = super::root::find(root, destination)? else {
+        return Ok(());
+    };
     if !sys::is_dir(image.as_raw_fd())? || !volume.is_dir() || fs::read_dir(volume)?.next().is_some() {
         return Ok(());
     }
@@ -64,7 +66,14 @@ fn copy_directory(from: &Path, to: &OwnedFd, depth: usize) -> io::Result<()> {
 fn open_at(at: RawFd, name: &CStr, flags: libc::c_int, mode: libc::c_uint) -> io::Result<OwnedFd> {
     let flags = flags | libc::O_CLOEXEC | libc::O_NOFOLLOW;
     // SAFETY: valid C string; the descriptor is ours.
-    unsafe { Ok(OwnedFd::from_raw_fd(sys::check(libc::openat(at, name.as_ptr(), flags, mode))?)) }
+    unsafe {
+        Ok(OwnedFd::from_raw_fd(sys::check(libc::openat(
+            at,
+            name.as_ptr(),
+            flags,
+            mode,
+        ))?))
+    }
 }
 
 fn take_owner(fd: RawFd, meta: &fs::Metadata) -> io::Result<()> {

@@ -25,7 +25,9 @@ pub fn take_stdio(given: super::Stdio) -> Result<(), Problem> {
     let doing = "standard descriptors";
     let stdin = match given.stdin {
         Some(fd) => fd,
-        None => std::fs::File::open("/dev/null").map_err(Problem::doing("open /dev/null"))?.into(),
+        None => std::fs::File::open("/dev/null")
+            .map_err(Problem::doing("open /dev/null"))?
+            .into(),
     };
     place(stdin.as_raw_fd(), 0).map_err(Problem::doing(doing))?;
     if let Some((stdout, stderr)) = given.outputs {
@@ -43,7 +45,10 @@ fn place(fd: RawFd, number: RawFd) -> io::Result<()> {
 
 /// A pseudo terminal of the container as its standard descriptors and `/dev/console`; the other side of it.
 pub fn open_terminal(made: &Made) -> Result<OwnedFd, Problem> {
-    let devpts = made.devpts.as_ref().ok_or_else(|| Problem("a terminal needs /dev/pts".into()))?;
+    let devpts = made
+        .devpts
+        .as_ref()
+        .ok_or_else(|| Problem("a terminal needs /dev/pts".into()))?;
     let flags = libc::O_RDWR | libc::O_NOCTTY;
     let ours = sys::open_in_root(devpts.as_raw_fd(), "/ptmx", flags, 0).map_err(Problem::doing("open ptmx"))?;
     let unlocked: libc::c_int = 0;
@@ -70,7 +75,11 @@ pub fn open_terminal(made: &Made) -> Result<OwnedFd, Problem> {
 
 /// Takes the user's identity and limits and gives up everything else. `first` is the container's own first process.
 pub fn give_up_privileges(plan: &Plan, root: RawFd, first: bool) -> Result<Ready, Problem> {
-    let user = user::resolve(&plan.user, &root::read(root, "/etc/passwd")?, &root::read(root, "/etc/group")?);
+    let user = user::resolve(
+        &plan.user,
+        &root::read(root, "/etc/passwd")?,
+        &root::read(root, "/etc/group")?,
+    );
     let user = user.map_err(Problem)?;
     if first {
         // The image's keys end with the container, and it sees none of the machine's.
@@ -94,8 +103,10 @@ pub fn give_up_privileges(plan: &Plan, root: RawFd, first: bool) -> Result<Ready
     let directory = CString::new(plan.cwd.as_str()).map_err(|e| Problem(e.to_string()))?;
     // SAFETY: valid C string; umask cannot fail.
     unsafe {
-        sys::check(libc::chdir(directory.as_ptr()))
-            .map_err(Problem::doing(format_args!("chdir to cwd (\"{}\") set in config.json failed", plan.cwd)))?;
+        sys::check(libc::chdir(directory.as_ptr())).map_err(Problem::doing(format_args!(
+            "chdir to cwd (\"{}\") set in config.json failed",
+            plan.cwd
+        )))?;
         libc::umask(0o022);
     }
     let path = executable::find(&plan.argv[0], variable(&plan.env, "PATH").unwrap_or("")).map_err(cannot_start)?;
@@ -103,7 +114,13 @@ pub fn give_up_privileges(plan: &Plan, root: RawFd, first: bool) -> Result<Ready
     if variable(&env, "HOME").is_none() {
         env.push(format!("HOME={}", user.home));
     }
-    Ok(Ready { path, argv: c_strings(&plan.argv)?, env: c_strings(&env)?, init: plan.init && first, terminal: plan.terminal && first })
+    Ok(Ready {
+        path,
+        argv: c_strings(&plan.argv)?,
+        env: c_strings(&env)?,
+        init: plan.init && first,
+        terminal: plan.terminal && first,
+    })
 }
 
 fn cannot_start(why: String) -> Problem {
@@ -111,11 +128,17 @@ fn cannot_start(why: String) -> Problem {
 }
 
 fn c_strings(texts: &[String]) -> Result<Vec<CString>, Problem> {
-    texts.iter().map(|text| CString::new(text.as_str()).map_err(|e| Problem(e.to_string()))).collect()
+    texts
+        .iter()
+        .map(|text| CString::new(text.as_str()).map_err(|e| Problem(e.to_string())))
+        .collect()
 }
 
 fn set_limit(limit: &Limit) -> Result<(), Problem> {
-    let value = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
+    let value = libc::rlimit {
+        rlim_cur: limit.soft,
+        rlim_max: limit.hard,
+    };
     // SAFETY: value lives through the call.
     let set = sys::check(unsafe { libc::setrlimit(limit.resource as _, &raw const value) });
     set.map(drop).map_err(|e| {
@@ -150,7 +173,10 @@ fn own_stdio(user: &User) {
 
 fn install_filter(caps: CapSet) -> Result<(), Problem> {
     let mut code = seccomp::program(caps);
-    let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
+    let program = libc::sock_fprog {
+        len: code.len() as u16,
+        filter: code.as_mut_ptr(),
+    };
     // SAFETY: the program lives through the call.
     sys::check_long(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) })
         .map(drop)
@@ -221,6 +247,8 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 /// The capabilities that this process may give.
 pub fn available() -> CapSet {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("CapPrm:")?.trim(), 16).ok());
+    let mask = status
+        .lines()
+        .find_map(|l| u64::from_str_radix(l.strip_prefix("CapPrm:")?.trim(), 16).ok());
     CapSet(mask.unwrap_or(0) & CapSet::ALL.0)
 }

@@ -74,7 +74,10 @@ const CLOSED: &[(&[&str], &[&str])] = &[
     (&["SYS_CHROOT"], &["chroot"]),
     (&["DAC_READ_SEARCH"], &["open_by_handle_at"]),
     (&["SYS_MODULE"], &["delete_module", "finit_module", "init_module"]),
-    (&["SYS_NICE"], &["get_mempolicy", "mbind", "set_mempolicy", "set_mempolicy_home_node"]),
+    (
+        &["SYS_NICE"],
+        &["get_mempolicy", "mbind", "set_mempolicy", "set_mempolicy_home_node"],
+    ),
     (&["SYS_PACCT"], &["acct"]),
     (&["SYS_PTRACE"], &["kcmp", "pidfd_getfd", "process_madvise"]),
     (&["SYS_RAWIO"], &["ioperm", "iopl"]),
@@ -134,7 +137,9 @@ fn rule(name: &str, caps: CapSet) -> Rule {
 
 /// Names that a container with `caps` may call without looking at arguments, for an OCI runtime's config.
 pub fn allowed_names(caps: CapSet) -> impl Iterator<Item = &'static str> {
-    syscalls().filter(move |(name, _)| rule(name, caps) == Rule::Return(RET_ALLOW)).map(|(name, _)| name)
+    syscalls()
+        .filter(move |(name, _)| rule(name, caps) == Rule::Return(RET_ALLOW))
+        .map(|(name, _)| name)
 }
 
 /// The same profile as an OCI runtime's `linux.seccomp`.
@@ -198,15 +203,30 @@ const ARCH_OFFSET: u32 = 4;
 const ARGUMENT_OFFSET: u32 = 16;
 
 fn load(offset: u32) -> sock_filter {
-    sock_filter { code: (BPF_LD | BPF_W | BPF_ABS) as u16, jt: 0, jf: 0, k: offset }
+    sock_filter {
+        code: (BPF_LD | BPF_W | BPF_ABS) as u16,
+        jt: 0,
+        jf: 0,
+        k: offset,
+    }
 }
 
 fn jump(kind: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code: (BPF_JMP | kind | BPF_K) as u16, jt, jf, k }
+    sock_filter {
+        code: (BPF_JMP | kind | BPF_K) as u16,
+        jt,
+        jf,
+        k,
+    }
 }
 
 fn stop(value: u32) -> sock_filter {
-    sock_filter { code: (BPF_RET | BPF_K) as u16, jt: 0, jf: 0, k: value }
+    sock_filter {
+        code: (BPF_RET | BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: value,
+    }
 }
 
 /// A binary search over the starts of ranges. The jump over the lower half is an unconditional one, whose reach is not
@@ -238,7 +258,12 @@ fn emit(rule: Rule, code: &mut Vec<sock_filter>) {
         Rule::Return(value) => code.push(stop(value)),
         Rule::Clone => code.extend([
             load(ARGUMENT_OFFSET),
-            sock_filter { code: (BPF_ALU | BPF_AND | BPF_K) as u16, jt: 0, jf: 0, k: NAMESPACE_FLAGS },
+            sock_filter {
+                code: (BPF_ALU | BPF_AND | BPF_K) as u16,
+                jt: 0,
+                jf: 0,
+                k: NAMESPACE_FLAGS,
+            },
             jump(BPF_JEQ, 0, 0, 1),
             stop(RET_ALLOW),
             stop(EPERM),

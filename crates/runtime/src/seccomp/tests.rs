@@ -27,7 +27,10 @@ fn run(code: &[sock_filter], arch: u32, number: u32, argument: u32) -> u32 {
 }
 
 fn number(name: &str) -> u32 {
-    syscalls().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("{name}")).1
+    syscalls()
+        .find(|(n, _)| *n == name)
+        .unwrap_or_else(|| panic!("{name}"))
+        .1
 }
 
 fn docker() -> CapSet {
@@ -40,10 +43,29 @@ fn answer(caps: CapSet, name: &str, argument: u32) -> u32 {
 
 #[test]
 fn ordinary_calls_pass_and_dangerous_ones_do_not() {
-    for name in ["read", "openat", "execve", "futex", "ptrace", "statx", "landlock_create_ruleset", "mseal", "chroot"] {
+    for name in [
+        "read",
+        "openat",
+        "execve",
+        "futex",
+        "ptrace",
+        "statx",
+        "landlock_create_ruleset",
+        "mseal",
+        "chroot",
+    ] {
         assert_eq!(answer(docker(), name, 0), RET_ALLOW, "{name}");
     }
-    for name in ["mount", "unshare", "setns", "keyctl", "bpf", "io_uring_setup", "kexec_load", "init_module"] {
+    for name in [
+        "mount",
+        "unshare",
+        "setns",
+        "keyctl",
+        "bpf",
+        "io_uring_setup",
+        "kexec_load",
+        "init_module",
+    ] {
         assert_eq!(answer(docker(), name, 0), EPERM, "{name}");
     }
     assert_eq!(answer(docker(), "clone3", 0), ENOSYS);
@@ -66,7 +88,14 @@ fn arguments_decide_where_they_matter() {
     assert_eq!(answer(docker(), "clone", libc::SIGCHLD as u32), RET_ALLOW);
     assert_eq!(answer(docker(), "personality", 0xffff_ffff), RET_ALLOW);
     assert_eq!(answer(docker(), "personality", 0x40_0000), EPERM);
-    for (family, expected) in [(1, RET_ALLOW), (2, RET_ALLOW), (10, RET_ALLOW), (16, RET_ALLOW), (38, EPERM), (40, EPERM)] {
+    for (family, expected) in [
+        (1, RET_ALLOW),
+        (2, RET_ALLOW),
+        (10, RET_ALLOW),
+        (16, RET_ALLOW),
+        (38, EPERM),
+        (40, EPERM),
+    ] {
         assert_eq!(answer(docker(), "socket", family), expected, "family {family}");
     }
     assert_eq!(answer(docker(), "socket", 46), EPERM);

@@ -47,9 +47,18 @@ fn live(mut stream: UnixStream) -> io::Result<()> {
 
 /// Tells the client why there is no shim.
 fn refuse(stream: &mut UnixStream, id: u64, why: &io::Error) -> io::Result<()> {
-    let failure = Failure { code: FailureCode::CannotCreateContainerError, message: why.to_string() };
+    let failure = Failure {
+        code: FailureCode::CannotCreateContainerError,
+        message: why.to_string(),
+    };
     let mut frame = Vec::new();
-    protocol::encode(&Message::Reply { id, result: Err(failure) }, &mut frame);
+    protocol::encode(
+        &Message::Reply {
+            id,
+            result: Err(failure),
+        },
+        &mut frame,
+    );
     stream.write_all(&frame)
 }
 
@@ -131,7 +140,11 @@ fn settle(launch: ShimLaunch, cgroups: Cgroups) -> io::Result<Shim> {
         sys::mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")?;
     }
     let shares = launch.pid == Sharing::Task || launch.ipc == Sharing::Task;
-    let pause = if shares { Some(Pause::start(&launch.task_dir, launch.pid, launch.ipc)?) } else { None };
+    let pause = if shares {
+        Some(Pause::start(&launch.task_dir, launch.pid, launch.ipc)?)
+    } else {
+        None
+    };
     let listener = sys::listen_in(&launch.task_dir, SOCKET)?;
     listener.set_nonblocking(true)?;
     let around = Surroundings {

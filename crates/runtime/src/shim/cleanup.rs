@@ -16,7 +16,9 @@ use std::path::Path;
 /// # Errors
 /// When the state cannot be read, or something cannot be removed.
 pub fn cleanup(task_dir: &Path) -> io::Result<()> {
-    let Some(state) = read_state(task_dir)? else { return Ok(()) };
+    let Some(state) = read_state(task_dir)? else {
+        return Ok(());
+    };
     if state.boot_id == boot_id()? {
         end_process(state.shim)?;
         let cgroups = Cgroups::of(&state)?;
@@ -39,7 +41,9 @@ pub fn remove_cgroup_base(base: &str) -> io::Result<()> {
 
 /// Kills a process and waits for its end, if it is still the one that was meant.
 fn end_process(process: ProcessId) -> io::Result<()> {
-    let Ok(pidfd) = sys::pidfd_open(process.pid) else { return Ok(()) };
+    let Ok(pidfd) = sys::pidfd_open(process.pid) else {
+        return Ok(());
+    };
     // With the handle taken, the number cannot pass to another process unseen.
     if ProcessId::of(process.pid).is_ok_and(|now| now == process) {
         sys::pidfd_signal(pidfd.as_raw_fd(), libc::SIGKILL)?;

@@ -23,7 +23,14 @@ impl Connection {
     pub fn new(number: u64, stream: UnixStream) -> io::Result<Connection> {
         stream.set_nonblocking(true)?;
         let (incoming, outgoing) = (Vec::new(), Vec::new());
-        Ok(Connection { number, subscribed: false, stream, incoming, outgoing, closed: false })
+        Ok(Connection {
+            number,
+            subscribed: false,
+            stream,
+            incoming,
+            outgoing,
+            closed: false,
+        })
     }
 
     /// The socket, to write to it and wait.
@@ -34,12 +41,22 @@ impl Connection {
 
     /// Whether the other side is the user this process runs as.
     pub fn is_from_owner(&self) -> bool {
-        let mut peer = libc::ucred { pid: 0, uid: libc::uid_t::MAX, gid: 0 };
+        let mut peer = libc::ucred {
+            pid: 0,
+            uid: libc::uid_t::MAX,
+            gid: 0,
+        };
         let mut size = size_of::<libc::ucred>() as libc::socklen_t;
         // SAFETY: block and size live through the call; geteuid cannot fail.
         unsafe {
             let fd = self.stream.as_raw_fd();
-            let got = libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut peer).cast(), &raw mut size);
+            let got = libc::getsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut peer).cast(),
+                &raw mut size,
+            );
             got == 0 && peer.uid == libc::geteuid()
         }
     }

@@ -33,11 +33,28 @@ pub struct Container {
 }
 
 enum Stage {
-    Starting { child: native::Spawned, pid: libc::pid_t, caller: Caller, overdue: Instant },
-    Running { process: ProcessId, pidfd: OwnedFd, started_at: Timestamp },
+    Starting {
+        child: native::Spawned,
+        pid: libc::pid_t,
+        caller: Caller,
+        overdue: Instant,
+    },
+    Running {
+        process: ProcessId,
+        pidfd: OwnedFd,
+        started_at: Timestamp,
+    },
     /// Dead; the log writer has not ended yet.
-    Closing { started_at: Timestamp, exit: Exit, writer: libc::pid_t, overdue: Instant },
-    Exited { started_at: Timestamp, exit: Exit },
+    Closing {
+        started_at: Timestamp,
+        exit: Exit,
+        writer: libc::pid_t,
+        overdue: Instant,
+    },
+    Exited {
+        started_at: Timestamp,
+        exit: Exit,
+    },
     /// It never ran, and its child is gone.
     Failed,
 }
@@ -52,7 +69,9 @@ pub fn now() -> Timestamp {
 }
 
 fn now_nanos() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_nanos() as u64)
 }
 
 impl Container {
@@ -63,14 +82,25 @@ impl Container {
     pub fn state(&self) -> Option<ContainerState> {
         let status = match &self.stage {
             Stage::Starting { .. } | Stage::Failed => return None,
-            Stage::Running { process, started_at, .. } => Status::Running { process: *process, started_at: *started_at },
-            Stage::Closing { started_at, exit, .. } | Stage::Exited { started_at, exit } => {
-                Status::Exited { started_at: *started_at, exit: *exit }
-            }
+            Stage::Running {
+                process, started_at, ..
+            } => Status::Running {
+                process: *process,
+                started_at: *started_at,
+            },
+            Stage::Closing { started_at, exit, .. } | Stage::Exited { started_at, exit } => Status::Exited {
+                started_at: *started_at,
+                exit: *exit,
+            },
         };
         let dropped = self.sink.as_ref().map_or(0, Sink::dropped_lines);
         let dropped_lines = self.dropped_before + dropped;
-        Some(ContainerState { id: self.plan.id.clone(), status, starts: self.starts, dropped_lines })
+        Some(ContainerState {
+            id: self.plan.id.clone(),
+            status,
+            starts: self.starts,
+            dropped_lines,
+        })
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -88,7 +118,10 @@ impl Container {
     }
 
     pub fn output_fds(&self) -> impl Iterator<Item = (usize, RawFd)> {
-        self.streams.iter().enumerate().filter_map(|(at, stream)| Some((at, stream.fd.as_ref()?.as_raw_fd())))
+        self.streams
+            .iter()
+            .enumerate()
+            .filter_map(|(at, stream)| Some((at, stream.fd.as_ref()?.as_raw_fd())))
     }
 
     pub fn log_writer(&self) -> Option<RawFd> {
@@ -111,7 +144,9 @@ impl Container {
 
     /// Reads a stream until it is empty, at its end, or `budget` is used up.
     fn pump(&mut self, stream: usize, chunk: &mut [u8], mut budget: usize) {
-        let (Some(stream), Some(sink)) = (self.streams.get_mut(stream), &mut self.sink) else { return };
+        let (Some(stream), Some(sink)) = (self.streams.get_mut(stream), &mut self.sink) else {
+            return;
+        };
         let mut lines = Vec::new();
         while let Some(fd) = stream.fd.as_ref().filter(|_| budget > 0) {
             lines.clear();
@@ -173,7 +208,11 @@ impl Shim {
             Some(at) => {
                 let old = &self.containers[at];
                 let (starts, dropped_before) = (old.starts, old.dropped_before);
-                self.containers[at] = Container { starts, dropped_before, ..container };
+                self.containers[at] = Container {
+                    starts,
+                    dropped_before,
+                    ..container
+                };
             }
             None => self.containers.push(container),
         }
@@ -187,13 +226,19 @@ impl Shim {
         let place = self.make_cgroup(&plan, &launch.resources)?;
         let mut streams = Vec::new();
         let mut stdin = None;
-        let mut stdio = Stdio { stdin: None, outputs: None };
+        let mut stdio = Stdio {
+            stdin: None,
+            outputs: None,
+        };
         if !plan.terminal {
             let (stdout, stdout_inside) = sys::pipe().map_err(io_failure)?;
             let (stderr, stderr_inside) = sys::pipe().map_err(io_failure)?;
             for (fd, name) in [(stdout, "stdout"), (stderr, "stderr")] {
                 sys::set_nonblocking(fd.as_raw_fd()).map_err(io_failure)?;
-                streams.push(Stream { fd: Some(fd), formatter: Formatter::new(name, false) });
+                streams.push(Stream {
+                    fd: Some(fd),
+                    formatter: Formatter::new(name, false),
+                });
             }
             stdio.outputs = Some((stdout_inside, stderr_inside));
             if plan.interactive {
@@ -203,16 +248,36 @@ impl Shim {
             }
         }
         let shown_cgroups = self.cgroups.shown();
-        let given = Given { place: &place, pause: self.pause.as_ref(), shown_cgroups: &shown_cgroups };
+        let given = Given {
+            place: &place,
+            pause: self.pause.as_ref(),
+            shown_cgroups: &shown_cgroups,
+        };
         let child = native::start(&plan, &given, stdio).map_err(io_failure)?;
         let overdue = Instant::now() + START_TIMEOUT;
-        let stage = Stage::Starting { pid: child.pid, child, caller, overdue };
-        Ok(Container { plan, stage, starts: 0, dropped_before: 0, streams, sink: Some(sink), _stdin: stdin })
+        let stage = Stage::Starting {
+            pid: child.pid,
+            child,
+            caller,
+            overdue,
+        };
+        Ok(Container {
+            plan,
+            stage,
+            starts: 0,
+            dropped_before: 0,
+            streams,
+            sink: Some(sink),
+            _stdin: stdin,
+        })
     }
 
     /// The container's cgroup with its limits and device filter.
     fn make_cgroup(&self, plan: &Plan, resources: &Resources) -> Result<crate::cgroup::Place, Failure> {
-        let refused = |message| Failure { code: FailureCode::CannotCreateContainerError, message };
+        let refused = |message| Failure {
+            code: FailureCode::CannotCreateContainerError,
+            message,
+        };
         let place = self.cgroups.create_container(&plan.name, resources).map_err(refused)?;
         if !plan.privileged {
             let rules = devices::rules(&plan.devices).map_err(refused)?;
@@ -225,7 +290,9 @@ impl Shim {
     /// Hears how a start goes.
     pub fn read_reports(&mut self, at: usize) {
         loop {
-            let Stage::Starting { child, pid, .. } = &mut self.containers[at].stage else { return };
+            let Stage::Starting { child, pid, .. } = &mut self.containers[at].stage else {
+                return;
+            };
             match native::report(&child.reports) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => return self.start_failed(at, cannot_start(sys::describe(&e))),
@@ -234,7 +301,10 @@ impl Shim {
                 Ok(Report::Terminal(fd)) => {
                     if sys::set_nonblocking(fd.as_raw_fd()).is_ok() {
                         let formatter = Formatter::new("stdout", true);
-                        self.containers[at].streams.push(Stream { fd: Some(fd), formatter });
+                        self.containers[at].streams.push(Stream {
+                            fd: Some(fd),
+                            formatter,
+                        });
                     }
                 }
                 Ok(Report::End) => return self.started(at),
@@ -246,16 +316,30 @@ impl Shim {
         let started_at = now();
         let container = &mut self.containers[at];
         let stage = std::mem::replace(&mut container.stage, Stage::Failed);
-        let Stage::Starting { child, pid, caller, .. } = stage else { return };
-        let pidfd = if pid == child.pid { Ok(child.pidfd) } else { sys::pidfd_open(pid) };
+        let Stage::Starting { child, pid, caller, .. } = stage else {
+            return;
+        };
+        let pidfd = if pid == child.pid {
+            Ok(child.pidfd)
+        } else {
+            sys::pidfd_open(pid)
+        };
         // Nobody but this process reaps it, so it is there, alive or dead.
         let (Ok(pidfd), Ok(process)) = (pidfd, ProcessId::of(pid)) else {
             let failure = cannot_start("the process vanished");
             return self.reply(caller, Err(failure));
         };
         container.starts += 1;
-        container.stage = Stage::Running { process, pidfd, started_at };
-        let event = Event::Started { container: container.plan.name.clone(), pid, at: started_at };
+        container.stage = Stage::Running {
+            process,
+            pidfd,
+            started_at,
+        };
+        let event = Event::Started {
+            container: container.plan.name.clone(),
+            pid,
+            at: started_at,
+        };
         self.reply(caller, Ok(Reply::Started { pid, at: started_at }));
         self.publish(&event);
         self.changed(Unsaved::Start);
@@ -264,7 +348,9 @@ impl Shim {
     fn start_failed(&mut self, at: usize, failure: Failure) {
         let container = &mut self.containers[at];
         let stage = std::mem::replace(&mut container.stage, Stage::Failed);
-        let Stage::Starting { child, pid, caller, .. } = stage else { return };
+        let Stage::Starting { child, pid, caller, .. } = stage else {
+            return;
+        };
         // They end by themselves right after their report; a hung one is killed.
         for pid in [child.pid, pid] {
             let _ = sys::kill(pid, libc::SIGKILL);
@@ -286,9 +372,7 @@ impl Shim {
     /// A child died: perhaps a container's process, perhaps a log writer.
     pub fn container_child_died(&mut self, pid: libc::pid_t, status: libc::c_int) {
         for at in 0..self.containers.len() {
-            let is_starting = |c: &Container| {
-                matches!(&c.stage, Stage::Starting { child, pid: brother, .. } if child.pid == pid || *brother == pid)
-            };
+            let is_starting = |c: &Container| matches!(&c.stage, Stage::Starting { child, pid: brother, .. } if child.pid == pid || *brother == pid);
             if is_starting(&self.containers[at]) {
                 // Its last words are there already: it may have executed and ended within one round.
                 self.read_reports(at);
@@ -297,11 +381,18 @@ impl Shim {
                 }
             }
             match &self.containers[at].stage {
-                Stage::Running { process, started_at, .. } if process.pid == pid => {
+                Stage::Running {
+                    process, started_at, ..
+                } if process.pid == pid => {
                     let started_at = *started_at;
                     self.container_ended(at, started_at, status);
                 }
-                Stage::Closing { started_at, exit, writer, .. } if *writer == pid => {
+                Stage::Closing {
+                    started_at,
+                    exit,
+                    writer,
+                    ..
+                } if *writer == pid => {
                     let (started_at, exit) = (*started_at, *exit);
                     self.exited(at, started_at, exit);
                 }
@@ -317,7 +408,12 @@ impl Shim {
             let _ = self.cgroups.kill_container(&name);
         }
         let (code, signal) = sys::exit_of(status);
-        let exit = Exit { code, signal, oom_killed: self.cgroups.oom_killed(&name), at: now() };
+        let exit = Exit {
+            code,
+            signal,
+            oom_killed: self.cgroups.oom_killed(&name),
+            at: now(),
+        };
         let mut chunk = std::mem::take(&mut self.chunk);
         let writer = self.containers[at].close_output(&mut chunk);
         self.chunk = chunk;
@@ -325,7 +421,12 @@ impl Shim {
             None => self.exited(at, started_at, exit),
             Some(writer) => {
                 let overdue = Instant::now() + LOG_TIMEOUT;
-                self.containers[at].stage = Stage::Closing { started_at, exit, writer, overdue };
+                self.containers[at].stage = Stage::Closing {
+                    started_at,
+                    exit,
+                    writer,
+                    overdue,
+                };
                 self.changed(Unsaved::Exit);
             }
         }
@@ -348,10 +449,18 @@ impl Shim {
             match &self.containers[at].stage {
                 Stage::Starting { overdue, .. } if *overdue <= now => {
                     let seconds = START_TIMEOUT.as_secs();
-                    self.start_failed(at, cannot_start(format!("the container did not start within {seconds} seconds")));
+                    self.start_failed(
+                        at,
+                        cannot_start(format!("the container did not start within {seconds} seconds")),
+                    );
                 }
                 // The log writer hangs in the disk: the exit waits no longer, the writer goes on by itself.
-                Stage::Closing { overdue, started_at, exit, .. } if *overdue <= now => {
+                Stage::Closing {
+                    overdue,
+                    started_at,
+                    exit,
+                    ..
+                } if *overdue <= now => {
                     let (started_at, exit) = (*started_at, *exit);
                     self.exited(at, started_at, exit);
                 }

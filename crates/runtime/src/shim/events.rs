@@ -120,7 +120,11 @@ impl Shim {
         add(self.signals.as_raw_fd(), libc::POLLIN, Source::Signals);
         add(self.listener.as_raw_fd(), libc::POLLIN, Source::Listener);
         for (at, connection) in self.connections.iter().enumerate() {
-            let events = if connection.has_unsent() { libc::POLLIN | libc::POLLOUT } else { libc::POLLIN };
+            let events = if connection.has_unsent() {
+                libc::POLLIN | libc::POLLOUT
+            } else {
+                libc::POLLIN
+            };
             add(connection.fd(), events, Source::Connection(at));
         }
         for (at, container) in self.containers.iter().enumerate() {
@@ -147,7 +151,9 @@ impl Shim {
 
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
-            let Ok(connection) = Connection::new(self.next_connection, stream) else { continue };
+            let Ok(connection) = Connection::new(self.next_connection, stream) else {
+                continue;
+            };
             if connection.is_from_owner() {
                 self.next_connection += 1;
                 self.connections.push(connection);
@@ -159,7 +165,10 @@ impl Shim {
     fn serve(&mut self) {
         for at in 0..self.connections.len() {
             while let Some(call) = self.connections[at].next_call() {
-                let caller = Caller { connection: self.connections[at].number, id: call.id };
+                let caller = Caller {
+                    connection: self.connections[at].number,
+                    id: call.id,
+                };
                 if let Some(result) = self.perform(caller, call.request) {
                     self.reply(caller, result);
                 }
@@ -194,7 +203,10 @@ impl Shim {
 
     /// Tells every subscriber.
     pub fn publish(&mut self, event: &Event) {
-        self.connections.iter_mut().filter(|c| c.subscribed).for_each(|c| c.event(event));
+        self.connections
+            .iter_mut()
+            .filter(|c| c.subscribed)
+            .for_each(|c| c.event(event));
     }
 
     /// Takes note of every dead child.
@@ -213,7 +225,9 @@ impl Shim {
             pause.stop();
             let _ = sys::wait_for(pause.pid);
         }
-        self.cgroups.remove_task_when_empty().map_err(|e| not_applicable(format!("remove the task's cgroup: {e}")))?;
+        self.cgroups
+            .remove_task_when_empty()
+            .map_err(|e| not_applicable(format!("remove the task's cgroup: {e}")))?;
         let _ = std::fs::remove_file(self.launch.task_dir.join(SOCKET));
         self.ending = true;
         Ok(())

@@ -85,7 +85,10 @@ impl Shim {
         let (output, inside) = sys::pipe().map_err(failure)?;
         sys::set_nonblocking(output.as_raw_fd()).map_err(failure)?;
         let both = inside.try_clone().map_err(failure)?;
-        let stdio = Stdio { stdin: None, outputs: Some((inside, both)) };
+        let stdio = Stdio {
+            stdin: None,
+            outputs: Some((inside, both)),
+        };
         let place = self.cgroups.place_of(&exec.container).map_err(failure)?;
         let child = native::exec(&plan, pidfd, &place, stdio).map_err(failure)?;
         let begun = Instant::now();
@@ -114,7 +117,9 @@ impl Shim {
     /// A child died: perhaps an exec's process.
     pub fn exec_child_died(&mut self, pid: libc::pid_t, status: libc::c_int) {
         let involved = |e: &Running| e.pid == pid || e.group == pid;
-        let Some(at) = self.execs.iter().position(involved) else { return };
+        let Some(at) = self.execs.iter().position(involved) else {
+            return;
+        };
         let exec = &mut self.execs[at];
         exec.read_reports();
         if exec.pid != pid {
@@ -156,7 +161,8 @@ fn exec_plan(container: &Plan, exec: &Exec) -> Result<Plan, Failure> {
     }
     let mut plan = container.clone();
     plan.argv = exec.argv.clone();
-    plan.env.retain(|pair| variable(&exec.env, pair.split('=').next().unwrap_or(pair)).is_none());
+    plan.env
+        .retain(|pair| variable(&exec.env, pair.split('=').next().unwrap_or(pair)).is_none());
     plan.env.extend(exec.env.iter().cloned());
     plan.init = false;
     plan.terminal = false;

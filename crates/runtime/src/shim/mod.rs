@@ -8,8 +8,8 @@ mod birth;
 mod cleanup;
 mod connection;
 mod containers;
-mod execs;
 mod events;
+mod execs;
 mod record;
 
 pub use birth::shim_main;
@@ -79,14 +79,22 @@ impl Shim {
     /// The next moment at which something is overdue.
     fn deadline(&self) -> Option<Instant> {
         let containers = self.containers.iter().filter_map(Container::deadline);
-        containers.chain(self.execs.iter().filter_map(RunningExec::deadline)).min()
+        containers
+            .chain(self.execs.iter().filter_map(RunningExec::deadline))
+            .min()
     }
 }
 
 fn not_applicable(message: impl Into<String>) -> Failure {
-    Failure { code: FailureCode::NotApplicable, message: message.into() }
+    Failure {
+        code: FailureCode::NotApplicable,
+        message: message.into(),
+    }
 }
 
 fn cannot_start(message: impl Into<String>) -> Failure {
-    Failure { code: FailureCode::CannotStartContainerError, message: message.into() }
+    Failure {
+        code: FailureCode::CannotStartContainerError,
+        message: message.into(),
+    }
 }

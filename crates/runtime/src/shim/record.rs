@@ -33,7 +33,9 @@ impl Record {
 
     pub fn state(&self, containers: &[Container]) -> TaskState {
         let mut state = self.fixed.clone();
-        let known = containers.iter().filter_map(|c| Some((c.plan.name.clone(), c.state()?)));
+        let known = containers
+            .iter()
+            .filter_map(|c| Some((c.plan.name.clone(), c.state()?)));
         state.containers.extend(known);
         state
     }

@@ -1,0 +1,319 @@
+//! What a container must not be able to do.
+
+use crate::bed::*;
+use neargate_core::MiB;
+use neargate_runtime::*;
+use std::fs;
+use std::os::unix::fs::symlink;
+
+#[test]
+fn capabilities_are_dockers_and_follow_what_is_added_and_dropped() {
+    let bed = Bed::new();
+    let caps = "grep Cap /proc/self/status";
+    let all = |mask: &str| {
+        let none = "0000000000000000";
+        format!("CapInh:\t{none}\nCapPrm:\t{mask}\nCapEff:\t{mask}\nCapBnd:\t{mask}\nCapAmb:\t{none}\n")
+    };
+    assert_eq!(bed.run(caps, |_| {}).1, all("00000000a80425fb"));
+    let dropped = bed.run(caps, |c| c.cap_drop = vec!["ALL".into()]).1;
+    assert_eq!(dropped, all("0000000000000000"));
+    let added = bed.run(caps, |c| {
+        c.cap_drop = vec!["ALL".into()];
+        c.cap_add = vec!["SYS_PTRACE".into()];
+    });
+    assert_eq!(added.1, all("0000000000080000"));
+}
+
+#[test]
+fn seccomp_and_no_new_privileges_are_in_force() {
+    let bed = Bed::new();
+    let script = "grep -E 'Seccomp:|NoNewPrivs' /proc/self/status; mount -t tmpfs x /tmp 2>&1; unshare -U true 2>&1; unshare -m true 2>&1";
+    let (_, out) = bed.run(script, |c| {
+        c.cap_add = vec!["NET_ADMIN".into()];
+        c.no_new_privileges = true;
+    });
+    assert!(out.starts_with("NoNewPrivs:\t1\nSeccomp:\t2\n"), "{out}");
+    assert_eq!(
+        out.matches("not permitted").count() + out.matches("ermission denied").count(),
+        3,
+        "{out}"
+    );
+    let (_, out) = bed.run(
+        "grep -E 'Seccomp:|NoNewPrivs' /proc/self/status; unshare -U true && echo free",
+        |c| {
+            c.seccomp = Seccomp::Unconfined;
+        },
+    );
+    assert_eq!(out, "NoNewPrivs:\t0\nSeccomp:\t0\nfree\n");
+}
+
+#[test]
+fn what_tells_of_the_machine_is_masked_and_what_changes_it_read_only() {
+    let bed = Bed::new();
+    let script = "cat /proc/kcore /proc/timer_list /proc/keys /proc/interrupts 2>/dev/null | wc -c; \
+                  ls /sys/firmware /proc/scsi /proc/acpi 2>/dev/null | grep -c '^[^/]'; \
+                  for f in /proc/sys/kernel/hostname /sys/fs/cgroup/x; do \
+                  (echo x > $f) 2>&1 | grep -o -E 'Read-only.*'; done";
+    let (_, out) = bed.run(script, |_| {});
+    assert!(
+        out.starts_with("0\n0\nRead-only file system\nRead-only file system\n"),
+        "{out}"
+    );
+    assert!(!out.contains("x\n"));
+}
+
+#[test]
+fn devices_are_few_and_no_other_can_be_made_or_opened() {
+    let bed = Bed::new();
+    let script = "ls /dev | tr '\\n' ' ' 2>/dev/null || ls /dev; head -c 4 /dev/urandom | wc -c; \
+                  mknod /disk b 254 0 2>&1; mknod /mem c 1 1 2>&1; mknod /n c 1 3 && echo ok; cat /disk 2>&1 | head -c 200";
+    let (_, out) = bed.run(script, |_| {});
+    for name in [
+        "null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm", "mqueue", "fd", "stdout",
+    ] {
+        assert!(out.contains(name), "{name} in {out}");
+    }
+    assert!(!out.contains("vda") && !out.contains("kmsg"), "{out}");
+    assert_eq!(out.matches("Operation not permitted").count(), 2, "{out}");
+    assert!(out.contains("ok\n"), "{out}");
+}
+
+#[test]
+fn a_lent_device_can_be_used_as_lent() {
+    let bed = Bed::new();
+    let lent = |write| Device {
+        host_path: "/dev/loop-control".into(),
+        container_path: "/dev/lent".into(),
+        read: true,
+        write,
+        mknod: false,
+    };
+    let script = "(: < /dev/lent) && echo read; (: > /dev/lent) 2>/dev/null && echo written";
+    assert_eq!(bed.run(script, |c| c.devices = vec![lent(false)]).1, "read\n");
+    assert_eq!(bed.run(script, |c| c.devices = vec![lent(true)]).1, "read\nwritten\n");
+    let refused = bed.refusal(|c| {
+        c.devices = vec![Device {
+            host_path: "/etc/passwd".into(),
+            ..lent(false)
+        }]
+    });
+    assert!(refused.contains("/etc/passwd: not a device node"), "{refused}");
+}
+
+#[test]
+fn privileged_has_what_the_machine_has() {
+    let bed = Bed::new();
+    let script =
+        "test -e /dev/kmsg && echo device; mount -t tmpfs x /tmp && echo mounted; grep Seccomp: /proc/self/status";
+    assert_eq!(
+        bed.run(script, |c| c.privileged = true).1,
+        "device\nmounted\nSeccomp:\t0\n"
+    );
+}
+
+#[test]
+fn the_root_may_be_read_only_and_volumes_too() {
+    let bed = Bed::new();
+    let volume = bed.directory.join("volume");
+    fs::create_dir(&volume).unwrap();
+    fs::write(volume.join("given"), "given").unwrap();
+    let mount = |destination: &str, read_only| Mount {
+        destination: destination.into(),
+        source: MountSource::Bind {
+            path: volume.clone(),
+            populate: false,
+        },
+        read_only,
+    };
+    let script = "touch /x 2>/dev/null || echo closed; touch /rw/new && echo open; touch /ro/x 2>/dev/null || echo closed; cat /ro/given; \
+                  touch /dev/shm/x && echo shm";
+    let (_, out) = bed.run(script, |c| {
+        c.readonly_root = true;
+        c.mounts = vec![mount("/rw", false), mount("/ro", true)];
+    });
+    assert_eq!(out, "closed\nopen\nclosed\ngivenshm\n");
+    assert!(volume.join("new").exists());
+}
+
+#[test]
+fn files_are_mounted_and_empty_volumes_filled_from_the_image() {
+    let bed = Bed::new();
+    fs::write(bed.image.join("image-data/seed"), "seed").unwrap();
+    symlink("seed", bed.image.join("image-data/link")).unwrap();
+    let volume = bed.directory.join("volume");
+    fs::create_dir(&volume).unwrap();
+    let hosts = bed.directory.join("hosts");
+    fs::write(&hosts, "127.0.0.1 here\n").unwrap();
+    let bind = |path: &std::path::Path, populate| MountSource::Bind {
+        path: path.to_owned(),
+        populate,
+    };
+    let (_, out) = bed.run("cat /etc/hosts; cat /image-data/link", |c| {
+        c.mounts = vec![
+            Mount {
+                destination: "/etc/hosts".into(),
+                source: bind(&hosts, false),
+                read_only: true,
+            },
+            Mount {
+                destination: "/image-data".into(),
+                source: bind(&volume, true),
+                read_only: false,
+            },
+        ];
+    });
+    assert_eq!(out, "127.0.0.1 here\nseed\n");
+    assert_eq!(fs::read_link(volume.join("link")).unwrap().to_str(), Some("seed"));
+    // What the volume holds by then stays.
+    fs::write(volume.join("seed"), "grown\n").unwrap();
+    let (_, out) = bed.run("cat /image-data/seed", |c| {
+        c.mounts = vec![Mount {
+            destination: "/image-data".into(),
+            source: bind(&volume, true),
+            read_only: false,
+        }];
+    });
+    assert_eq!(out, "grown\n");
+}
+
+#[test]
+fn symlinks_of_the_image_never_lead_a_mount_out_of_it() {
+    let bed = Bed::new();
+    let outside = bed.directory.join("outside");
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, bed.image.join("absolute")).unwrap();
+    symlink("../../../../../../../../..", bed.image.join("up")).unwrap();
+    symlink("/proc/self/root", bed.image.join("magic")).unwrap();
+    symlink("/proc/sys", bed.image.join("kernel")).unwrap();
+    let volume = bed.directory.join("volume");
+    fs::create_dir(&volume).unwrap();
+    fs::write(volume.join("mark"), "mark").unwrap();
+    let at = |destination: String| Mount {
+        destination,
+        source: MountSource::Bind {
+            path: volume.clone(),
+            populate: false,
+        },
+        read_only: false,
+    };
+    // An absolute link is followed inside, where its target is made.
+    let inside = format!("cat {}/mark", outside.display());
+    fs::create_dir_all(bed.image.join(outside.strip_prefix("/").unwrap())).unwrap();
+    assert_eq!(
+        bed.run(&inside, |c| c.mounts = vec![at("/absolute".into())]).1,
+        "mark\n"
+    );
+    assert!(fs::read_dir(&outside).unwrap().next().is_none());
+    // `..` ends at the container's root.
+    let climbed = format!("/up{}/climbed", bed.directory.display());
+    bed.run("exit 0", |c| c.mounts = vec![at(climbed)]);
+    assert!(!bed.directory.join("climbed").exists());
+    let refused = bed.refusal(|c| c.mounts = vec![at("/magic/x".into())]);
+    assert!(refused.contains("/magic/x"), "{refused}");
+    let refused = bed.refusal(|c| c.mounts = vec![at("/kernel".into())]);
+    assert!(refused.contains("leads into a kernel file system"), "{refused}");
+    let refused = bed.refusal(|c| c.mounts = vec![at("/proc/sys".into())]);
+    assert!(refused.contains("kernel file system"), "{refused}");
+    // The same for the working directory and for devices.
+    bed.run("exit 0", |c| c.cwd = format!("/up{}/cwd", bed.directory.display()));
+    assert!(!bed.directory.join("cwd").exists());
+}
+
+#[test]
+fn the_machines_program_cannot_be_written_through_proc() {
+    let bed = Bed::new();
+    // A program that is a link to whatever executes it: neargate itself, inside the container.
+    symlink("/proc/self/exe", bed.image.join("bin/me")).unwrap();
+    let exe = env!("CARGO_BIN_EXE_runtime-bench");
+    let before = fs::metadata(exe).unwrap().modified().unwrap();
+    let mut container = bed.container("c", "");
+    container.argv = vec!["/bin/me".into(), "not-a-number-of-rounds".into()];
+    let mut shim = bed.spawn(&bed.task());
+    if shim.start(&container).is_ok() {
+        // It runs neargate's own code without anything to run on; what matters is that nothing was written.
+        let _ = shim.signal("c", 9);
+        exit_of(&mut shim, "c");
+    }
+    shim.shutdown().unwrap();
+    // An exec whose program is read while it starts: the file seen there lies on a read-only mount.
+    let (_, out) = bed.run(
+        "for n in 1 2 3 4 5 6 7 8 9; do (echo x >> /proc/$n/exe) 2>&1; done | grep -c exe",
+        |_| {},
+    );
+    assert!(out.trim().parse::<u32>().unwrap() > 0, "{out}");
+    assert_eq!(fs::metadata(exe).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn nothing_of_the_shim_is_open_inside() {
+    let bed = Bed::new();
+    let (_, out) = bed.run(
+        "ls /proc/self/fd; cat /proc/1/environ | wc -c; cat /proc/1/cmdline | wc -c",
+        |c| c.env = vec!["A=1".into()],
+    );
+    let fds: Vec<_> = out.lines().take_while(|l| l.len() < 2).collect();
+    // ls has its own directory open as the fourth.
+    assert_eq!(&fds[..4], ["0", "1", "2", "3"], "{out}");
+}
+
+#[test]
+fn sysctls_of_its_own_namespaces_are_set_and_others_refused() {
+    let bed = Bed::new();
+    let script =
+        "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let (_, out) = bed.run(script, |c| {
+        c.sysctls = vec![
+            ("net.core.somaxconn".into(), "77".into()),
+            ("kernel.msgmax".into(), "9000".into()),
+        ];
+    });
+    assert_eq!(out, "77\n9000\n0\n");
+    let refused = bed.refusal(|c| c.sysctls = vec![("kernel.panic".into(), "1".into())]);
+    assert!(
+        refused.contains("sysctl \"kernel.panic\" is not in a separate kernel namespace"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_network_of_its_own_is_empty() {
+    let bed = Bed::new();
+    let (_, out) = bed.run("ip -o link | wc -l", |c| c.network = Some(Network::Private));
+    assert_eq!(out, "1\n");
+    let host = bed.run("ip -o link | wc -l", |c| c.network = Some(Network::Host)).1;
+    let expected = fs::read_dir("/sys/class/net")
+        .unwrap()
+        .flatten()
+        .filter(|e| e.path().is_dir())
+        .count();
+    assert_eq!(host.trim(), expected.to_string());
+}
+
+#[test]
+fn mounts_that_make_no_sense_are_refused() {
+    let bed = Bed::new();
+    let tmpfs = |destination: &str| Mount {
+        destination: destination.into(),
+        source: MountSource::Tmpfs {
+            size: MiB(1),
+            options: vec![],
+        },
+        read_only: false,
+    };
+    assert!(
+        bed.refusal(|c| c.mounts = vec![tmpfs("/")])
+            .contains("destination can't be '/'")
+    );
+    let missing = MountSource::Bind {
+        path: bed.directory.join("nonesuch"),
+        populate: false,
+    };
+    let refused = bed.refusal(|c| {
+        c.mounts = vec![Mount {
+            destination: "/x".into(),
+            source: missing,
+            read_only: false,
+        }];
+    });
+    assert!(refused.contains("nonesuch: no such file or directory"), "{refused}");
+}
