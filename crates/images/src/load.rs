@@ -17,7 +17,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -490,6 +490,7 @@ fn uncompress(input: &mut impl BufRead, path: &Path, dirs: &Dirs, options: &Opti
     loop {
         let n = decoder.read(&mut buffer).map_err(corrupt)?;
         if n == 0 {
+            file.rewind().map_err(full)?;
             return Ok(file);
         }
         if free_bytes(dirs.root())? < options.keep_free_bytes {

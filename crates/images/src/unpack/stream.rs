@@ -48,6 +48,15 @@ fn malformed(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())
 }
 
+/// A number left out is zero, as it is to other readers.
+fn blank<T: Default>(field: &[u8], value: io::Result<T>) -> io::Result<T> {
+    if field.iter().all(|b| matches!(b, 0 | b' ')) {
+        Ok(T::default())
+    } else {
+        value
+    }
+}
+
 impl<R: Read> TarStream<R> {
     pub(crate) fn new(input: R) -> Self {
         let skip = |input: &mut R, by| io::copy(&mut input.take(by), &mut io::sink());
@@ -103,7 +112,7 @@ impl<R: Read> TarStream<R> {
                 }
                 return Ok(None);
             };
-            let size = header.entry_size()?;
+            let size = blank(&header.as_old().size, header.entry_size())?;
             self.open_body(size)?;
             match header.entry_type() {
                 EntryType::GNULongName => long_name = Some(self.name()?),
@@ -145,7 +154,7 @@ impl<R: Read> TarStream<R> {
                 self.open_body(size)?;
                 size
             }
-            None => header.entry_size()?,
+            None => blank(&header.as_old().size, header.entry_size())?,
         };
         let mut path = records
             .get(&b"path"[..])
@@ -160,11 +169,14 @@ impl<R: Read> TarStream<R> {
             .unwrap_or_default();
         let mtime = match records.get(&b"mtime"[..]) {
             Some(text) => pax_time(text).ok_or_else(|| malformed("PAX record mtime is no time"))?,
-            None => (i64::try_from(header.mtime()?).unwrap_or(i64::MAX), 0),
+            None => (
+                i64::try_from(blank(&header.as_old().mtime, header.mtime())?).unwrap_or(i64::MAX),
+                0,
+            ),
         };
         let (uid, gid) = (
-            id(number("uid")?.map_or_else(|| header.uid(), Ok)?)?,
-            id(number("gid")?.map_or_else(|| header.gid(), Ok)?)?,
+            id(number("uid")?.map_or_else(|| blank(&header.as_old().uid, header.uid()), Ok)?)?,
+            id(number("gid")?.map_or_else(|| blank(&header.as_old().gid, header.gid()), Ok)?)?,
         );
         let real_size = number("GNU.sparse.realsize")?.or(number("GNU.sparse.size")?);
         let major = number("GNU.sparse.major")?;
@@ -199,7 +211,7 @@ impl<R: Read> TarStream<R> {
             kind,
             path,
             link,
-            mode: header.mode()?,
+            mode: blank(&header.as_old().mode, header.mode())?,
             uid,
             gid,
             mtime,
