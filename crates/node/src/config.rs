@@ -103,6 +103,8 @@ pub fn instance_of(data_dir: &Path) -> String {
     let path = std::fs::canonicalize(data_dir).or_else(|_| std::path::absolute(data_dir));
     let path = path.unwrap_or_else(|_| data_dir.to_owned());
     let bytes = path.as_os_str().as_bytes();
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3)
+    });
     format!("{:04x}", (hash ^ (hash >> 16) ^ (hash >> 32) ^ (hash >> 48)) & 0xffff)
 }

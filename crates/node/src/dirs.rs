@@ -74,12 +74,15 @@ impl Dirs {
     }
 
     pub fn task(&self, id: &str) -> TaskDir {
-        TaskDir { path: self.tasks().join(id) }
+        TaskDir {
+            path: self.tasks().join(id),
+        }
     }
 
     /// Folder of a task's log files.
     pub fn task_logs(&self, spec: &TaskSpec) -> PathBuf {
-        self.logs().join(format!("{}_{}_{}", spec.cluster, spec.family, spec.id))
+        self.logs()
+            .join(format!("{}_{}_{}", spec.cluster, spec.family, spec.id))
     }
 
     /// A container's live log file.
@@ -220,15 +223,24 @@ mod tests {
         let spec = testing::task("app");
         let task = dirs.task(&spec.id);
         let mut journal = task.create(&spec).unwrap();
-        let mode = fs::metadata(task.path().join("spec.json")).unwrap().permissions().mode();
+        let mode = fs::metadata(task.path().join("spec.json"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
 
-        journal.append(&[Event::ShimStarting, Event::ShimReady], Timestamp(5)).unwrap();
+        journal
+            .append(&[Event::ShimStarting, Event::ShimReady], Timestamp(5))
+            .unwrap();
         journal.file.write_all(b"{\"at\":6,\"event\":{\"Sta").unwrap();
         drop(journal);
         let mut journal = Journal::open(task.path()).unwrap();
-        journal.append(&[Event::Starting { container: 0 }], Timestamp(7)).unwrap();
-        journal.append(&[Event::Starting { container: 9 }], Timestamp(8)).unwrap();
+        journal
+            .append(&[Event::Starting { container: 0 }], Timestamp(7))
+            .unwrap();
+        journal
+            .append(&[Event::Starting { container: 9 }], Timestamp(8))
+            .unwrap();
 
         let (found, observed) = task.load().unwrap().unwrap();
         assert_eq!(found, spec);

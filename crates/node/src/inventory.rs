@@ -57,12 +57,18 @@ fn is_id(text: &str) -> bool {
 
 fn total_memory(meminfo: &str) -> MiB {
     let line = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:"));
-    let kib: u64 = line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0);
+    let kib: u64 = line
+        .and_then(|l| l.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0);
     MiB(u32::try_from(kib / 1024).unwrap_or(u32::MAX))
 }
 
 fn architecture() -> &'static str {
-    if cfg!(target_arch = "aarch64") { "ARM64" } else { "X86_64" }
+    if cfg!(target_arch = "aarch64") {
+        "ARM64"
+    } else {
+        "X86_64"
+    }
 }
 
 /// The hard limit of open files that this process, and so every container, is held to.

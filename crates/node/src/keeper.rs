@@ -8,8 +8,7 @@ use crate::plan::observed::Stop;
 use crate::plan::reason;
 use crate::task::{self, FromTask, Origin, Shared, ToTask};
 use neargate_link::{
-    DesiredSet, FromNode, LogBatch, NodeConnection, NodeHello, Receiver, Sender, TaskReport, TaskSpec,
-    ToNode,
+    DesiredSet, FromNode, LogBatch, NodeConnection, NodeHello, Receiver, Sender, TaskReport, TaskSpec, ToNode,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -61,7 +60,11 @@ impl Outbox {
 
     /// A message with reports that were not sent on this connection yet.
     pub fn next_message(&mut self) -> Option<FromNode> {
-        let unsent = self.unstored.values_mut().filter(|(sent, _)| sent.is_none()).take(REPORTS_TOGETHER);
+        let unsent = self
+            .unstored
+            .values_mut()
+            .filter(|(sent, _)| sent.is_none())
+            .take(REPORTS_TOGETHER);
         let next = self.sequence + 1;
         let tasks: Vec<TaskReport> = unsent
             .map(|(sent, report)| {
@@ -84,8 +87,12 @@ impl Outbox {
     /// Control stored what was sent up to `sequence`. Answers the tasks concerned.
     pub fn stored(&mut self, sequence: u64) -> Vec<String> {
         let is_stored = |sent: Option<u64>| sent.is_some_and(|s| s <= sequence);
-        let stored: Vec<String> =
-            self.unstored.iter().filter(|(_, (sent, _))| is_stored(*sent)).map(|(id, _)| id.clone()).collect();
+        let stored: Vec<String> = self
+            .unstored
+            .iter()
+            .filter(|(_, (sent, _))| is_stored(*sent))
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in &stored {
             self.unstored.remove(id);
         }
@@ -186,7 +193,14 @@ impl Keeper {
         let node = self.hello.node_id.clone();
         sender.send(&node, &FromNode::Hello(self.hello.clone())).await?;
         if self.desired.generation() > 0 {
-            sender.send(&node, &FromNode::Applied { generation: self.desired.generation() }).await?;
+            sender
+                .send(
+                    &node,
+                    &FromNode::Applied {
+                        generation: self.desired.generation(),
+                    },
+                )
+                .await?;
         }
         self.outbox.reconnected();
         self.shared.logs.connected();
@@ -253,7 +267,9 @@ impl Keeper {
                 if is_whole {
                     self.heard_whole();
                 }
-                vec![FromNode::Applied { generation: self.desired.generation() }]
+                vec![FromNode::Applied {
+                    generation: self.desired.generation(),
+                }]
             }
             ToNode::LogsStored { source, offset } => {
                 self.shared.logs.stored(&source, offset);
@@ -270,7 +286,9 @@ impl Keeper {
     }
 
     fn want(&mut self, id: &str) {
-        let Some(spec) = self.desired.get(id).cloned() else { return };
+        let Some(spec) = self.desired.get(id).cloned() else {
+            return;
+        };
         match self.tasks.get_mut(id) {
             None => self.begin(spec, Origin::New),
             Some(entry) => {
@@ -286,7 +304,10 @@ impl Keeper {
         if let Some(entry) = self.tasks.get_mut(id) {
             if !entry.ordered {
                 entry.ordered = true;
-                let stop = Stop { code: None, reason: reason::NOT_WANTED.to_owned() };
+                let stop = Stop {
+                    code: None,
+                    reason: reason::NOT_WANTED.to_owned(),
+                };
                 order_stop(entry, ToTask::Decide(stop));
             }
             self.forget_if_over(id);
@@ -296,8 +317,12 @@ impl Keeper {
     /// Once the whole set is known, what is here and not in it is stopped.
     fn heard_whole(&mut self) {
         self.heard = true;
-        let unwanted: Vec<String> =
-            self.tasks.keys().filter(|id| self.desired.get(id).is_none()).cloned().collect();
+        let unwanted: Vec<String> = self
+            .tasks
+            .keys()
+            .filter(|id| self.desired.get(id).is_none())
+            .cloned()
+            .collect();
         for id in unwanted {
             self.unwant(&id);
         }
@@ -305,7 +330,12 @@ impl Keeper {
 
     fn begin(&mut self, spec: Arc<TaskSpec>, origin: Origin) {
         let (inbox, orders) = unbounded_channel();
-        let entry = Entry { spec: spec.clone(), inbox: Some(inbox), finished: false, ordered: spec.stop.is_some() };
+        let entry = Entry {
+            spec: spec.clone(),
+            inbox: Some(inbox),
+            finished: false,
+            ordered: spec.stop.is_some(),
+        };
         self.tasks.insert(spec.id.clone(), entry);
         tokio::spawn(task::run(self.shared.clone(), spec, origin, orders, self.told.clone()));
     }
@@ -399,5 +429,8 @@ fn last_written(task: &std::path::Path) -> std::io::Result<SystemTime> {
 
 /// Why a task ended that `neargate down` stopped.
 pub fn stopped_by_hand() -> Stop {
-    Stop { code: Some("UserInitiated".to_owned()), reason: "Stopped by neargate down".to_owned() }
+    Stop {
+        code: Some("UserInitiated".to_owned()),
+        reason: "Stopped by neargate down".to_owned(),
+    }
 }

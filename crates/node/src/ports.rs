@@ -117,6 +117,9 @@ pub enum EngineError {
     Lost(String),
 }
 
+/// A holder found again, with the states of its containers.
+pub type Attached = (Arc<dyn Holder>, TaskState);
+
 /// What runs containers.
 pub trait Engine: Send + Sync + 'static {
     /// Makes the process that holds a task's containers. Its events arrive at `events`.
@@ -131,7 +134,7 @@ pub trait Engine: Send + Sync + 'static {
         &'a self,
         task_dir: &'a Path,
         events: UnboundedSender<EngineEvent>,
-    ) -> BoxFuture<'a, Result<Option<(Arc<dyn Holder>, TaskState)>, EngineError>>;
+    ) -> BoxFuture<'a, Result<Option<Attached>, EngineError>>;
 
     /// What the holder of `task_dir` wrote last, and removes everything it left running.
     ///

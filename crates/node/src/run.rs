@@ -22,7 +22,11 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     #[error("{what} {}: {source}", path.display())]
-    Io { what: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the node's network: {0}")]
     Network(#[from] NetworkError),
     #[error("the node's images: {0}")]
@@ -66,13 +70,10 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Resu
 ///
 /// # Errors
 /// When the data directory cannot be used.
-pub async fn run_with(
-    ports: Ports,
-    config: NodeConfig,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), NodeError> {
+pub async fn run_with(ports: Ports, config: NodeConfig, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
     let dirs = Dirs::new(&config.data_dir);
-    dirs.prepare().map_err(NodeError::io("prepare the data directory", &config.data_dir))?;
+    dirs.prepare()
+        .map_err(NodeError::io("prepare the data directory", &config.data_dir))?;
     let slots = Slots::open(&dirs.slots()).map_err(NodeError::io("open", &dirs.slots()))?;
     let node_id =
         inventory::node_id(&dirs, &RandomIds).map_err(NodeError::io("keep the node's id in", &dirs.node_id()))?;
@@ -88,11 +89,27 @@ pub async fn run_with(
         hostname: hello.hostname.clone(),
     };
     let tasks = dirs.tasks();
-    let shared = Arc::new(Shared { ports, dirs, slots, logs, settings });
-    let retention = LogRetention { kept_for: config.logs_kept_for, tasks: config.logs_kept_tasks };
+    let shared = Arc::new(Shared {
+        ports,
+        dirs,
+        slots,
+        logs,
+        settings,
+    });
+    let retention = LogRetention {
+        kept_for: config.logs_kept_for,
+        tasks: config.logs_kept_tasks,
+    };
     let mut keeper = Keeper::new(shared, hello, retention, batches);
     keeper.adopt_all().map_err(NodeError::io("read the tasks in", &tasks))?;
-    keeper.run(UnixConnector { socket: config.link_socket }, shutdown).await;
+    keeper
+        .run(
+            UnixConnector {
+                socket: config.link_socket,
+            },
+            shutdown,
+        )
+        .await;
     Ok(())
 }
 

@@ -38,7 +38,11 @@ impl Slots {
                 _ => fs::remove_dir_all(&path)?,
             }
         }
-        Ok(Slots { dir: dir.to_owned(), free: Mutex::new(free), next: AtomicU64::new(next) })
+        Ok(Slots {
+            dir: dir.to_owned(),
+            free: Mutex::new(free),
+            next: AtomicU64::new(next),
+        })
     }
 
     /// Puts a slot at `path`, which is missing or the remains of an interrupted try.

@@ -38,20 +38,42 @@ fn tear_down(config: &NodeConfig) -> Result<(), NodeError> {
             for entry in entries.flatten() {
                 let dir = dirs.task(&entry.file_name().to_string_lossy());
                 if let Err(source) = end_task(&dir) {
-                    first.get_or_insert(NodeError::Io { what: "end the task in", path: dir.path().to_owned(), source });
+                    first.get_or_insert(NodeError::Io {
+                        what: "end the task in",
+                        path: dir.path().to_owned(),
+                        source,
+                    });
                 }
             }
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(NodeError::Io { what: "read", path: dirs.tasks(), source }),
+        Err(source) => {
+            return Err(NodeError::Io {
+                what: "read",
+                path: dirs.tasks(),
+                source,
+            });
+        }
     }
     if let Err(error) = Network::tear_down(&config.network()) {
         first.get_or_insert(error.into());
     }
+    if let Err(source) = neargate_runtime::remove_cgroup_base(&config.cgroup_base()) {
+        let path = std::path::PathBuf::from(config.cgroup_base());
+        first.get_or_insert(NodeError::Io {
+            what: "remove the cgroup",
+            path,
+            source,
+        });
+    }
     for path in [dirs.slots(), config.run_dir.clone()] {
         match fs::remove_dir_all(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                first.get_or_insert(NodeError::Io { what: "remove", path, source: e });
+                first.get_or_insert(NodeError::Io {
+                    what: "remove",
+                    path,
+                    source: e,
+                });
             }
             _ => {}
         }
@@ -61,7 +83,9 @@ fn tear_down(config: &NodeConfig) -> Result<(), NodeError> {
 
 fn end_task(dir: &TaskDir) -> io::Result<()> {
     neargate_runtime::cleanup(dir.path())?;
-    let Some((spec, observed)) = dir.load()? else { return dir.remove() };
+    let Some((spec, observed)) = dir.load()? else {
+        return dir.remove();
+    };
     if observed.cleanup != Piece::Ready {
         let state = neargate_runtime::read_state(dir.path())?;
         let events = last_events(&spec, &observed, state.as_ref());
@@ -85,10 +109,18 @@ fn last_events(spec: &TaskSpec, observed: &Observed, state: Option<&TaskState>) 
             _ => 137,
         };
         if c.run == Run::Starting && known.is_some() {
-            events.push(Event::Started { container, runtime_id: runtime_id(spec, container) });
+            events.push(Event::Started {
+                container,
+                runtime_id: runtime_id(spec, container),
+            });
         }
         if matches!(c.run, Run::Starting | Run::Running) {
-            events.push(Event::Exited { container, code: Some(code), oom_killed: false, reason: None });
+            events.push(Event::Exited {
+                container,
+                code: Some(code),
+                oom_killed: false,
+                reason: None,
+            });
         }
     }
     events.extend([Event::CleanupStarted, Event::Cleaned]);

@@ -25,7 +25,10 @@ impl Node {
             let down = async { drop(down.await) };
             run_with(ports, config, down).await.expect("the node runs");
         });
-        Node { shutdown: Some(shutdown), running }
+        Node {
+            shutdown: Some(shutdown),
+            running,
+        }
     }
 
     /// Goes away without a word, as by `kill -9`: actors end where they are.
@@ -45,7 +48,11 @@ impl Fixture {
     fn new() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let control = Control::start(&dir.path().join("link.sock"));
-        Fixture { dir, machine: Machine::default(), control }
+        Fixture {
+            dir,
+            machine: Machine::default(),
+            control,
+        }
     }
 
     fn node(&self) -> Node {
@@ -62,12 +69,17 @@ impl Fixture {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(support::PATIENCE, gone).await.expect("the task's directory goes");
+        tokio::time::timeout(support::PATIENCE, gone)
+            .await
+            .expect("the task's directory goes");
     }
 }
 
 fn order() -> Option<StopOrder> {
-    Some(StopOrder { code: "UserInitiated".to_owned(), reason: "Task stopped by user".to_owned() })
+    Some(StopOrder {
+        code: "UserInitiated".to_owned(),
+        reason: "Task stopped by user".to_owned(),
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +119,9 @@ async fn a_task_that_ended_is_not_started_again_however_often_it_is_wanted() {
 
     // Control did not hear, or forgot: it still wants the task of a node that begins anew.
     let node = f.node();
-    f.control.wait("a second connection", |h| (h.connections == 2).then_some(())).await;
+    f.control
+        .wait("a second connection", |h| (h.connections == 2).then_some(()))
+        .await;
     f.control.want(task(2, &["sleep"])).await;
     f.control.phase(&id(2), Phase::Running).await;
     assert_eq!(f.machine.starts(), ["app", "app"], "one start of each task");
@@ -124,8 +138,12 @@ async fn a_restarted_node_finds_its_containers_untouched() {
     assert_eq!(f.machine.shims(), 1, "the container outlives the node");
 
     let node = f.node();
-    f.control.wait("a second connection", |h| (h.connections == 2).then_some(())).await;
-    f.control.wait("the report again", |h| (h.phases.len() == 2).then_some(())).await;
+    f.control
+        .wait("a second connection", |h| (h.connections == 2).then_some(()))
+        .await;
+    f.control
+        .wait("the report again", |h| (h.phases.len() == 2).then_some(()))
+        .await;
     let after = f.control.heard(|h| h.reports[&id(1)].clone());
     assert_eq!(after, before);
     f.machine.exit("app", 0);
@@ -160,7 +178,13 @@ async fn containers_whose_shim_died_are_told_as_killed_and_not_run_again() {
     let node = f.node();
     let stopped = f.control.phase(&id(1), Phase::Stopped).await;
     assert_eq!(stopped.containers[0].exit_code, Some(137));
-    assert!(stopped.containers[0].reason.as_deref().unwrap().contains("ContainerRuntimeError"));
+    assert!(
+        stopped.containers[0]
+            .reason
+            .as_deref()
+            .unwrap()
+            .contains("ContainerRuntimeError")
+    );
 
     f.control.want(task(2, &["sleep"])).await;
     f.control.phase(&id(2), Phase::Running).await;
@@ -225,7 +249,13 @@ async fn a_container_that_cannot_start_fails_the_task_with_the_engines_words() {
     f.control.want(task(1, &["/missing"])).await;
     let stopped = f.control.phase(&id(1), Phase::Stopped).await;
     assert_eq!(stopped.stop_code.as_deref(), Some("TaskFailedToStart"));
-    assert!(stopped.stopped_reason.as_deref().unwrap().starts_with("CannotStartContainerError: exec"));
+    assert!(
+        stopped
+            .stopped_reason
+            .as_deref()
+            .unwrap()
+            .starts_with("CannotStartContainerError: exec")
+    );
     node.kill().await;
 }
 
@@ -248,7 +278,10 @@ async fn a_missing_environment_file_fails_the_task_and_names_its_place() {
     f.control.want(spec).await;
     f.control.phase(&id(2), Phase::Running).await;
     let env = f.machine.launch("app").env;
-    assert!(env.contains(&"COLOR=blue".to_owned()) && env.contains(&"AWS_REGION=us-east-1".to_owned()), "{env:?}");
+    assert!(
+        env.contains(&"COLOR=blue".to_owned()) && env.contains(&"AWS_REGION=us-east-1".to_owned()),
+        "{env:?}"
+    );
     node.kill().await;
 }
 
@@ -265,7 +298,10 @@ async fn a_container_that_ignores_its_stop_signal_is_killed_after_its_time() {
     let stopped = f.control.phase(&id(1), Phase::Stopped).await;
     assert_eq!(stopped.containers[0].exit_code, Some(137));
     let took = stopped.stopped_at.unwrap().since(stopped.stopping_at.unwrap());
-    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(4), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(2) && took < Duration::from_secs(4),
+        "{took:?}"
+    );
     node.kill().await;
 }
 
@@ -274,8 +310,10 @@ async fn containers_start_in_the_order_of_their_dependencies() {
     let f = Fixture::new();
     let node = f.node();
     let mut spec = task(1, &["sleep"]);
-    spec.containers[0].depends_on =
-        vec![Dependency { container: "init".to_owned(), condition: Condition::Success }];
+    spec.containers[0].depends_on = vec![Dependency {
+        container: "init".to_owned(),
+        condition: Condition::Success,
+    }];
     let mut init = container("init", &["exit", "0"]);
     init.essential = false;
     spec.containers.push(init);
@@ -298,20 +336,31 @@ async fn logs_reach_control_once_and_the_last_lines_before_the_task_goes() {
     // Sent and not stored, then the node dies: the same batch comes again and counts once.
     f.control.storing(false);
     f.machine.print("app", &["three"]);
-    f.control.wait("a batch", |h| h.logs.iter().any(|b| b.events[0].message == "three").then_some(())).await;
+    f.control
+        .wait("a batch", |h| {
+            h.logs.iter().any(|b| b.events[0].message == "three").then_some(())
+        })
+        .await;
     node.kill().await;
     f.machine.print("app", &["four"]);
     f.control.storing(true);
     let node = f.node();
-    f.control.logged(&source(1, "app"), &["one", "two", "three", "four"]).await;
+    f.control
+        .logged(&source(1, "app"), &["one", "two", "three", "four"])
+        .await;
 
     f.machine.print("app", &["last"]);
     f.machine.exit("app", 0);
     f.control.phase(&id(1), Phase::Stopped).await;
-    f.control.logged(&source(1, "app"), &["one", "two", "three", "four", "last"]).await;
+    f.control
+        .logged(&source(1, "app"), &["one", "two", "three", "four", "last"])
+        .await;
     f.control.unwant(&id(1)).await;
     f.gone(1).await;
-    let kept = f.dir.path().join(format!("logs/containers/default_web_{}/app/0.log", id(1)));
+    let kept = f
+        .dir
+        .path()
+        .join(format!("logs/containers/default_web_{}/app/0.log", id(1)));
     assert!(kept.exists(), "the files stay a while for whoever reads them");
     node.kill().await;
 }
@@ -327,7 +376,10 @@ async fn a_task_is_refused_with_a_reason_when_the_node_has_no_room() {
     f.control.want(task(1, &["sleep"])).await;
     let stopped = f.control.phase(&id(1), Phase::Stopped).await;
     let reason = stopped.stopped_reason.unwrap();
-    assert!(reason.starts_with("ResourceInitializationError") && reason.contains("free space"), "{reason}");
+    assert!(
+        reason.starts_with("ResourceInitializationError") && reason.contains("free space"),
+        "{reason}"
+    );
     drop(shutdown);
     running.await.unwrap().unwrap();
 }
@@ -346,6 +398,9 @@ async fn a_hundred_tasks_come_and_go() {
     for n in 0..100 {
         f.gone(n).await;
     }
-    assert_eq!((f.machine.networks(), f.machine.shims(), f.machine.starts().len()), (0, 0, 100));
+    assert_eq!(
+        (f.machine.networks(), f.machine.shims(), f.machine.starts().len()),
+        (0, 0, 100)
+    );
     node.kill().await;
 }

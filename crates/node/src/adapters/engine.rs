@@ -4,7 +4,7 @@
 //! holder closes the connection and leaves shim and containers as they are.
 
 use super::blocking;
-use crate::ports::{BoxFuture, Engine, EngineError, EngineEvent, Holder};
+use crate::ports::{Attached, BoxFuture, Engine, EngineError, EngineEvent, Holder};
 use neargate_runtime::{
     ContainerLaunch, Event, Exec, ExecResult, Failure, Message, Reply, Request, ShimClient, ShimError, ShimExe,
     ShimLaunch, TaskState,
@@ -26,7 +26,9 @@ impl ShimEngine {
     /// # Errors
     /// As `ShimExe::open`.
     pub fn open(exe: &Path) -> io::Result<ShimEngine> {
-        Ok(ShimEngine { exe: Arc::new(ShimExe::open(exe)?) })
+        Ok(ShimEngine {
+            exe: Arc::new(ShimExe::open(exe)?),
+        })
     }
 }
 
@@ -38,7 +40,9 @@ impl Engine for ShimEngine {
     ) -> BoxFuture<'_, Result<Arc<dyn Holder>, EngineError>> {
         let exe = self.exe.clone();
         Box::pin(async move {
-            let client = blocking(move || ShimClient::spawn(&exe, &launch)).await.map_err(error)?;
+            let client = blocking(move || ShimClient::spawn(&exe, &launch))
+                .await
+                .map_err(error)?;
             Ok(ShimHolder::over(client, events)? as Arc<dyn Holder>)
         })
     }
@@ -47,7 +51,7 @@ impl Engine for ShimEngine {
         &'a self,
         task_dir: &'a Path,
         events: mpsc::UnboundedSender<EngineEvent>,
-    ) -> BoxFuture<'a, Result<Option<(Arc<dyn Holder>, TaskState)>, EngineError>> {
+    ) -> BoxFuture<'a, Result<Option<Attached>, EngineError>> {
         let task_dir = task_dir.to_owned();
         Box::pin(async move {
             let Some((client, state)) = blocking(move || ShimClient::attach(&task_dir)).await.map_err(error)? else {
@@ -81,10 +85,7 @@ struct ShimHolder {
 }
 
 impl ShimHolder {
-    fn over(
-        client: ShimClient,
-        events: mpsc::UnboundedSender<EngineEvent>,
-    ) -> Result<Arc<ShimHolder>, EngineError> {
+    fn over(client: ShimClient, events: mpsc::UnboundedSender<EngineEvent>) -> Result<Arc<ShimHolder>, EngineError> {
         // SAFETY: the client owns its socket and never replaces or closes it while it lives.
         let client = unsafe { AsyncFd::register_with_interest(client, Interest::READABLE) };
         let client = client.map_err(|e| EngineError::Lost(e.to_string()))?;
@@ -111,7 +112,10 @@ impl Holder for ShimHolder {
     }
 
     fn signal<'a>(&'a self, container: &'a str, signal: i32) -> BoxFuture<'a, Result<(), EngineError>> {
-        Box::pin(self.order(Request::Signal { container: container.to_owned(), signal }))
+        Box::pin(self.order(Request::Signal {
+            container: container.to_owned(),
+            signal,
+        }))
     }
 
     fn exec(&self, exec: Exec) -> BoxFuture<'_, Result<ExecResult, EngineError>> {

@@ -38,8 +38,15 @@ impl StoredImages {
 impl Images for StoredImages {
     fn obtain<'a>(&'a self, image: &'a str, digest: Option<&'a str>) -> BoxFuture<'a, Result<ReadyImage, String>> {
         Box::pin(async move {
-            let digest = digest.map(str::parse::<Digest>).transpose().map_err(|e| e.stopped_reason())?;
-            let request = PullRequest { image: image.to_owned(), digest, credentials: None };
+            let digest = digest
+                .map(str::parse::<Digest>)
+                .transpose()
+                .map_err(|e| e.stopped_reason())?;
+            let request = PullRequest {
+                image: image.to_owned(),
+                digest,
+                credentials: None,
+            };
             let image = self.store.pull(request).await.map_err(|e| e.stopped_reason())?;
             Ok(self.ready(image))
         })

@@ -22,14 +22,22 @@ impl HostNetwork {
 
 /// Name of the namespace of network `index`.
 pub fn namespace(spec: &TaskSpec, index: usize) -> String {
-    if spec.network == NetworkSpec::Bridge { format!("{}-{index}", spec.id) } else { spec.id.clone() }
+    if spec.network == NetworkSpec::Bridge {
+        format!("{}-{index}", spec.id)
+    } else {
+        spec.id.clone()
+    }
 }
 
 impl TaskNetwork for HostNetwork {
     fn make<'a>(&'a self, spec: &'a TaskSpec, index: usize) -> BoxFuture<'a, Result<MadeNetwork, String>> {
         let network = self.network.clone();
         let (name, mode) = (namespace(spec, index), spec.network.clone());
-        let ports = if mode == NetworkSpec::Bridge { publishes(spec, index) } else { Vec::new() };
+        let ports = if mode == NetworkSpec::Bridge {
+            publishes(spec, index)
+        } else {
+            Vec::new()
+        };
         Box::pin(async move {
             if mode == NetworkSpec::Host {
                 return Ok(on_host());
@@ -72,7 +80,11 @@ impl TaskNetwork for HostNetwork {
 }
 
 fn on_host() -> MadeNetwork {
-    MadeNetwork { network: neargate_runtime::Network::Host, address: None, bindings: Vec::new() }
+    MadeNetwork {
+        network: neargate_runtime::Network::Host,
+        address: None,
+        bindings: Vec::new(),
+    }
 }
 
 fn make(network: &Network, name: &str, mode: &NetworkSpec, ports: &[Publish]) -> Result<MadeNetwork, String> {
@@ -92,12 +104,7 @@ fn make(network: &Network, name: &str, mode: &NetworkSpec, ports: &[Publish]) ->
     }
 }
 
-fn create(
-    network: &Network,
-    name: &str,
-    mode: &NetworkSpec,
-    ports: &[Publish],
-) -> Result<MadeNetwork, NetworkError> {
+fn create(network: &Network, name: &str, mode: &NetworkSpec, ports: &[Publish]) -> Result<MadeNetwork, NetworkError> {
     let made = |path, address, bindings| MadeNetwork {
         network: neargate_runtime::Network::Path(path),
         address,
@@ -110,7 +117,11 @@ fn create(
         }
         NetworkSpec::Bridge => {
             let (path, address) = network.create_bridged(name)?;
-            let bindings = network.publish(name, address, ports)?.into_iter().map(binding).collect();
+            let bindings = network
+                .publish(name, address, ports)?
+                .into_iter()
+                .map(binding)
+                .collect();
             Ok(made(path, Some(address), bindings))
         }
         NetworkSpec::None => Ok(made(network.create_isolated(name)?, None, Vec::new())),
@@ -141,7 +152,11 @@ fn adopt(
             .collect();
         network.publish(name, address, &ports).map_err(|e| e.to_string())?;
     }
-    Ok(MadeNetwork { network: neargate_runtime::Network::Path(path), address, bindings })
+    Ok(MadeNetwork {
+        network: neargate_runtime::Network::Path(path),
+        address,
+        bindings,
+    })
 }
 
 /// True when `path` is a live handle of a namespace, not the empty file that a reboot leaves of it.
@@ -155,7 +170,11 @@ fn interface(spec: &InterfaceSpec) -> Result<Interface, NetworkError> {
         what: format!("read the MAC address {}", spec.mac),
         source: std::io::ErrorKind::InvalidData.into(),
     })?;
-    Ok(Interface { address: spec.address, mac, gateway: spec.gateway })
+    Ok(Interface {
+        address: spec.address,
+        mac,
+        gateway: spec.gateway,
+    })
 }
 
 fn parse_mac(text: &str) -> Option<[u8; 6]> {
@@ -174,7 +193,11 @@ fn publishes(spec: &TaskSpec, index: usize) -> Vec<Publish> {
             (m.container_port..=m.container_port_end.max(m.container_port)).map(|container_port| Publish {
                 container_port,
                 // A fixed host port belongs to a single container port; a range takes free ones.
-                host_port: if m.container_port_end > m.container_port { 0 } else { m.host_port },
+                host_port: if m.container_port_end > m.container_port {
+                    0
+                } else {
+                    m.host_port
+                },
                 transport: transport(m.transport),
             })
         })
@@ -218,11 +241,23 @@ mod tests {
         let mut spec = testing::task("app");
         spec.network = NetworkSpec::Bridge;
         spec.containers[0].port_mappings = vec![
-            PortMapping { container_port: 80, container_port_end: 80, host_port: 8080, transport: Transport::Tcp },
-            PortMapping { container_port: 90, container_port_end: 92, host_port: 0, transport: Transport::Udp },
+            PortMapping {
+                container_port: 80,
+                container_port_end: 80,
+                host_port: 8080,
+                transport: Transport::Tcp,
+            },
+            PortMapping {
+                container_port: 90,
+                container_port_end: 92,
+                host_port: 0,
+                transport: Transport::Udp,
+            },
         ];
-        let ports: Vec<(u16, u16)> =
-            publishes(&spec, 0).iter().map(|p| (p.container_port, p.host_port)).collect();
+        let ports: Vec<(u16, u16)> = publishes(&spec, 0)
+            .iter()
+            .map(|p| (p.container_port, p.host_port))
+            .collect();
         assert_eq!(ports, [(80, 8080), (90, 0), (91, 0), (92, 0)]);
     }
 }

@@ -22,7 +22,11 @@ pub enum EnvFileError {
     #[error("failed to download env files: {arn} is not there; put the file at {path} on the node")]
     Missing { arn: String, path: PathBuf },
     #[error("failed to read env file {path} for {arn}: {source}")]
-    Io { arn: String, path: PathBuf, source: std::io::Error },
+    Io {
+        arn: String,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("env file {path} for {arn}: {why}")]
     Syntax { arn: String, path: PathBuf, why: String },
 }
@@ -30,25 +34,54 @@ pub enum EnvFileError {
 /// The variables of the S3 object `arn`, read beneath `s3_dir`.
 pub fn read(s3_dir: &Path, arn: &str) -> Result<Vec<Variable>, EnvFileError> {
     let not_an_object = || EnvFileError::NotAnObject(arn.to_owned());
-    let object = arn.splitn(6, ':').nth(5).filter(|_| arn.starts_with("arn:") && arn.contains(":s3:"));
+    let object = arn
+        .splitn(6, ':')
+        .nth(5)
+        .filter(|_| arn.starts_with("arn:") && arn.contains(":s3:"));
     let object = object.filter(|o| o.split_once('/').is_some_and(|(b, k)| !b.is_empty() && !k.is_empty()));
     let object = object.ok_or_else(not_an_object)?;
     let path = s3_dir.join(object);
     let failed = |errno: rustix::io::Errno| match errno {
-        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => {
-            EnvFileError::Missing { arn: arn.to_owned(), path: path.clone() }
-        }
-        other => EnvFileError::Io { arn: arn.to_owned(), path: path.clone(), source: other.into() },
+        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => EnvFileError::Missing {
+            arn: arn.to_owned(),
+            path: path.clone(),
+        },
+        other => EnvFileError::Io {
+            arn: arn.to_owned(),
+            path: path.clone(),
+            source: other.into(),
+        },
     };
-    let dir = rustix::fs::open(s3_dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let dir = rustix::fs::open(
+        s3_dir,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     let file = dir.and_then(|dir| {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        rustix::fs::openat2(dir, object, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
+        rustix::fs::openat2(
+            dir,
+            object,
+            flags,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
+        )
     });
-    let io = |source| EnvFileError::Io { arn: arn.to_owned(), path: path.clone(), source };
+    let io = |source| EnvFileError::Io {
+        arn: arn.to_owned(),
+        path: path.clone(),
+        source,
+    };
     let mut text = String::new();
-    File::from(file.map_err(failed)?).take(SIZE_LIMIT + 1).read_to_string(&mut text).map_err(io)?;
-    let syntax = |why: String| EnvFileError::Syntax { arn: arn.to_owned(), path: path.clone(), why };
+    File::from(file.map_err(failed)?)
+        .take(SIZE_LIMIT + 1)
+        .read_to_string(&mut text)
+        .map_err(io)?;
+    let syntax = |why: String| EnvFileError::Syntax {
+        arn: arn.to_owned(),
+        path: path.clone(),
+        why,
+    };
     if text.len() as u64 > SIZE_LIMIT {
         return Err(syntax("it is larger than 1 MiB".to_owned()));
     }
@@ -64,7 +97,9 @@ fn parse(text: &str) -> Result<Vec<Variable>, String> {
         if line.starts_with('#') {
             continue;
         }
-        let Some((name, value)) = line.split_once('=') else { continue };
+        let Some((name, value)) = line.split_once('=') else {
+            continue;
+        };
         if name.is_empty() {
             return Err(format!("no variable name on line '{line}'"));
         }
@@ -72,7 +107,10 @@ fn parse(text: &str) -> Result<Vec<Variable>, String> {
             return Err(format!("variable '{name}' contains whitespaces"));
         }
         if value.contains('\0') || name.contains('\0') {
-            return Err(format!("variable '{}' contains a NUL character", name.replace('\0', "")));
+            return Err(format!(
+                "variable '{}' contains a NUL character",
+                name.replace('\0', "")
+            ));
         }
         out.push((name.to_owned(), value.to_owned()));
     }
@@ -87,8 +125,13 @@ mod tests {
     fn docker_env_file_syntax_is_read() {
         let text = "\u{feff}# note\r\nA=1\r\n  B=two words \nC=\"quoted\"\nEMPTY=\nNOVALUE\nURL=a=b#c\n";
         let read = parse(text).unwrap();
-        let expected =
-            [("A", "1"), ("B", "two words "), ("C", "\"quoted\""), ("EMPTY", ""), ("URL", "a=b#c")];
+        let expected = [
+            ("A", "1"),
+            ("B", "two words "),
+            ("C", "\"quoted\""),
+            ("EMPTY", ""),
+            ("URL", "a=b#c"),
+        ];
         assert_eq!(read, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
         assert!(parse("A B=1").unwrap_err().contains("'A B'"));
         assert!(parse("=1").is_err());
@@ -103,11 +146,20 @@ mod tests {
         std::fs::write(dir.path().join("secret.env"), "S=1\n").unwrap();
         std::os::unix::fs::symlink(dir.path().join("secret.env"), s3.join("bucket/link.env")).unwrap();
 
-        assert_eq!(read(&s3, "arn:aws:s3:::bucket/conf/a.env").unwrap(), [("A".to_owned(), "1".to_owned())]);
+        assert_eq!(
+            read(&s3, "arn:aws:s3:::bucket/conf/a.env").unwrap(),
+            [("A".to_owned(), "1".to_owned())]
+        );
         let missing = read(&s3, "arn:aws:s3:::bucket/none.env").unwrap_err().to_string();
-        assert!(missing.contains(&s3.join("bucket/none.env").display().to_string()), "{missing}");
+        assert!(
+            missing.contains(&s3.join("bucket/none.env").display().to_string()),
+            "{missing}"
+        );
         assert!(read(&s3, "arn:aws:s3:::bucket/../../secret.env").is_err());
         assert!(read(&s3, "arn:aws:s3:::bucket/link.env").is_err());
-        assert!(matches!(read(&s3, "arn:aws:s3:::bucket"), Err(EnvFileError::NotAnObject(_))));
+        assert!(matches!(
+            read(&s3, "arn:aws:s3:::bucket"),
+            Err(EnvFileError::NotAnObject(_))
+        ));
     }
 }

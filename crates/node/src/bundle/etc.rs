@@ -43,7 +43,11 @@ pub fn hosts(spec: &TaskSpec, observed: &Observed, index: usize, hostname: &str,
         let (name, alias) = link_parts(link);
         let linked = spec.containers.iter().position(|c| c.name == name);
         if let Some(address) = linked.and_then(|i| observed.address_of(spec, i)) {
-            let names = if alias == name { name.to_owned() } else { format!("{alias} {name}") };
+            let names = if alias == name {
+                name.to_owned()
+            } else {
+                format!("{alias} {name}")
+            };
             entry(&address, &names);
         }
     }
@@ -105,7 +109,15 @@ mod tests {
         let spec = testing::task("app");
         let mut seen = Observed::new(&spec);
         let address = Some(Ipv4Addr::new(172, 31, 0, 10));
-        seen.apply(&spec, &Event::NetworkReady { network: 0, address, bindings: Vec::new() }, Timestamp(0));
+        seen.apply(
+            &spec,
+            &Event::NetworkReady {
+                network: 0,
+                address,
+                bindings: Vec::new(),
+            },
+            Timestamp(0),
+        );
         let name = hostname(&spec, &spec.containers[0], "id", "machine");
         assert_eq!(name, "ip-172-31-0-10.ec2.internal");
         assert_eq!(
@@ -131,12 +143,23 @@ mod tests {
         let mut seen = Observed::new(&spec);
         for network in 0..2 {
             let address = Some(Ipv4Addr::new(10, 254, 0, 5 + network as u8));
-            seen.apply(&spec, &Event::NetworkReady { network, address, bindings: Vec::new() }, Timestamp(0));
+            seen.apply(
+                &spec,
+                &Event::NetworkReady {
+                    network,
+                    address,
+                    bindings: Vec::new(),
+                },
+                Timestamp(0),
+            );
         }
         let name = hostname(&spec, &spec.containers[0], "0123456789abcdef", "machine");
         assert_eq!(name, "0123456789ab");
         let text = hosts(&spec, &seen, 0, &name, "");
-        assert!(text.ends_with("10.254.0.5\t0123456789ab\n10.254.0.6\tdatabase db\n10.0.0.1\tpal\n"), "{text}");
+        assert!(
+            text.ends_with("10.254.0.5\t0123456789ab\n10.254.0.6\tdatabase db\n10.0.0.1\tpal\n"),
+            "{text}"
+        );
         let conf = resolv_conf(&spec, &spec.containers[0], Ipv4Addr::LOCALHOST, "");
         assert_eq!(conf, "nameserver 9.9.9.9\nsearch corp\n");
     }
@@ -148,6 +171,9 @@ mod tests {
         let seen = Observed::new(&spec);
         assert_eq!(hosts(&spec, &seen, 0, "machine", "10.1.1.1 pal\n"), "10.1.1.1 pal\n");
         let machine = "nameserver 1.1.1.1\n";
-        assert_eq!(resolv_conf(&spec, &spec.containers[0], Ipv4Addr::LOCALHOST, machine), machine);
+        assert_eq!(
+            resolv_conf(&spec, &spec.containers[0], Ipv4Addr::LOCALHOST, machine),
+            machine
+        );
     }
 }

@@ -91,7 +91,11 @@ pub fn container(
         cap_drop: c.linux.capabilities_drop.clone(),
         seccomp: rt::Seccomp::Default,
         mounts,
-        shm: if spec.ipc_mode == NamespaceMode::None { Some(MiB(0)) } else { c.linux.shared_memory },
+        shm: if spec.ipc_mode == NamespaceMode::None {
+            Some(MiB(0))
+        } else {
+            c.linux.shared_memory
+        },
         sysctls: c.system_controls.clone(),
         ulimits: ulimits(spec.launch_type, c, around.nofile_limit),
         devices: c.linux.devices.iter().map(device).collect(),
@@ -103,15 +107,22 @@ pub fn container(
             swappiness: c.linux.swappiness,
             pids: None,
         },
-        network: Some(if c.disable_networking { rt::Network::Private } else { around.network }),
+        network: Some(if c.disable_networking {
+            rt::Network::Private
+        } else {
+            around.network
+        }),
         log: rt::Log {
             path: around.log_path,
             max_bytes: around.log_max_bytes,
             files: around.log_files,
             mode: match &c.log {
-                LogSpec::Awslogs(log) => log.max_buffer_bytes.map_or(rt::LogMode::Blocking, |max_buffer_bytes| {
-                    rt::LogMode::NonBlocking { max_buffer_bytes }
-                }),
+                LogSpec::Awslogs(log) => {
+                    log.max_buffer_bytes
+                        .map_or(rt::LogMode::Blocking, |max_buffer_bytes| rt::LogMode::NonBlocking {
+                            max_buffer_bytes,
+                        })
+                }
                 LogSpec::JsonFile => rt::LogMode::Blocking,
             },
         },
@@ -129,7 +140,11 @@ pub fn holder(spec: &TaskSpec, task_dir: &Path, cgroup_base: &str, runtime: &rt:
         task_dir: task_dir.to_owned(),
         task_id: spec.id.clone(),
         cgroup_base: cgroup_base.to_owned(),
-        limits: rt::TaskLimits { cpu: spec.cpu, memory: spec.memory, ..rt::TaskLimits::default() },
+        limits: rt::TaskLimits {
+            cpu: spec.cpu,
+            memory: spec.memory,
+            ..rt::TaskLimits::default()
+        },
         network: rt::Network::Private,
         pid: sharing(spec.pid_mode),
         ipc: sharing(spec.ipc_mode),
@@ -173,13 +188,21 @@ pub fn signal_number(name: Option<&str>) -> i32 {
     let name = name.trim().to_ascii_uppercase();
     let short = name.strip_prefix("SIG").unwrap_or(&name);
     if let Ok(number) = short.parse::<i32>() {
-        return if (1..=64).contains(&number) { number } else { libc::SIGTERM };
+        return if (1..=64).contains(&number) {
+            number
+        } else {
+            libc::SIGTERM
+        };
     }
     if let Some((_, number)) = NAMES.iter().find(|(n, _)| *n == short) {
         return *number;
     }
     let realtime = short.strip_prefix("RTMIN").and_then(|rest| {
-        let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('+')?.parse::<i32>().ok()? };
+        let offset = if rest.is_empty() {
+            0
+        } else {
+            rest.strip_prefix('+')?.parse::<i32>().ok()?
+        };
         Some(34 + offset).filter(|n| *n <= 64)
     });
     realtime.unwrap_or(libc::SIGTERM)
@@ -199,11 +222,17 @@ fn security_options(c: &ContainerSpec) -> Result<bool, String> {
 
 fn etc_mounts(spec: &TaskSpec, c: &ContainerSpec, etc_dir: &Path) -> Vec<rt::Mount> {
     let with_network = spec.network != NetworkSpec::None && !c.disable_networking;
-    let files: &[&str] =
-        if with_network { &["hosts", "hostname", "resolv.conf"] } else { &["hosts", "hostname"] };
+    let files: &[&str] = if with_network {
+        &["hosts", "hostname", "resolv.conf"]
+    } else {
+        &["hosts", "hostname"]
+    };
     let mount = |name: &&str| rt::Mount {
         destination: format!("/etc/{name}"),
-        source: rt::MountSource::Bind { path: etc_dir.join(name), populate: false },
+        source: rt::MountSource::Bind {
+            path: etc_dir.join(name),
+            populate: false,
+        },
         read_only: c.readonly_root_filesystem,
     };
     files.iter().map(mount).collect()
@@ -213,7 +242,11 @@ fn ulimits(launch_type: LaunchType, c: &ContainerSpec, nofile_limit: i64) -> Vec
     let mut out: Vec<rt::Ulimit> = c
         .ulimits
         .iter()
-        .map(|u| rt::Ulimit { name: u.name.clone(), soft: u.soft, hard: u.hard })
+        .map(|u| rt::Ulimit {
+            name: u.name.clone(),
+            soft: u.soft,
+            hard: u.hard,
+        })
         .collect();
     if !out.iter().any(|u| u.name == "nofile") {
         let (soft, hard) = match launch_type {
@@ -221,7 +254,11 @@ fn ulimits(launch_type: LaunchType, c: &ContainerSpec, nofile_limit: i64) -> Vec
             LaunchType::Ec2 => EC2_NOFILE,
         };
         let (soft, hard) = (soft.min(nofile_limit), hard.min(nofile_limit));
-        out.push(rt::Ulimit { name: "nofile".to_owned(), soft, hard });
+        out.push(rt::Ulimit {
+            name: "nofile".to_owned(),
+            soft,
+            hard,
+        });
     }
     out
 }
@@ -230,7 +267,11 @@ fn device(d: &neargate_link::Device) -> rt::Device {
     let has = |p: &str| d.permissions.is_empty() || d.permissions.iter().any(|x| x.eq_ignore_ascii_case(p));
     rt::Device {
         host_path: PathBuf::from(&d.host_path),
-        container_path: if d.container_path.is_empty() { d.host_path.clone() } else { d.container_path.clone() },
+        container_path: if d.container_path.is_empty() {
+            d.host_path.clone()
+        } else {
+            d.container_path.clone()
+        },
         read: has("read"),
         write: has("write"),
         mknod: has("mknod"),
@@ -258,7 +299,12 @@ mod tests {
     }
 
     fn image() -> ImageConfig {
-        ImageConfig { cmd: vec!["run".into()], user: "app".into(), working_dir: "/srv".into(), ..Default::default() }
+        ImageConfig {
+            cmd: vec!["run".into()],
+            user: "app".into(),
+            working_dir: "/srv".into(),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -277,16 +323,30 @@ mod tests {
     fn open_files_default_within_the_nodes_own_limit() {
         let spec = testing::task("app");
         let launch = container(&spec, 0, &image(), around()).unwrap();
-        assert_eq!(launch.ulimits, [rt::Ulimit { name: "nofile".into(), soft: 4096, hard: 4096 }]);
+        assert_eq!(
+            launch.ulimits,
+            [rt::Ulimit {
+                name: "nofile".into(),
+                soft: 4096,
+                hard: 4096
+            }]
+        );
     }
 
     #[test]
     fn what_cannot_be_carried_out_is_refused_by_name() {
         let mut spec = testing::task("app");
         let no_command = container(&spec, 0, &ImageConfig::default(), around()).unwrap_err();
-        assert!(no_command.starts_with("CannotCreateContainerError: no command"), "{no_command}");
+        assert!(
+            no_command.starts_with("CannotCreateContainerError: no command"),
+            "{no_command}"
+        );
         spec.containers[0].docker_security_options = vec!["apparmor:x".into()];
-        assert!(container(&spec, 0, &image(), around()).unwrap_err().contains("apparmor:x"));
+        assert!(
+            container(&spec, 0, &image(), around())
+                .unwrap_err()
+                .contains("apparmor:x")
+        );
         spec.containers[0].docker_security_options = vec!["no-new-privileges".into()];
         assert!(container(&spec, 0, &image(), around()).unwrap().no_new_privileges);
         spec.containers[0].privileged = true;
@@ -304,9 +364,14 @@ mod tests {
 
     #[test]
     fn signals_are_read_by_name_and_number() {
-        for (name, number) in
-            [("SIGQUIT", 3), ("quit", 3), ("15", 15), ("SIGRTMIN+3", 37), ("nonsense", 15), ("0", 15)]
-        {
+        for (name, number) in [
+            ("SIGQUIT", 3),
+            ("quit", 3),
+            ("15", 15),
+            ("SIGRTMIN+3", 37),
+            ("nonsense", 15),
+            ("0", 15),
+        ] {
             assert_eq!(signal_number(Some(name)), number, "{name}");
         }
         assert_eq!(signal_number(None), 15);
@@ -316,7 +381,10 @@ mod tests {
     fn health_commands_run_directly_or_by_the_shell() {
         let strings = |l: &[&str]| l.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
         assert_eq!(health_command(&strings(&["CMD", "a", "b"])), Some(strings(&["a", "b"])));
-        assert_eq!(health_command(&strings(&["CMD-SHELL", "a b"])), Some(strings(&["/bin/sh", "-c", "a b"])));
+        assert_eq!(
+            health_command(&strings(&["CMD-SHELL", "a b"])),
+            Some(strings(&["/bin/sh", "-c", "a b"]))
+        );
         assert_eq!(health_command(&strings(&["NONE"])), None);
     }
 

@@ -28,8 +28,15 @@ pub fn volumes(
     let mut out = Volumes::default();
     collect(spec, index, images, volume_dir, false, &mut Vec::new(), &mut out)?;
     for tmpfs in &spec.containers[index].linux.tmpfs {
-        let source = MountSource::Tmpfs { size: tmpfs.size, options: tmpfs.mount_options.clone() };
-        let mount = Mount { destination: tmpfs.container_path.clone(), source, read_only: false };
+        let source = MountSource::Tmpfs {
+            size: tmpfs.size,
+            options: tmpfs.mount_options.clone(),
+        };
+        let mount = Mount {
+            destination: tmpfs.container_path.clone(),
+            source,
+            read_only: false,
+        };
         out.put(mount);
     }
     Ok(out)
@@ -60,18 +67,37 @@ fn collect(
     for path in images.get(index).into_iter().flatten().flat_map(|i| &i.volumes) {
         let host = volume_dir.join(image_volume_name(index, path));
         out.directories.push(host.clone());
-        let source = MountSource::Bind { path: host, populate: true };
-        out.put(Mount { destination: path.clone(), source, read_only });
+        let source = MountSource::Bind {
+            path: host,
+            populate: true,
+        };
+        out.put(Mount {
+            destination: path.clone(),
+            source,
+            read_only,
+        });
     }
     for from in &container.volumes_from {
         let source = spec.containers.iter().position(|c| c.name == from.container);
         let source = source.ok_or_else(|| format!("volumesFrom names no container of the task: {}", from.container))?;
-        collect(spec, source, images, volume_dir, read_only || from.read_only, visited, out)?;
+        collect(
+            spec,
+            source,
+            images,
+            volume_dir,
+            read_only || from.read_only,
+            visited,
+            out,
+        )?;
     }
     for point in &container.mounts {
         let mount = mount_point(spec, container, &point.volume, volume_dir, &mut out.directories)?;
         let read_only = read_only || point.read_only;
-        out.put(Mount { destination: point.container_path.clone(), source: mount, read_only });
+        out.put(Mount {
+            destination: point.container_path.clone(),
+            source: mount,
+            read_only,
+        });
     }
     Ok(())
 }
@@ -97,8 +123,13 @@ fn mount_point(
 
 /// A directory name for the volume that an image declares at `path`.
 fn image_volume_name(index: usize, path: &str) -> String {
-    let safe: String = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    let hash = path.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let safe: String = path
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
+    let hash = path.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+    });
     format!("i-{index}-{}-{hash:016x}", safe.chars().take(64).collect::<String>())
 }
 
@@ -134,11 +165,23 @@ mod tests {
         };
         spec.volumes = vec![volume("data", None), volume("host", Some("/etc"))];
         spec.containers[0].mounts = vec![point("data", "/data", false), point("host", "/host", true)];
-        spec.containers[1].volumes_from = vec![VolumeFrom { container: "app".to_owned(), read_only: true }];
+        spec.containers[1].volumes_from = vec![VolumeFrom {
+            container: "app".to_owned(),
+            read_only: true,
+        }];
         spec.containers[1].mounts = vec![point("data", "/data", false)];
-        spec.containers[1].linux.tmpfs =
-            vec![Tmpfs { container_path: "/tmp".to_owned(), size: MiB(8), mount_options: Vec::new() }];
-        let images = [Some(ImageConfig { volumes: vec!["/var/lib".to_owned()], ..ImageConfig::default() }), None];
+        spec.containers[1].linux.tmpfs = vec![Tmpfs {
+            container_path: "/tmp".to_owned(),
+            size: MiB(8),
+            mount_options: Vec::new(),
+        }];
+        let images = [
+            Some(ImageConfig {
+                volumes: vec!["/var/lib".to_owned()],
+                ..ImageConfig::default()
+            }),
+            None,
+        ];
 
         let app = volumes(&spec, 0, &images, Path::new("/t")).unwrap();
         let image_volume = format!("/t/{}", image_volume_name(0, "/var/lib"));
@@ -150,7 +193,10 @@ mod tests {
                 "/host <- /etc populate=false ro".to_owned(),
             ]
         );
-        assert_eq!(app.directories, [PathBuf::from(&image_volume), PathBuf::from("/t/v-data")]);
+        assert_eq!(
+            app.directories,
+            [PathBuf::from(&image_volume), PathBuf::from("/t/v-data")]
+        );
 
         let side = volumes(&spec, 1, &images, Path::new("/t")).unwrap();
         assert_eq!(
@@ -164,6 +210,10 @@ mod tests {
         );
 
         spec.containers[0].mounts = vec![point("nope", "/x", false)];
-        assert!(volumes(&spec, 0, &images, Path::new("/t")).unwrap_err().contains("nope"));
+        assert!(
+            volumes(&spec, 0, &images, Path::new("/t"))
+                .unwrap_err()
+                .contains("nope")
+        );
     }
 }

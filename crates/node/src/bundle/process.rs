@@ -62,7 +62,10 @@ pub fn environment(
     for (name, value) in from_files.0.iter().chain(&container.environment) {
         env.set(name, value);
     }
-    env.0.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    env.0
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 /// Variables in the order in which they were first set.
@@ -122,8 +125,14 @@ mod tests {
     #[test]
     fn later_sources_win_and_the_first_environment_file_wins_among_files() {
         let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());
-        let container = ContainerSpec { environment: vec![pair("C", "env")], ..ContainerSpec::default() };
-        let files = [vec![pair("A", "1"), pair("COLOR", "blue")], vec![pair("A", "2"), pair("C", "file")]];
+        let container = ContainerSpec {
+            environment: vec![pair("C", "env")],
+            ..ContainerSpec::default()
+        };
+        let files = [
+            vec![pair("A", "1"), pair("COLOR", "blue")],
+            vec![pair("A", "2"), pair("C", "file")],
+        ];
         let env = environment(
             &container,
             &image(),

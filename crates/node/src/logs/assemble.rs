@@ -100,7 +100,9 @@ impl Assembly<'_> {
     }
 
     fn close_event(&mut self) -> bool {
-        let Some((at, text)) = self.event.take() else { return false };
+        let Some((at, text)) = self.event.take() else {
+            return false;
+        };
         self.emit(at, &text);
         true
     }
@@ -125,7 +127,11 @@ impl Assembly<'_> {
     }
 
     fn lost(&mut self) {
-        let at = self.event.at.or(self.parts.iter().find_map(|p| p.at)).or(self.events.last().map(|e| e.timestamp));
+        let at = self
+            .event
+            .at
+            .or(self.parts.iter().find_map(|p| p.at))
+            .or(self.events.last().map(|e| e.timestamp));
         self.flush();
         self.emit(at.unwrap_or_default(), LOST.as_bytes());
     }
@@ -142,11 +148,20 @@ impl Assembly<'_> {
 
 /// Cuts the next batch from where `tail` stands, and leaves `tail` at its end.
 pub fn cut(tail: &mut Tail, pattern: Option<&Regex>, until: Until) -> io::Result<Cut> {
-    let mut read =
-        Assembly { pattern, events: Vec::new(), bytes: 0, parts: Default::default(), event: Pending::default() };
+    let mut read = Assembly {
+        pattern,
+        events: Vec::new(),
+        bytes: 0,
+        parts: Default::default(),
+        event: Pending::default(),
+    };
     // Events and position at the last place where nothing was half read.
     let mut whole = (0, tail.position().clone());
-    let limit = if let Until::Offset(offset) = until { offset } else { u64::MAX };
+    let limit = if let Until::Offset(offset) = until {
+        offset
+    } else {
+        u64::MAX
+    };
     while tail.position().offset < limit && (limit != u64::MAX || !read.is_full()) {
         let before = tail.position().clone();
         let Some(item) = tail.next()? else { break };
@@ -173,7 +188,11 @@ pub fn cut(tail: &mut Tail, pattern: Option<&Regex>, until: Until) -> io::Result
     let held_back = whole.1.offset < tail.position().offset;
     read.events.truncate(whole.0);
     tail.seek(whole.1.clone());
-    Ok(Cut { events: read.events, end: whole.1, held_back })
+    Ok(Cut {
+        events: read.events,
+        end: whole.1,
+        held_back,
+    })
 }
 
 #[cfg(test)]
@@ -229,13 +248,21 @@ mod tests {
         let first = cut(&mut tail, Some(&pattern), Until::Whole).unwrap();
         assert_eq!(messages(&first), ["INFO one\n  more", "INFO two\n  trace\n"]);
         assert!(first.held_back);
-        assert_eq!(messages(&cut(&mut tail, Some(&pattern), Until::Whole).unwrap()), [""; 0]);
-        assert_eq!(messages(&cut(&mut tail, Some(&pattern), Until::Flush).unwrap()), ["INFO three"]);
+        assert_eq!(
+            messages(&cut(&mut tail, Some(&pattern), Until::Whole).unwrap()),
+            [""; 0]
+        );
+        assert_eq!(
+            messages(&cut(&mut tail, Some(&pattern), Until::Flush).unwrap()),
+            ["INFO three"]
+        );
     }
 
     #[test]
     fn a_batch_cut_again_at_its_end_is_the_same() {
-        let script: String = (0..300).map(|n| format!("{} {}\n", if n % 3 == 0 { "o" } else { "e" }, n)).collect();
+        let script: String = (0..300)
+            .map(|n| format!("{} {}\n", if n % 3 == 0 { "o" } else { "e" }, n))
+            .collect();
         let log = log(&script);
         for pattern in [None, Some(Regex::new("0$").unwrap())] {
             let mut tail = log.tail();

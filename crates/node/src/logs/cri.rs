@@ -33,7 +33,12 @@ pub fn parse(line: &[u8]) -> Option<Line<'_>> {
         b"F" => false,
         _ => return None,
     };
-    Some(Line { at, stream, partial, text: parts.next().unwrap_or_default() })
+    Some(Line {
+        at,
+        stream,
+        partial,
+        text: parts.next().unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]
@@ -44,7 +49,10 @@ mod tests {
     fn lines_read_with_nanoseconds_and_spaces() {
         let line = parse(b"2026-11-21T08:40:00.123456789Z stderr P a  b ").unwrap();
         assert_eq!(line.at, Timestamp::parse_iso8601("2026-11-21T08:40:00.123Z").unwrap());
-        assert_eq!((line.stream, line.partial, line.text), (Stream::Stderr, true, &b"a  b "[..]));
+        assert_eq!(
+            (line.stream, line.partial, line.text),
+            (Stream::Stderr, true, &b"a  b "[..])
+        );
         assert_eq!(parse(b"2026-11-21T08:40:00.123456789Z stdout F ").unwrap().text, b"");
         assert_eq!(parse(b"2026-11-21T08:40:00Z stdout F").unwrap().text, b"");
         assert!(parse(b"").is_none());

@@ -79,19 +79,31 @@ struct Follower {
 
 impl Follower {
     fn open(source: Source, watch: io::Result<Watch>) -> Follower {
-        let pattern = source.to.multiline_pattern.as_deref().and_then(|text| match Regex::new(text) {
-            Ok(pattern) => Some(pattern),
-            Err(error) => {
-                tracing::warn!(log = source.name, %error, "awslogs-multiline-pattern is no regular expression");
-                None
-            }
-        });
+        let pattern = source
+            .to
+            .multiline_pattern
+            .as_deref()
+            .and_then(|text| match Regex::new(text) {
+                Ok(pattern) => Some(pattern),
+                Err(error) => {
+                    tracing::warn!(log = source.name, %error, "awslogs-multiline-pattern is no regular expression");
+                    None
+                }
+            });
         let watch = watch.inspect_err(|error| {
             tracing::warn!(log = source.name, %error, "a log directory cannot be watched; looking every second");
         });
         let progress = read_progress(&source.position_path);
         let tail = Tail::new(&source.path, source.files, progress.stored.clone());
-        Follower { source, pattern, tail, progress, kept: None, watch: watch.ok(), last_sent: None }
+        Follower {
+            source,
+            pattern,
+            tail,
+            progress,
+            kept: None,
+            watch: watch.ok(),
+            last_sent: None,
+        }
     }
 
     async fn run(&mut self, lines: &mut Lines) -> io::Result<()> {
@@ -104,7 +116,9 @@ impl Follower {
             // Looked at before reading: what is written before a container ends is read after.
             let finished = *lines.finished.borrow_and_update();
             let read = if finished { Until::Flush } else { until };
-            let Some(held_back) = self.send(lines, read).await? else { return Ok(()) };
+            let Some(held_back) = self.send(lines, read).await? else {
+                return Ok(());
+            };
             if let Some(held_back) = held_back {
                 if finished {
                     return Ok(());
@@ -126,7 +140,9 @@ impl Follower {
                 _ = lines.finished.wait_for(|finished| *finished) => {}
             }
         }
-        let Some(mut memory) = reserve(&lines.memory).await else { return Ok(None) };
+        let Some(mut memory) = reserve(&lines.memory).await else {
+            return Ok(None);
+        };
         let cut = cut(&mut self.tail, self.pattern.as_ref(), until)?;
         if cut.events.is_empty() {
             // Nothing that control would count: noise and empty lines are simply behind us.
@@ -151,7 +167,10 @@ impl Follower {
         if !deliver(lines, batch, cut.end.offset).await {
             return Ok(None);
         }
-        self.progress = Progress { stored: cut.end, sent: None };
+        self.progress = Progress {
+            stored: cut.end,
+            sent: None,
+        };
         self.last_sent = Some(Instant::now());
         Ok(Some(None))
     }
@@ -175,7 +194,11 @@ impl Follower {
             news.await;
             return Until::Whole;
         }
-        if timeout(PATIENCE, news).await.is_ok() { Until::Whole } else { Until::Flush }
+        if timeout(PATIENCE, news).await.is_ok() {
+            Until::Whole
+        } else {
+            Until::Flush
+        }
     }
 
     fn keep(&mut self) -> io::Result<()> {
@@ -188,7 +211,11 @@ impl Follower {
         let file = match &mut self.kept {
             Some(file) => file,
             None => {
-                let options = File::options().create(true).write(true).truncate(false).open(&self.source.position_path)?;
+                let options = File::options()
+                    .create(true)
+                    .write(true)
+                    .truncate(false)
+                    .open(&self.source.position_path)?;
                 self.kept.insert(options)
             }
         };

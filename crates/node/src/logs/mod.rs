@@ -83,7 +83,12 @@ impl LogHub {
             (_, None) => Err(io::ErrorKind::InvalidFilename.into()),
         };
         let task = tokio::spawn(follow::follow(source, watch, lines));
-        Following { finished, task, name, stored: self.stored.clone() }
+        Following {
+            finished,
+            task,
+            name,
+            stored: self.stored.clone(),
+        }
     }
 
     /// Control has stored a source's events up to `offset`.

@@ -152,7 +152,9 @@ impl Tail {
         match found {
             Some(at) => self.open = Some(there.swap_remove(at).0),
             None => {
-                let Some((file, id)) = there.pop() else { return Ok(false) };
+                let Some((file, id)) = there.pop() else {
+                    return Ok(false);
+                };
                 self.lost = self.position.file.is_some();
                 self.enter(file, id);
             }
@@ -197,7 +199,11 @@ impl Tail {
     fn files(&self) -> io::Result<Vec<(File, FileId)>> {
         let mut out: Vec<(File, FileId)> = Vec::new();
         for n in 0..=self.files {
-            let path = if n == 0 { self.path.clone() } else { numbered(&self.path, n) };
+            let path = if n == 0 {
+                self.path.clone()
+            } else {
+                numbered(&self.path, n)
+            };
             let file = match File::open(&path) {
                 Ok(file) => file,
                 Err(e) if e.kind() == ErrorKind::NotFound => continue,
@@ -226,7 +232,10 @@ fn identify(file: &File) -> io::Result<Option<FileId>> {
     if read < FINGERPRINT {
         return Ok(None);
     }
-    Ok(Some(FileId { inode: file.metadata()?.ino(), fingerprint: String::from_utf8_lossy(&start).into_owned() }))
+    Ok(Some(FileId {
+        inode: file.metadata()?.ino(),
+        fingerprint: String::from_utf8_lossy(&start).into_owned(),
+    }))
 }
 
 #[cfg(test)]
@@ -242,7 +251,10 @@ mod tests {
 
     impl Log {
         fn new() -> Log {
-            Log { dir: tempfile::tempdir().unwrap(), count: 0 }
+            Log {
+                dir: tempfile::tempdir().unwrap(),
+                count: 0,
+            }
         }
 
         fn path(&self) -> PathBuf {
@@ -252,7 +264,13 @@ mod tests {
         fn write(&mut self, text: &str) {
             self.count += 1;
             let line = format!("2026-11-21T08:40:00.{:09}Z stdout F {text}\n", self.count);
-            File::options().create(true).append(true).open(self.path()).unwrap().write_all(line.as_bytes()).unwrap();
+            File::options()
+                .create(true)
+                .append(true)
+                .open(self.path())
+                .unwrap()
+                .write_all(line.as_bytes())
+                .unwrap();
         }
 
         /// As the shim does with two files kept besides the live one.
@@ -303,7 +321,12 @@ mod tests {
         fs::write(log.path(), "2026-11-21T08:40:00.000000001Z stdout F ha").unwrap();
         let mut tail = Tail::new(&log.path(), 3, Position::default());
         assert!(drain(&mut tail).is_empty());
-        File::options().append(true).open(log.path()).unwrap().write_all(b"lf\n").unwrap();
+        File::options()
+            .append(true)
+            .open(log.path())
+            .unwrap()
+            .write_all(b"lf\n")
+            .unwrap();
         assert_eq!(drain(&mut tail), ["half"]);
     }
 

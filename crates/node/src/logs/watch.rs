@@ -35,7 +35,10 @@ impl Watcher {
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         // SAFETY: the descriptor is owned by the `AsyncFd` and never taken out of it.
         let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
-        let watcher = Watcher { fd: Arc::new(fd), watched: Watched::default() };
+        let watcher = Watcher {
+            fd: Arc::new(fd),
+            watched: Watched::default(),
+        };
         let (fd, watched) = (watcher.fd.clone(), Arc::downgrade(&watcher.watched));
         tokio::spawn(async move {
             loop {
@@ -58,7 +61,11 @@ impl Watcher {
         let mut watched = lock(&self.watched);
         let wd = inotify::add_watch(self.fd.get_ref(), dir, flags)?;
         let changed = watched.entry(wd).or_default().clone();
-        Ok(Watch { watcher: self.clone(), wd, changed })
+        Ok(Watch {
+            watcher: self.clone(),
+            wd,
+            changed,
+        })
     }
 }
 

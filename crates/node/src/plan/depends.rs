@@ -22,12 +22,18 @@ pub enum Readiness {
 /// The containers that `container` waits for, links and `volumesFrom` included.
 fn dependencies<'a>(spec: &'a TaskSpec, container: &'a ContainerSpec) -> impl Iterator<Item = (usize, Condition)> + 'a {
     let index = move |name: &str| spec.containers.iter().position(|c| c.name == name);
-    let declared = container.depends_on.iter().filter_map(move |d| Some((index(&d.container)?, d.condition)));
+    let declared = container
+        .depends_on
+        .iter()
+        .filter_map(move |d| Some((index(&d.container)?, d.condition)));
     let links = container.links.iter().filter_map(move |link| {
         let (name, _) = super::link_parts(link);
         Some((index(name)?, Condition::Start))
     });
-    let volumes = container.volumes_from.iter().filter_map(move |v| Some((index(&v.container)?, Condition::Start)));
+    let volumes = container
+        .volumes_from
+        .iter()
+        .filter_map(move |v| Some((index(&v.container)?, Condition::Start)));
     declared.chain(links).chain(volumes)
 }
 
@@ -53,10 +59,14 @@ pub fn readiness(spec: &TaskSpec, observed: &Observed, index: usize, now: Timest
                 (Condition::Success, Some(code)) => format!("did not exit successfully (exit code {code})"),
                 _ => "exited before that".to_owned(),
             };
-            return Readiness::Impossible(format!("the dependency on container {name} ({wanted}) failed: it {why}"));
+            return Readiness::Impossible(format!(
+                "the dependency on container {name} ({wanted}) failed: it {why}"
+            ));
         }
         waiting = true;
-        let timeout = spec.containers[on].start_timeout.filter(|t| *t > 0 && condition != Condition::Start);
+        let timeout = spec.containers[on]
+            .start_timeout
+            .filter(|t| *t > 0 && condition != Condition::Start);
         if let (Some(started), Some(timeout)) = (state.started_at, timeout) {
             let due = started.plus(Duration::from_secs(timeout.into()));
             if now >= due {
@@ -67,7 +77,11 @@ pub fn readiness(spec: &TaskSpec, observed: &Observed, index: usize, now: Timest
             deadline = Some(deadline.map_or(due, |d| d.min(due)));
         }
     }
-    if waiting { Readiness::Waiting(deadline) } else { Readiness::Ready }
+    if waiting {
+        Readiness::Waiting(deadline)
+    } else {
+        Readiness::Ready
+    }
 }
 
 fn met(state: &Container, condition: Condition) -> bool {

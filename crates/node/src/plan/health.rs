@@ -28,7 +28,10 @@ impl HealthState {
     /// The container started at `now`: its health is unknown again.
     pub fn started(check: Option<&HealthCheck>, now: Timestamp) -> HealthState {
         let next_at = check.map(|c| now.plus(interval(c, Health::Unknown, now, now)));
-        HealthState { next_at, ..HealthState::default() }
+        HealthState {
+            next_at,
+            ..HealthState::default()
+        }
     }
 
     /// A check that began at `probe_began` ended at `now`.
@@ -48,14 +51,23 @@ impl HealthState {
             (false, before) => (before, self.failing + 1),
         };
         let next_at = Some(now.plus(interval(check, status, container_started, now)));
-        HealthState { status, failing, probing: false, next_at }
+        HealthState {
+            status,
+            failing,
+            probing: false,
+            next_at,
+        }
     }
 }
 
 fn interval(check: &HealthCheck, status: Health, container_started: Timestamp, now: Timestamp) -> Duration {
     let usual = Duration::from_secs(check.interval.max(1).into());
     let starting = now.since(container_started) < Duration::from_secs(check.start_period.into());
-    if status == Health::Unknown && starting { START_INTERVAL.min(usual) } else { usual }
+    if status == Health::Unknown && starting {
+        START_INTERVAL.min(usual)
+    } else {
+        usual
+    }
 }
 
 /// A task's health from its essential containers' (AWS's `HealthCheck` documentation): UNHEALTHY before UNKNOWN before
@@ -78,8 +90,13 @@ pub fn task_health(essential_with_check: impl IntoIterator<Item = Health>) -> He
 mod tests {
     use super::*;
 
-    const CHECK: HealthCheck =
-        HealthCheck { command: Vec::new(), interval: 30, timeout: 5, retries: 3, start_period: 0 };
+    const CHECK: HealthCheck = HealthCheck {
+        command: Vec::new(),
+        interval: 30,
+        timeout: 5,
+        retries: 3,
+        start_period: 0,
+    };
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)
@@ -114,15 +131,29 @@ mod tests {
 
     #[test]
     fn failures_in_the_start_period_do_not_count_and_checks_come_every_five_seconds() {
-        let check = HealthCheck { start_period: 12, retries: 1, ..CHECK };
+        let check = HealthCheck {
+            start_period: 12,
+            retries: 1,
+            ..CHECK
+        };
         assert_eq!(script(&check, "---"), "5s - unknown\n10s - unknown\n15s - unhealthy\n");
-        assert_eq!(script(&check, "+--"), "5s + healthy\n35s - unhealthy\n65s - unhealthy\n");
+        assert_eq!(
+            script(&check, "+--"),
+            "5s + healthy\n35s - unhealthy\n65s - unhealthy\n"
+        );
     }
 
     #[test]
     fn a_success_in_the_start_period_ends_the_grace() {
-        let check = HealthCheck { start_period: 300, retries: 2, ..CHECK };
-        assert_eq!(script(&check, "-+--"), "5s - unknown\n10s + healthy\n40s - healthy\n70s - unhealthy\n");
+        let check = HealthCheck {
+            start_period: 300,
+            retries: 2,
+            ..CHECK
+        };
+        assert_eq!(
+            script(&check, "-+--"),
+            "5s - unknown\n10s + healthy\n40s - healthy\n70s - unhealthy\n"
+        );
     }
 
     #[test]

@@ -28,15 +28,29 @@ const DEFAULT_STOP_TIMEOUT: u32 = 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     StartShim,
-    MakeNetwork { network: usize },
-    Pull { container: usize },
+    MakeNetwork {
+        network: usize,
+    },
+    Pull {
+        container: usize,
+    },
     /// A writable layer and a place for the log: whatever needs neither image nor network.
-    Prepare { container: usize },
-    Start { container: usize },
-    Probe { container: usize },
+    Prepare {
+        container: usize,
+    },
+    Start {
+        container: usize,
+    },
+    Probe {
+        container: usize,
+    },
     /// The stop signal.
-    Signal { container: usize },
-    Kill { container: usize },
+    Signal {
+        container: usize,
+    },
+    Kill {
+        container: usize,
+    },
     /// Everything that was made for the task goes.
     CleanUp,
 }
@@ -76,7 +90,11 @@ impl Plan {
 
 /// How many network namespaces a task has: one, except in bridge mode where each container has its own.
 pub fn networks(spec: &TaskSpec) -> usize {
-    if spec.network == NetworkSpec::Bridge { spec.containers.len() } else { 1 }
+    if spec.network == NetworkSpec::Bridge {
+        spec.containers.len()
+    } else {
+        1
+    }
 }
 
 /// The network of container `index`.
@@ -134,12 +152,18 @@ fn plan_start(spec: &TaskSpec, observed: &Observed, index: usize, now: Timestamp
         plan.steps.push(Step::Prepare { container: index });
     }
     // A container that restarts within its task met its dependencies when the task began.
-    let readiness =
-        if c.restarts > 0 { Readiness::Ready } else { depends::readiness(spec, observed, index, now) };
+    let readiness = if c.restarts > 0 {
+        Readiness::Ready
+    } else {
+        depends::readiness(spec, observed, index, now)
+    };
     match readiness {
         Readiness::Impossible(why) => {
             let reason = Failure::CannotStartContainer.because(why);
-            plan.decisions.push(Event::DependencyFailed { container: index, reason });
+            plan.decisions.push(Event::DependencyFailed {
+                container: index,
+                reason,
+            });
         }
         Readiness::Waiting(deadline) => {
             if let Some(at) = deadline {
@@ -149,7 +173,9 @@ fn plan_start(spec: &TaskSpec, observed: &Observed, index: usize, now: Timestamp
         Readiness::Ready => {
             let network = observed.networks[network_of(spec, index)].state;
             let all_there = c.image == Image::Ready
-                && [c.rootfs, network, observed.shim].iter().all(|piece| *piece == Piece::Ready);
+                && [c.rootfs, network, observed.shim]
+                    .iter()
+                    .all(|piece| *piece == Piece::Ready);
             if all_there {
                 plan.steps.push(Step::Start { container: index });
             }
@@ -179,7 +205,10 @@ fn plan_stop(spec: &TaskSpec, observed: &Observed, now: Timestamp, plan: &mut Pl
     }
     let being_made = observed.shim == Piece::Making
         || observed.networks.iter().any(|n| n.state == Piece::Making)
-        || observed.containers.iter().any(|c| !c.stopped() || c.rootfs == Piece::Making);
+        || observed
+            .containers
+            .iter()
+            .any(|c| !c.stopped() || c.rootfs == Piece::Making);
     if !being_made {
         plan.steps.push(Step::CleanUp);
     }

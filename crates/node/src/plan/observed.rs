@@ -27,41 +27,100 @@ pub enum Piece {
 pub enum Event {
     ShimStarting,
     ShimReady,
-    ShimFailed { reason: String },
+    ShimFailed {
+        reason: String,
+    },
     /// It is gone, and what it held with it.
     ShimLost,
-    NetworkStarting { network: usize },
-    NetworkReady { network: usize, address: Option<Ipv4Addr>, bindings: Vec<NetworkBinding> },
-    NetworkFailed { network: usize, reason: String },
+    NetworkStarting {
+        network: usize,
+    },
+    NetworkReady {
+        network: usize,
+        address: Option<Ipv4Addr>,
+        bindings: Vec<NetworkBinding>,
+    },
+    NetworkFailed {
+        network: usize,
+        reason: String,
+    },
     /// It did not survive a restart of the machine.
-    NetworkLost { network: usize },
-    PullStarted { container: usize },
-    ImageReady { container: usize, digest: String, stop_signal: Option<String> },
-    ImageFailed { container: usize, reason: String },
-    Preparing { container: usize },
-    Prepared { container: usize },
+    NetworkLost {
+        network: usize,
+    },
+    PullStarted {
+        container: usize,
+    },
+    ImageReady {
+        container: usize,
+        digest: String,
+        stop_signal: Option<String>,
+    },
+    ImageFailed {
+        container: usize,
+        reason: String,
+    },
+    Preparing {
+        container: usize,
+    },
+    Prepared {
+        container: usize,
+    },
     /// Journalled before the engine is asked to start anything: from here on the container may have run.
-    Starting { container: usize },
-    Started { container: usize, runtime_id: String },
+    Starting {
+        container: usize,
+    },
+    Started {
+        container: usize,
+        runtime_id: String,
+    },
     /// The engine never got to start it before the node restarted.
-    NotStarted { container: usize },
+    NotStarted {
+        container: usize,
+    },
     /// The image was collected before the container started.
-    ImageLost { container: usize },
+    ImageLost {
+        container: usize,
+    },
     /// It could not be prepared, created or started.
-    Failed { container: usize, reason: String },
+    Failed {
+        container: usize,
+        reason: String,
+    },
     /// Its dependencies can never be met.
-    DependencyFailed { container: usize, reason: String },
-    Exited { container: usize, code: Option<i32>, oom_killed: bool, reason: Option<String> },
-    ProbeStarted { container: usize },
-    Probed { container: usize, began: Timestamp, passed: bool },
+    DependencyFailed {
+        container: usize,
+        reason: String,
+    },
+    Exited {
+        container: usize,
+        code: Option<i32>,
+        oom_killed: bool,
+        reason: Option<String>,
+    },
+    ProbeStarted {
+        container: usize,
+    },
+    Probed {
+        container: usize,
+        began: Timestamp,
+        passed: bool,
+    },
     /// Control's decision.
     StopOrdered(StopOrder),
     /// The node's own decision.
     StopDecided(Stop),
     /// Journalled in place of the checks that led to it.
-    HealthChanged { container: usize, status: Health },
-    StopSignalled { container: usize },
-    Killed { container: usize },
+    HealthChanged {
+        container: usize,
+        status: Health,
+    },
+    StopSignalled {
+        container: usize,
+    },
+    Killed {
+        container: usize,
+    },
     CleanupStarted,
     Cleaned,
 }
@@ -124,7 +183,10 @@ pub enum Run {
     Starting,
     Running,
     /// Over for good. No code: it never ran, or nobody saw its end.
-    Stopped { at: Timestamp, code: Option<i32> },
+    Stopped {
+        at: Timestamp,
+        code: Option<i32>,
+    },
 }
 
 /// The container got its stop signal.
@@ -196,7 +258,12 @@ impl Observed {
         let containers = spec.containers.iter();
         Observed {
             networks: vec![TaskNetworkState::default(); networks(spec)],
-            containers: containers.map(|c| Container { bindings: bindings(c), ..Container::default() }).collect(),
+            containers: containers
+                .map(|c| Container {
+                    bindings: bindings(c),
+                    ..Container::default()
+                })
+                .collect(),
             ..Observed::default()
         }
     }
@@ -213,8 +280,15 @@ impl Observed {
             Event::ShimLost => self.shim_lost(spec, now),
             Event::NetworkLost { network } => self.networks[*network] = TaskNetworkState::default(),
             Event::NetworkStarting { network } => self.networks[*network].state = Piece::Making,
-            Event::NetworkReady { network, address, bindings } => {
-                self.networks[*network] = TaskNetworkState { state: Piece::Ready, address: *address };
+            Event::NetworkReady {
+                network,
+                address,
+                bindings,
+            } => {
+                self.networks[*network] = TaskNetworkState {
+                    state: Piece::Ready,
+                    address: *address,
+                };
                 if spec.network == NetworkSpec::Bridge {
                     self.containers[*network].bindings.clone_from(bindings);
                 }
@@ -227,7 +301,11 @@ impl Observed {
                 self.containers[*container].image = Image::Pulling;
                 self.pull_started_at.get_or_insert(now);
             }
-            Event::ImageReady { container, digest, stop_signal } => {
+            Event::ImageReady {
+                container,
+                digest,
+                stop_signal,
+            } => {
                 let c = &mut self.containers[*container];
                 c.image = Image::Ready;
                 c.digest = Some(digest.clone());
@@ -261,11 +339,20 @@ impl Observed {
                 // The ECS agent reports 143, SIGTERM's, for a container whose dependencies failed.
                 self.container_failed(spec, *container, reason, Some(143), now);
             }
-            Event::Exited { container, code, oom_killed, reason } => {
+            Event::Exited {
+                container,
+                code,
+                oom_killed,
+                reason,
+            } => {
                 self.container_exited(spec, *container, *code, *oom_killed, reason.clone(), now);
             }
             Event::ProbeStarted { container } => self.containers[*container].health.probing = true,
-            Event::Probed { container, began, passed } => {
+            Event::Probed {
+                container,
+                began,
+                passed,
+            } => {
                 let c = &mut self.containers[*container];
                 c.health.probing = false;
                 if let (Run::Running, Some(check), Some(started)) =
@@ -278,18 +365,33 @@ impl Observed {
             Event::HealthChanged { container, status } => {
                 let health = &mut self.containers[*container].health;
                 health.status = *status;
-                let retries = spec.containers[*container].health_check.as_ref().map_or(1, |c| c.retries);
+                let retries = spec.containers[*container]
+                    .health_check
+                    .as_ref()
+                    .map_or(1, |c| c.retries);
                 health.failing = if *status == Health::Unhealthy { retries } else { 0 };
             }
             Event::StopOrdered(order) => {
-                self.stop_with(Stop { code: None, reason: order.reason.clone() }, now);
+                self.stop_with(
+                    Stop {
+                        code: None,
+                        reason: order.reason.clone(),
+                    },
+                    now,
+                );
             }
             Event::StopDecided(stop) => self.stop_with(stop.clone(), now),
             Event::StopSignalled { container } => {
-                self.containers[*container].stopping.get_or_insert(Stopping { since: now, killed: false });
+                self.containers[*container].stopping.get_or_insert(Stopping {
+                    since: now,
+                    killed: false,
+                });
             }
             Event::Killed { container } => {
-                self.containers[*container].stopping = Some(Stopping { since: now, killed: true });
+                self.containers[*container].stopping = Some(Stopping {
+                    since: now,
+                    killed: true,
+                });
             }
             Event::CleanupStarted => self.cleanup = Piece::Making,
             Event::Cleaned => {
@@ -326,7 +428,9 @@ impl Observed {
 
     /// True once a container may have run: the task is never begun anew from here on.
     pub fn ever_started(&self) -> bool {
-        self.containers.iter().any(|c| c.run != Run::Waiting && (c.started_at.is_some() || c.run == Run::Starting))
+        self.containers
+            .iter()
+            .any(|c| c.run != Run::Waiting && (c.started_at.is_some() || c.run == Run::Starting))
     }
 
     /// The address that container `index` lives at.
@@ -338,7 +442,9 @@ impl Observed {
     pub fn health(&self, spec: &TaskSpec) -> Health {
         let essential = spec.containers.iter().zip(&self.containers);
         super::health::task_health(
-            essential.filter(|(s, _)| s.essential && s.health_check.is_some()).map(|(_, c)| c.health.status),
+            essential
+                .filter(|(s, _)| s.essential && s.health_check.is_some())
+                .map(|(_, c)| c.health.status),
         )
     }
 
@@ -381,7 +487,11 @@ impl Observed {
             return;
         }
         c.health.next_at = None;
-        c.reason = if oom_killed { Some(reason::OUT_OF_MEMORY.to_owned()) } else { reason };
+        c.reason = if oom_killed {
+            Some(reason::OUT_OF_MEMORY.to_owned())
+        } else {
+            reason
+        };
         let policy = spec.containers[index].restart_policy.as_ref();
         if restart::restarts(policy, stops, c.started_at.unwrap_or(now), now, code) {
             c.run = Run::Waiting;
@@ -393,7 +503,13 @@ impl Observed {
         c.run = Run::Stopped { at: now, code };
         if spec.containers[index].essential {
             let code = Some(reason::ESSENTIAL_CONTAINER_EXITED.to_owned());
-            self.stop_with(Stop { code, reason: reason::ESSENTIAL_EXITED.to_owned() }, now);
+            self.stop_with(
+                Stop {
+                    code,
+                    reason: reason::ESSENTIAL_EXITED.to_owned(),
+                },
+                now,
+            );
         }
     }
 
@@ -407,7 +523,13 @@ impl Observed {
     }
 
     fn fail_to_start(&mut self, reason: String, now: Timestamp) {
-        self.stop_with(Stop { code: Some(reason::TASK_FAILED_TO_START.to_owned()), reason }, now);
+        self.stop_with(
+            Stop {
+                code: Some(reason::TASK_FAILED_TO_START.to_owned()),
+                reason,
+            },
+            now,
+        );
     }
 
     fn stop_with(&mut self, stop: Stop, now: Timestamp) {
@@ -425,7 +547,11 @@ impl Observed {
     }
 
     fn pulls_may_be_over(&mut self, now: Timestamp) {
-        if self.containers.iter().all(|c| matches!(c.image, Image::Ready | Image::Failed)) {
+        if self
+            .containers
+            .iter()
+            .all(|c| matches!(c.image, Image::Ready | Image::Failed))
+        {
             self.pull_stopped_at.get_or_insert(now);
         }
     }
@@ -435,12 +561,22 @@ impl Observed {
         if self.stop.is_none() && self.containers.iter().all(begun) {
             if self.containers.iter().all(Container::stopped) {
                 let code = Some(reason::ESSENTIAL_CONTAINER_EXITED.to_owned());
-                self.stop_with(Stop { code, reason: reason::ESSENTIAL_EXITED.to_owned() }, now);
+                self.stop_with(
+                    Stop {
+                        code,
+                        reason: reason::ESSENTIAL_EXITED.to_owned(),
+                    },
+                    now,
+                );
             } else {
                 self.started_at.get_or_insert(now);
             }
         }
-        let mut essential = spec.containers.iter().zip(&self.containers).filter(|(s, _)| s.essential);
+        let mut essential = spec
+            .containers
+            .iter()
+            .zip(&self.containers)
+            .filter(|(s, _)| s.essential);
         let essential_over = essential.any(|(_, c)| c.stopped());
         if essential_over || self.containers.iter().all(Container::stopped) {
             self.execution_stopped_at.get_or_insert(now);
@@ -457,5 +593,7 @@ fn host_bindings(container: &ContainerSpec) -> Vec<NetworkBinding> {
         transport,
     };
     let ports = container.port_mappings.iter();
-    ports.flat_map(|m| (m.container_port..=m.container_port_end).map(move |port| binding(m.transport, port))).collect()
+    ports
+        .flat_map(|m| (m.container_port..=m.container_port_end).map(move |port| binding(m.transport, port)))
+        .collect()
 }

@@ -27,12 +27,24 @@ mod tests {
 
     #[test]
     fn a_container_restarts_only_after_its_attempt_period_and_not_on_ignored_codes() {
-        let policy = RestartPolicy { ignored_exit_codes: vec![0, 3], attempt_period: 60 };
+        let policy = RestartPolicy {
+            ignored_exit_codes: vec![0, 3],
+            attempt_period: 60,
+        };
         let at = Timestamp::from_secs;
         assert!(restarts(Some(&policy), false, at(0), at(60), Some(1)));
-        assert!(!restarts(Some(&policy), false, at(0), at(59), Some(1)), "ran too short a time");
-        assert!(!restarts(Some(&policy), false, at(0), at(600), Some(3)), "ignored exit code");
-        assert!(!restarts(Some(&policy), true, at(0), at(600), Some(1)), "the task stops");
+        assert!(
+            !restarts(Some(&policy), false, at(0), at(59), Some(1)),
+            "ran too short a time"
+        );
+        assert!(
+            !restarts(Some(&policy), false, at(0), at(600), Some(3)),
+            "ignored exit code"
+        );
+        assert!(
+            !restarts(Some(&policy), true, at(0), at(600), Some(1)),
+            "the task stops"
+        );
         assert!(!restarts(None, false, at(0), at(600), Some(1)), "no policy");
     }
 }

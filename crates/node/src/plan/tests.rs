@@ -20,11 +20,20 @@ struct World {
 impl World {
     fn new(spec: TaskSpec) -> World {
         let seen = Observed::new(&spec);
-        World { spec, seen, now: Timestamp(0), wake_at: None }
+        World {
+            spec,
+            seen,
+            now: Timestamp(0),
+            wake_at: None,
+        }
     }
 
     fn index(&self, name: &str) -> usize {
-        self.spec.containers.iter().position(|c| c.name == name).expect("a container of the task")
+        self.spec
+            .containers
+            .iter()
+            .position(|c| c.name == name)
+            .expect("a container of the task")
     }
 
     fn apply(&mut self, event: &Event) {
@@ -76,44 +85,92 @@ impl World {
         let verb = words.next().expect("a verb");
         let arg = words.next().unwrap_or_default();
         let rest: Vec<&str> = words.collect();
-        let container = if ["at", "ready", "shim", "net", "stop", "cleaned", "begin", "shim-lost", "net-failed"].contains(&verb) {
+        let container = if [
+            "at",
+            "ready",
+            "shim",
+            "net",
+            "stop",
+            "cleaned",
+            "begin",
+            "shim-lost",
+            "net-failed",
+        ]
+        .contains(&verb)
+        {
             0
         } else {
             self.index(arg)
         };
-        let exit = |code: i32, oom_killed| Event::Exited { container, code: Some(code), oom_killed, reason: None };
-        let image = |container| Event::ImageReady { container, digest: "sha256:1".into(), stop_signal: None };
+        let exit = |code: i32, oom_killed| Event::Exited {
+            container,
+            code: Some(code),
+            oom_killed,
+            reason: None,
+        };
+        let image = |container| Event::ImageReady {
+            container,
+            digest: "sha256:1".into(),
+            stop_signal: None,
+        };
         match verb {
             "begin" => {}
             "at" => self.now = Timestamp::from_secs(arg.parse().expect("seconds")),
             "shim" => self.apply(&Event::ShimReady),
             "shim-lost" => self.apply(&Event::ShimLost),
-            "net" => self.apply(&Event::NetworkReady { network: 0, address: None, bindings: Vec::new() }),
-            "net-failed" => self.apply(&Event::NetworkFailed { network: 0, reason: "no network".into() }),
+            "net" => self.apply(&Event::NetworkReady {
+                network: 0,
+                address: None,
+                bindings: Vec::new(),
+            }),
+            "net-failed" => self.apply(&Event::NetworkFailed {
+                network: 0,
+                reason: "no network".into(),
+            }),
             "image" => self.apply(&image(container)),
             "image-failed" => {
-                self.apply(&Event::ImageFailed { container, reason: "CannotPullContainerError: gone".into() });
+                self.apply(&Event::ImageFailed {
+                    container,
+                    reason: "CannotPullContainerError: gone".into(),
+                });
             }
             "prepared" => self.apply(&Event::Prepared { container }),
             // Everything that is being made gets ready.
             "ready" => {
                 self.apply(&Event::ShimReady);
                 for network in 0..self.seen.networks.len() {
-                    self.apply(&Event::NetworkReady { network, address: None, bindings: Vec::new() });
+                    self.apply(&Event::NetworkReady {
+                        network,
+                        address: None,
+                        bindings: Vec::new(),
+                    });
                 }
                 for container in 0..self.spec.containers.len() {
                     self.apply(&image(container));
                     self.apply(&Event::Prepared { container });
                 }
             }
-            "started" => self.apply(&Event::Started { container, runtime_id: format!("id-{arg}") }),
-            "failed" => self.apply(&Event::Failed { container, reason: rest.join(" ") }),
+            "started" => self.apply(&Event::Started {
+                container,
+                runtime_id: format!("id-{arg}"),
+            }),
+            "failed" => self.apply(&Event::Failed {
+                container,
+                reason: rest.join(" "),
+            }),
             "exit" => self.apply(&exit(rest[0].parse().expect("a code"), false)),
             "oom" => self.apply(&exit(137, true)),
             "pass" | "fail" => {
-                self.apply(&Event::Probed { container, began: self.now, passed: verb == "pass" });
+                self.apply(&Event::Probed {
+                    container,
+                    began: self.now,
+                    passed: verb == "pass",
+                });
             }
-            "stop" => self.apply(&Event::StopOrdered(StopOrder { code: "UserInitiated".into(), reason: "asked".into() })),
+            "stop" => self.apply(&Event::StopOrdered(StopOrder {
+                code: "UserInitiated".into(),
+                reason: "asked".into(),
+            })),
             "cleaned" => self.apply(&Event::Cleaned),
             other => panic!("no such verb: {other}"),
         }
@@ -145,8 +202,14 @@ fn play(spec: TaskSpec, script: &str) -> String {
         world.happen(line);
         let steps = world.settle();
         let before = world.seen.clone();
-        assert!(world.settle().is_empty() && world.seen == before, "planning twice asks for nothing twice: {line}");
-        let wake = world.wake_at.map(|w| format!(" (wake at {})", w.secs())).unwrap_or_default();
+        assert!(
+            world.settle().is_empty() && world.seen == before,
+            "planning twice asks for nothing twice: {line}"
+        );
+        let wake = world
+            .wake_at
+            .map(|w| format!(" (wake at {})", w.secs()))
+            .unwrap_or_default();
         out.push_str(&format!("{line} -> {}{wake}\n", steps.join(", ")));
     }
     out
@@ -155,7 +218,11 @@ fn play(spec: TaskSpec, script: &str) -> String {
 fn scenario(spec: TaskSpec, transcript: &str) {
     let commands = |line: &str| -> String {
         let line = line.trim();
-        if line.starts_with('?') { "?".to_owned() } else { line.split(" ->").next().unwrap_or_default().to_owned() }
+        if line.starts_with('?') {
+            "?".to_owned()
+        } else {
+            line.split(" ->").next().unwrap_or_default().to_owned()
+        }
     };
     let script: Vec<String> = transcript.lines().map(commands).collect();
     let expected: Vec<&str> = transcript.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
@@ -166,8 +233,15 @@ fn scenario(spec: TaskSpec, transcript: &str) {
 }
 
 fn depends(spec: &mut TaskSpec, container: &str, on: &str, condition: Condition) {
-    let c = spec.containers.iter_mut().find(|c| c.name == container).expect("a container");
-    c.depends_on.push(Dependency { container: on.to_owned(), condition });
+    let c = spec
+        .containers
+        .iter_mut()
+        .find(|c| c.name == container)
+        .expect("a container");
+    c.depends_on.push(Dependency {
+        container: on.to_owned(),
+        condition,
+    });
 }
 
 #[test]
@@ -207,9 +281,13 @@ fn an_essential_exit_stops_the_task_with_its_own_exit_code() {
 #[test]
 fn the_report_of_an_essential_exit_carries_ecs_words_and_all_times() {
     let mut world = World::new(testing::task("app"));
-    for (at, line) in
-        [(1, "begin"), (2, "ready"), (3, "started app"), (9, "oom app"), (10, "cleaned")]
-    {
+    for (at, line) in [
+        (1, "begin"),
+        (2, "ready"),
+        (3, "started app"),
+        (9, "oom app"),
+        (10, "cleaned"),
+    ] {
         world.now = Timestamp::from_secs(at);
         world.settle();
         world.happen(line);
@@ -219,7 +297,10 @@ fn the_report_of_an_essential_exit_carries_ecs_words_and_all_times() {
     let at = |s: i64| Some(Timestamp::from_secs(s));
     assert_eq!(report.phase, Phase::Stopped);
     assert_eq!(report.stop_code.as_deref(), Some("EssentialContainerExited"));
-    assert_eq!(report.stopped_reason.as_deref(), Some("Essential container in task exited"));
+    assert_eq!(
+        report.stopped_reason.as_deref(),
+        Some("Essential container in task exited")
+    );
     assert_eq!(
         report.containers[0].reason.as_deref(),
         Some("OutOfMemoryError: Container killed due to memory usage")
@@ -269,7 +350,10 @@ fn an_essential_container_that_cannot_be_pulled_fails_the_task() {
     let report = report(&world.spec, &world.seen);
     assert_eq!(report.stop_code.as_deref(), Some("TaskFailedToStart"));
     assert_eq!(report.stopped_reason.as_deref(), Some("CannotPullContainerError: gone"));
-    assert_eq!(report.containers[0].reason.as_deref(), Some("CannotPullContainerError: gone"));
+    assert_eq!(
+        report.containers[0].reason.as_deref(),
+        Some("CannotPullContainerError: gone")
+    );
     assert!(report.started_at.is_none());
 }
 
@@ -388,7 +472,10 @@ fn a_task_that_is_stopped_before_it_began_is_over_at_once() {
 #[test]
 fn a_restart_policy_starts_the_container_again_without_touching_the_task() {
     let mut spec = testing::task("app+");
-    spec.containers[0].restart_policy = Some(RestartPolicy { ignored_exit_codes: vec![0], attempt_period: 60 });
+    spec.containers[0].restart_policy = Some(RestartPolicy {
+        ignored_exit_codes: vec![0],
+        attempt_period: 60,
+    });
     scenario(
         spec,
         "begin -> network 0, shim, pull app, prepare app
@@ -432,7 +519,13 @@ fn a_lost_shim_takes_its_containers_with_it() {
     }
     let report = report(&world.spec, &world.seen);
     assert_eq!(report.containers[0].exit_code, Some(137));
-    assert!(report.containers[0].reason.as_deref().unwrap().starts_with("ContainerRuntimeError"));
+    assert!(
+        report.containers[0]
+            .reason
+            .as_deref()
+            .unwrap()
+            .starts_with("ContainerRuntimeError")
+    );
     assert_eq!(report.stop_code.as_deref(), Some("EssentialContainerExited"));
 }
 
@@ -460,8 +553,11 @@ fn host_mode_binds_the_ports_of_the_machine() {
         transport: Transport::Tcp,
     }];
     let seen = Observed::new(&spec);
-    let ports: Vec<u16> =
-        report(&spec, &seen).containers[0].network_bindings.iter().map(|b| b.host_port).collect();
+    let ports: Vec<u16> = report(&spec, &seen).containers[0]
+        .network_bindings
+        .iter()
+        .map(|b| b.host_port)
+        .collect();
     assert_eq!(ports, [80, 81]);
 }
 
@@ -473,7 +569,14 @@ fn events_that_come_late_change_nothing() {
         world.settle();
     }
     let before = report(&world.spec, &world.seen);
-    for line in ["started app", "exit app 0", "image app", "failed app late", "stop", "pass app"] {
+    for line in [
+        "started app",
+        "exit app 0",
+        "image app",
+        "failed app late",
+        "stop",
+        "pass app",
+    ] {
         world.happen(line);
     }
     assert_eq!(report(&world.spec, &world.seen), before);
@@ -497,7 +600,10 @@ fn a_journalled_change_of_health_survives_a_restart_of_the_node() {
         world.happen(line);
         world.settle();
     }
-    world.apply(&Event::HealthChanged { container: 0, status: Health::Unhealthy });
+    world.apply(&Event::HealthChanged {
+        container: 0,
+        status: Health::Unhealthy,
+    });
     let health: &HealthState = &world.seen.containers[0].health;
     assert_eq!((health.status, health.failing), (Health::Unhealthy, 3));
     assert_eq!(world.seen.health(&world.spec), Health::Unhealthy);
@@ -506,7 +612,12 @@ fn a_journalled_change_of_health_survives_a_restart_of_the_node() {
 #[test]
 fn the_nodes_own_decision_to_stop_is_kept_once() {
     let mut world = World::new(testing::task("app"));
-    let stop = |reason: &str| Event::StopDecided(Stop { code: None, reason: reason.to_owned() });
+    let stop = |reason: &str| {
+        Event::StopDecided(Stop {
+            code: None,
+            reason: reason.to_owned(),
+        })
+    };
     world.apply(&stop("first"));
     world.apply(&stop("second"));
     assert_eq!(world.seen.stop.as_ref().unwrap().reason, "first");

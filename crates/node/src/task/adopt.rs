@@ -42,7 +42,11 @@ impl Task {
             }
             not_there => {
                 if let Err(EngineError::Lost(why) | EngineError::Refused(why)) = not_there {
-                    tracing::warn!(task = self.spec.id, why, "the task's shim does not answer and is removed");
+                    tracing::warn!(
+                        task = self.spec.id,
+                        why,
+                        "the task's shim does not answer and is removed"
+                    );
                 }
                 let dir = self.dir.path().to_owned();
                 match self.shared.ports.engine.clean_up(&dir).await {
@@ -74,7 +78,12 @@ impl Task {
                 (Run::Running, Some(Status::Exited { exit, .. })) => self.container_exited(index, exit),
                 (Run::Running, None) if alive => {
                     let reason = Some(crate::plan::reason::SHIM_LOST.to_owned());
-                    self.note(&[Event::Exited { container: index, code: Some(137), oom_killed: false, reason }]);
+                    self.note(&[Event::Exited {
+                        container: index,
+                        code: Some(137),
+                        oom_killed: false,
+                        reason,
+                    }]);
                 }
                 // What ran in a shim that is gone is dealt with when its loss is noted.
                 (Run::Starting | Run::Running, _) | (Run::Waiting | Run::Stopped { .. }, _) => {}
@@ -89,15 +98,22 @@ impl Task {
                 continue;
             }
             let of = (0..self.spec.containers.len()).find(|c| network_of(&self.spec, *c) == index);
-            let bindings = of.map(|c| self.observed.containers[c].bindings.clone()).unwrap_or_default();
+            let bindings = of
+                .map(|c| self.observed.containers[c].bindings.clone())
+                .unwrap_or_default();
             let spec = self.spec.clone();
-            match self.shared.ports.network.adopt(&spec, index, network.address, &bindings).await {
+            match self
+                .shared
+                .ports
+                .network
+                .adopt(&spec, index, network.address, &bindings)
+                .await
+            {
                 Ok(made) => self.networks[index] = Some(made.network),
                 Err(error) => {
                     tracing::warn!(task = self.spec.id, error, "a task's network cannot be taken over");
-                    let in_use = (0..self.spec.containers.len()).any(|c| {
-                        network_of(&self.spec, c) == index && self.observed.containers[c].run == Run::Running
-                    });
+                    let in_use = (0..self.spec.containers.len())
+                        .any(|c| network_of(&self.spec, c) == index && self.observed.containers[c].run == Run::Running);
                     if !in_use {
                         self.note(&[Event::NetworkLost { network: index }]);
                     }
@@ -109,7 +125,9 @@ impl Task {
     async fn find_images(&mut self) {
         for index in 0..self.spec.containers.len() {
             let c = &self.observed.containers[index];
-            let (Image::Ready, Some(digest), false) = (&c.image, c.digest.clone(), c.stopped()) else { continue };
+            let (Image::Ready, Some(digest), false) = (&c.image, c.digest.clone(), c.stopped()) else {
+                continue;
+            };
             let image = self.spec.containers[index].image.clone();
             match self.shared.ports.images.present(&image, &digest).await {
                 Some(ready) => self.images[index] = Some(Arc::new(ready)),

@@ -240,8 +240,12 @@ impl Task {
                     Step::Start { container } => Some(*container),
                     _ => None,
                 });
-                let failed: Vec<Event> =
-                    starting.map(|container| Event::Failed { container, reason: reason.clone() }).collect();
+                let failed: Vec<Event> = starting
+                    .map(|container| Event::Failed {
+                        container,
+                        reason: reason.clone(),
+                    })
+                    .collect();
                 if !failed.is_empty() {
                     self.apply(&failed, self.shared.ports.clock.now());
                     self.perform(plan.steps.iter().filter(|s| !matches!(s, Step::Start { .. })).copied());
@@ -274,7 +278,11 @@ impl Task {
 
     fn write(&mut self, events: &[Event], at: Timestamp) -> std::io::Result<()> {
         let lasting: Vec<Event> = events.iter().filter(|e| !e.is_fleeting()).cloned().collect();
-        if lasting.is_empty() { Ok(()) } else { self.journal.append(&lasting, at) }
+        if lasting.is_empty() {
+            Ok(())
+        } else {
+            self.journal.append(&lasting, at)
+        }
     }
 
     fn apply(&mut self, events: &[Event], at: Timestamp) {
@@ -309,14 +317,24 @@ impl Task {
 
     fn container_started(&mut self, index: usize, at: Timestamp) {
         let runtime_id = crate::bundle::launch::runtime_id(&self.spec, index);
-        self.note_at(&[Event::Started { container: index, runtime_id }], at);
+        self.note_at(
+            &[Event::Started {
+                container: index,
+                runtime_id,
+            }],
+            at,
+        );
         self.follow(index);
         self.sync();
     }
 
     fn container_exited(&mut self, index: usize, exit: &neargate_runtime::Exit) {
-        let event =
-            Event::Exited { container: index, code: Some(exit.code), oom_killed: exit.oom_killed, reason: None };
+        let event = Event::Exited {
+            container: index,
+            code: Some(exit.code),
+            oom_killed: exit.oom_killed,
+            reason: None,
+        };
         self.note_at(&[event], exit.at);
         if self.observed.containers[index].stopped()
             && let Some(following) = &self.logs[index]
@@ -327,7 +345,9 @@ impl Task {
 
     /// Begins to send a container's log where it is wanted, once it ever started.
     fn follow(&mut self, index: usize) {
-        let LogSpec::Awslogs(to) = &self.spec.containers[index].log else { return };
+        let LogSpec::Awslogs(to) = &self.spec.containers[index].log else {
+            return;
+        };
         let started = self.observed.containers[index].started_at.is_some();
         if !started || self.logs[index].is_some() {
             return;
@@ -357,7 +377,11 @@ impl Task {
 
     fn probed(&mut self, container: usize, began: Timestamp, passed: bool) {
         let before = self.observed.containers[container].health.status;
-        self.note(&[Event::Probed { container, began, passed }]);
+        self.note(&[Event::Probed {
+            container,
+            began,
+            passed,
+        }]);
         let status = self.observed.containers[container].health.status;
         if status != before {
             let changed = [Event::HealthChanged { container, status }];
@@ -376,9 +400,11 @@ impl Task {
         }
         let due = self.report_at.is_some_and(|at| at <= Instant::now());
         let is_news = now.phase != Phase::Pending
-            || now.containers.iter().zip(&self.observed.containers).any(|(r, c)| {
-                r.last_status == "STOPPED" || c.run == Run::Running
-            });
+            || now
+                .containers
+                .iter()
+                .zip(&self.observed.containers)
+                .any(|(r, c)| r.last_status == "STOPPED" || c.run == Run::Running);
         if is_news || due {
             self.report_at = None;
             self.reported = Some(now.clone());

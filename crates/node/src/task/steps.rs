@@ -22,8 +22,12 @@ use tokio::task::JoinError;
 /// A holder that does not end within this time is cleaned up from outside.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses before what cannot be removed is tried again.
-const CLEANUP_PAUSES: [Duration; 4] =
-    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
+const CLEANUP_PAUSES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+];
 
 /// What a step came to.
 pub enum Done {
@@ -68,9 +72,8 @@ impl Task {
                 Step::StartShim => self.start_shim(),
                 Step::MakeNetwork { network } => {
                     let (shared, spec) = (self.shared.clone(), self.spec.clone());
-                    self.steps.spawn(async move {
-                        Done::Network(network, shared.ports.network.make(&spec, network).await)
-                    });
+                    self.steps
+                        .spawn(async move { Done::Network(network, shared.ports.network.make(&spec, network).await) });
                 }
                 Step::Pull { container } => {
                     let (shared, spec) = (self.shared.clone(), self.spec.clone());
@@ -83,9 +86,8 @@ impl Task {
                 }
                 Step::Prepare { container } => {
                     let (shared, spec, dir) = (self.shared.clone(), self.spec.clone(), self.dir.clone());
-                    self.steps.spawn_blocking(move || {
-                        Done::Prepared(container, prepare(&shared, &spec, &dir, container))
-                    });
+                    self.steps
+                        .spawn_blocking(move || Done::Prepared(container, prepare(&shared, &spec, &dir, container)));
                 }
                 Step::Start { container } => self.start(container),
                 Step::Probe { container } => self.probe(container),
@@ -105,13 +107,21 @@ impl Task {
         let (told, engine) = unbounded_channel();
         self.engine = engine;
         let shared = self.shared.clone();
-        self.steps.spawn(async move { Done::Shim(shared.ports.engine.spawn(launch, told).await) });
+        self.steps
+            .spawn(async move { Done::Shim(shared.ports.engine.spawn(launch, told).await) });
     }
 
     fn start(&mut self, index: usize) {
-        let images: Vec<Option<ImageConfig>> =
-            self.images.iter().map(|i| i.as_ref().map(|i| i.config.clone())).collect();
-        let ready = (self.holder.clone(), self.images[index].clone(), self.networks[network_of(&self.spec, index)].clone());
+        let images: Vec<Option<ImageConfig>> = self
+            .images
+            .iter()
+            .map(|i| i.as_ref().map(|i| i.config.clone()))
+            .collect();
+        let ready = (
+            self.holder.clone(),
+            self.images[index].clone(),
+            self.networks[network_of(&self.spec, index)].clone(),
+        );
         let (Some(holder), Some(image), Some(network)) = ready else {
             let why = EngineError::Refused(
                 Failure::CannotStartContainer.because("its image or network is no longer on the node"),
@@ -119,11 +129,20 @@ impl Task {
             self.steps.spawn(async move { Done::Started(index, Err(why)) });
             return;
         };
-        let (shared, spec, dir, observed) =
-            (self.shared.clone(), self.spec.clone(), self.dir.clone(), self.observed.clone());
+        let (shared, spec, dir, observed) = (
+            self.shared.clone(),
+            self.spec.clone(),
+            self.dir.clone(),
+            self.observed.clone(),
+        );
         self.steps.spawn(async move {
             let launch = tokio::task::spawn_blocking(move || {
-                let around = Around { shared: &shared, spec: &spec, dir: &dir, observed: &observed };
+                let around = Around {
+                    shared: &shared,
+                    spec: &spec,
+                    dir: &dir,
+                    observed: &observed,
+                };
                 around.launch(index, &images, &image, network)
             });
             let started = match launch.await {
@@ -137,7 +156,9 @@ impl Task {
 
     fn probe(&mut self, index: usize) {
         let c = &self.spec.containers[index];
-        let Some((check, holder)) = c.health_check.as_ref().zip(self.holder.clone()) else { return };
+        let Some((check, holder)) = c.health_check.as_ref().zip(self.holder.clone()) else {
+            return;
+        };
         let began = self.shared.ports.clock.now();
         let Some(argv) = health_command(&check.command) else {
             self.steps.spawn(async move { Done::Probed(index, began, false) });
@@ -170,12 +191,17 @@ impl Task {
     /// After the holder's end: how did the containers end, and is everything gone?
     pub(super) fn find_remains(&mut self) {
         let (shared, spec, dir) = (self.shared.clone(), self.spec.clone(), self.dir.clone());
-        self.steps.spawn(async move { Done::Remains(remains(&shared, &spec, &dir).await) });
+        self.steps
+            .spawn(async move { Done::Remains(remains(&shared, &spec, &dir).await) });
     }
 
     fn clean_up(&mut self) {
-        let (shared, spec, dir, holder) =
-            (self.shared.clone(), self.spec.clone(), self.dir.clone(), self.holder.take());
+        let (shared, spec, dir, holder) = (
+            self.shared.clone(),
+            self.spec.clone(),
+            self.dir.clone(),
+            self.holder.take(),
+        );
         self.steps.spawn(async move {
             let end_holder = async {
                 let ended = match &holder {
@@ -215,7 +241,11 @@ impl Task {
             }
             Done::Network(network, Ok(made)) => {
                 self.networks[network] = Some(made.network);
-                self.note(&[Event::NetworkReady { network, address: made.address, bindings: made.bindings }]);
+                self.note(&[Event::NetworkReady {
+                    network,
+                    address: made.address,
+                    bindings: made.bindings,
+                }]);
             }
             Done::Network(network, Err(reason)) => self.note(&[Event::NetworkFailed { network, reason }]),
             Done::Image(container, Ok(image)) => {
@@ -254,7 +284,11 @@ async fn remains(shared: &Shared, spec: &TaskSpec, dir: &TaskDir) -> Option<Task
         match (shared.ports.engine.clean_up(dir.path()).await, pause) {
             (Ok(state), _) => return state,
             (Err(error), Some(pause)) => {
-                tracing::warn!(task = spec.id, error, "what a task left running is not all removed, trying again");
+                tracing::warn!(
+                    task = spec.id,
+                    error,
+                    "what a task left running is not all removed, trying again"
+                );
                 tokio::time::sleep(*pause).await;
             }
             (Err(error), None) => tracing::error!(task = spec.id, error, "what a task left running stays"),
@@ -279,7 +313,10 @@ async fn remove_network(shared: &Shared, spec: &TaskSpec, index: usize) {
 /// A writable layer and a place for the log.
 fn prepare(shared: &Shared, spec: &TaskSpec, dir: &TaskDir, index: usize) -> Result<(), String> {
     let cannot = |what: &str, e: io::Error| Failure::CannotCreateContainer.because(format_args!("{what}: {e}"));
-    shared.slots.take(&dir.rootfs(index)).map_err(|e| cannot("make the container's writable layer", e))?;
+    shared
+        .slots
+        .take(&dir.rootfs(index))
+        .map_err(|e| cannot("make the container's writable layer", e))?;
     let log = shared.dirs.log_file(spec, index);
     let log_dir = log.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(log_dir).map_err(|e| cannot("make the container's log directory", e))
@@ -303,9 +340,13 @@ impl Around<'_> {
     ) -> Result<ContainerLaunch, String> {
         let cannot = |what: &str, e: io::Error| Failure::CannotCreateContainer.because(format_args!("{what}: {e}"));
         let c = &self.spec.containers[index];
-        let env_files = c.environment_files.iter().map(|arn| envfile::read(&self.shared.dirs.s3(), arn));
-        let env_files: Vec<_> =
-            env_files.collect::<Result<_, _>>().map_err(|e| Failure::ResourceInitialization.because(e))?;
+        let env_files = c
+            .environment_files
+            .iter()
+            .map(|arn| envfile::read(&self.shared.dirs.s3(), arn));
+        let env_files: Vec<_> = env_files
+            .collect::<Result<_, _>>()
+            .map_err(|e| Failure::ResourceInitialization.because(e))?;
         let volumes = mounts::volumes(self.spec, index, images, &self.dir.volumes())
             .map_err(|why| Failure::CannotCreateContainer.because(why))?;
         for directory in &volumes.directories {
@@ -315,7 +356,8 @@ impl Around<'_> {
         let slot = self.dir.rootfs(index);
         let runtime_id = crate::bundle::launch::runtime_id(self.spec, index);
         let hostname = etc::hostname(self.spec, c, &runtime_id, &self.shared.settings.hostname);
-        self.write_etc(index, &slot, &hostname).map_err(|e| cannot("write the container's files of /etc", e))?;
+        self.write_etc(index, &slot, &hostname)
+            .map_err(|e| cannot("write the container's files of /etc", e))?;
         let settings = &self.shared.settings;
         let around = Surroundings {
             hostname,

@@ -4,7 +4,7 @@ use neargate_core::clock::SystemClock;
 use neargate_core::{Clock, Timestamp};
 use neargate_link::{NetworkBinding, NetworkSpec, TaskSpec};
 use neargate_node::ports::{
-    BoxFuture, Engine, EngineError, EngineEvent, Holder, ImageConfig, Images, MadeNetwork, Ports, ReadyImage,
+    Attached, BoxFuture, Engine, EngineError, EngineEvent, Holder, ImageConfig, Images, MadeNetwork, Ports, ReadyImage,
     TaskNetwork,
 };
 use neargate_runtime::{
@@ -106,18 +106,31 @@ impl Machine {
         let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
         for line in lines {
             let now = SystemClock.now().iso8601();
-            file.write_all(format!("{}000000Z stdout F {line}\n", now.trim_end_matches('Z')).as_bytes()).unwrap();
+            file.write_all(format!("{}000000Z stdout F {line}\n", now.trim_end_matches('Z')).as_bytes())
+                .unwrap();
         }
     }
 }
 
 fn end(shim: &mut Shim, container: &str, code: i32, signal: Option<i32>) {
-    let Some(known) = shim.state.containers.get_mut(container) else { return };
-    let Status::Running { started_at, .. } = known.status else { return };
-    let exit = Exit { code, signal, oom_killed: false, at: SystemClock.now() };
+    let Some(known) = shim.state.containers.get_mut(container) else {
+        return;
+    };
+    let Status::Running { started_at, .. } = known.status else {
+        return;
+    };
+    let exit = Exit {
+        code,
+        signal,
+        oom_killed: false,
+        at: SystemClock.now(),
+    };
     known.status = Status::Exited { started_at, exit };
     if let Some(events) = &shim.events {
-        let _ = events.send(EngineEvent::Exited { container: container.to_owned(), exit });
+        let _ = events.send(EngineEvent::Exited {
+            container: container.to_owned(),
+            exit,
+        });
     }
 }
 
@@ -136,9 +149,16 @@ impl Engine for Machine {
                 boot_id: String::new(),
                 containers: BTreeMap::new(),
             };
-            let shim = Shim { alive: true, state, events: Some(events) };
+            let shim = Shim {
+                alive: true,
+                state,
+                events: Some(events),
+            };
             self.lock().shims.insert(launch.task_dir.clone(), shim);
-            Ok(Arc::new(FakeHolder { machine: self.clone(), dir: launch.task_dir }) as Arc<dyn Holder>)
+            Ok(Arc::new(FakeHolder {
+                machine: self.clone(),
+                dir: launch.task_dir,
+            }) as Arc<dyn Holder>)
         })
     }
 
@@ -146,12 +166,17 @@ impl Engine for Machine {
         &'a self,
         task_dir: &'a Path,
         events: UnboundedSender<EngineEvent>,
-    ) -> BoxFuture<'a, Result<Option<(Arc<dyn Holder>, TaskState)>, EngineError>> {
+    ) -> BoxFuture<'a, Result<Option<Attached>, EngineError>> {
         Box::pin(async move {
             let mut world = self.lock();
-            let Some(shim) = world.shims.get_mut(task_dir).filter(|s| s.alive) else { return Ok(None) };
+            let Some(shim) = world.shims.get_mut(task_dir).filter(|s| s.alive) else {
+                return Ok(None);
+            };
             shim.events = Some(events);
-            let holder = FakeHolder { machine: self.clone(), dir: task_dir.to_owned() };
+            let holder = FakeHolder {
+                machine: self.clone(),
+                dir: task_dir.to_owned(),
+            };
             Ok(Some((Arc::new(holder) as Arc<dyn Holder>, shim.state.clone())))
         })
     }
@@ -181,11 +206,22 @@ impl Holder for FakeHolder {
                 return Err(EngineError::Refused(why.to_owned()));
             }
             let starts = shim.state.containers.get(&name).map_or(0, |c| c.starts) + 1;
-            let status = Status::Running { process: ProcessId { pid: 2, start_ticks: 2 }, started_at: at };
-            let state = ContainerState { id: launch.id, status, starts, dropped_lines: 0 };
+            let status = Status::Running {
+                process: ProcessId { pid: 2, start_ticks: 2 },
+                started_at: at,
+            };
+            let state = ContainerState {
+                id: launch.id,
+                status,
+                starts,
+                dropped_lines: 0,
+            };
             shim.state.containers.insert(name.clone(), state);
             if let Some(events) = &shim.events {
-                let _ = events.send(EngineEvent::Started { container: name.clone(), at });
+                let _ = events.send(EngineEvent::Started {
+                    container: name.clone(),
+                    at,
+                });
             }
             if launch.argv[0] == "exit" {
                 end(shim, &name, launch.argv[1].parse().unwrap(), None);
@@ -210,7 +246,11 @@ impl Holder for FakeHolder {
     fn exec(&self, _: Exec) -> BoxFuture<'_, Result<ExecResult, EngineError>> {
         Box::pin(async move {
             let code = i32::from(self.machine.lock().unhealthy);
-            Ok(ExecResult { outcome: ExecOutcome::Exited(code), output: String::new(), took_millis: 1 })
+            Ok(ExecResult {
+                outcome: ExecOutcome::Exited(code),
+                output: String::new(),
+                took_millis: 1,
+            })
         })
     }
 
@@ -218,7 +258,10 @@ impl Holder for FakeHolder {
         Box::pin(async move {
             let mut world = self.machine.lock();
             let running = world.shims.get(&self.dir).is_some_and(|s| {
-                s.state.containers.values().any(|c| matches!(c.status, Status::Running { .. }))
+                s.state
+                    .containers
+                    .values()
+                    .any(|c| matches!(c.status, Status::Running { .. }))
             });
             if running {
                 return Err(EngineError::Refused("a container runs".to_owned()));
@@ -232,7 +275,10 @@ impl Holder for FakeHolder {
 fn image(digest: &str) -> ReadyImage {
     ReadyImage {
         digest: digest.to_owned(),
-        config: ImageConfig { cmd: vec!["sleep".to_owned()], ..ImageConfig::default() },
+        config: ImageConfig {
+            cmd: vec!["sleep".to_owned()],
+            ..ImageConfig::default()
+        },
         layers: vec![PathBuf::from("/layer")],
         pin: Box::new(()),
     }
@@ -242,7 +288,9 @@ impl Images for Machine {
     fn obtain<'a>(&'a self, name: &'a str, _: Option<&'a str>) -> BoxFuture<'a, Result<ReadyImage, String>> {
         Box::pin(async move {
             if self.lock().missing_images.contains(name) {
-                return Err(format!("CannotPullContainerError: failed to resolve ref {name}: not found"));
+                return Err(format!(
+                    "CannotPullContainerError: failed to resolve ref {name}: not found"
+                ));
             }
             Ok(image("sha256:busybox"))
         })
@@ -266,7 +314,11 @@ impl TaskNetwork for Machine {
                 _ => None,
             };
             let network = neargate_runtime::Network::Path(PathBuf::from("/run/netns/x"));
-            Ok(MadeNetwork { network, address, bindings: Vec::new() })
+            Ok(MadeNetwork {
+                network,
+                address,
+                bindings: Vec::new(),
+            })
         })
     }
 
@@ -282,7 +334,11 @@ impl TaskNetwork for Machine {
                 return Err("gone".to_owned());
             }
             let network = neargate_runtime::Network::Path(PathBuf::from("/run/netns/x"));
-            Ok(MadeNetwork { network, address, bindings: bindings.to_vec() })
+            Ok(MadeNetwork {
+                network,
+                address,
+                bindings: bindings.to_vec(),
+            })
         })
     }
 

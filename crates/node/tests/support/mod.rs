@@ -52,12 +52,17 @@ pub struct Control {
 impl Control {
     pub fn start(socket: &Path) -> Control {
         let listener = LinkListener::bind_unix(socket, Timing::default()).expect("the socket is free");
-        let state = Arc::new(State { storing: Mutex::new(true), ..State::default() });
+        let state = Arc::new(State {
+            storing: Mutex::new(true),
+            ..State::default()
+        });
         let serving = state.clone();
         let accepting = tokio::spawn(async move {
             loop {
                 let accepted = listener.accept().await.expect("accepts");
-                let Ok(connection) = accepted.establish().await else { continue };
+                let Ok(connection) = accepted.establish().await else {
+                    continue;
+                };
                 serve(serving.clone(), connection).await;
             }
         });
@@ -97,7 +102,12 @@ impl Control {
             *generation - 1
         };
         if let Some(sender) = sender {
-            let message = ToNode::Desired { generation: base + 1, base: Some(base), upsert, remove };
+            let message = ToNode::Desired {
+                generation: base + 1,
+                base: Some(base),
+                upsert,
+                remove,
+            };
             let _ = sender.send("node", &message).await;
         }
     }
@@ -116,7 +126,10 @@ impl Control {
             Ok(value) => value,
             Err(_) => {
                 let heard = self.state.heard.lock().unwrap();
-                panic!("never came: {what}; reports {:#?}; stored {:?}", heard.reports, heard.stored);
+                panic!(
+                    "never came: {what}; reports {:#?}; stored {:?}",
+                    heard.reports, heard.stored
+                );
             }
         }
     }
@@ -124,7 +137,8 @@ impl Control {
     /// Waits until the task is in `phase`.
     pub async fn phase(&self, id: &str, phase: Phase) -> TaskReport {
         let what = format!("{phase:?} of {id}");
-        self.wait(&what, |h| h.reports.get(id).filter(|r| r.phase == phase).cloned()).await
+        self.wait(&what, |h| h.reports.get(id).filter(|r| r.phase == phase).cloned())
+            .await
     }
 
     pub fn heard<T>(&self, look: impl Fn(&Heard) -> T) -> T {
@@ -134,7 +148,10 @@ impl Control {
     /// Waits for the messages that control holds of a log.
     pub async fn logged(&self, source: &str, messages: &[&str]) {
         let what = format!("log {messages:?} of {source}");
-        self.wait(&what, |h| h.stored.get(source).filter(|(_, m)| *m == messages).map(|_| ())).await;
+        self.wait(&what, |h| {
+            h.stored.get(source).filter(|(_, m)| *m == messages).map(|_| ())
+        })
+        .await;
     }
 }
 
@@ -152,7 +169,12 @@ async fn serve(state: Arc<State>, connection: neargate_link::ControlConnection) 
         *generation += 1;
         *generation
     };
-    let whole = ToNode::Desired { generation, base: None, upsert, remove: Vec::new() };
+    let whole = ToNode::Desired {
+        generation,
+        base: None,
+        upsert,
+        remove: Vec::new(),
+    };
     {
         let mut heard = state.heard.lock().unwrap();
         heard.connections += 1;
@@ -177,7 +199,10 @@ fn take_in(heard: &mut Heard, message: FromNode, storing: bool) -> Option<ToNode
             for report in tasks {
                 heard.phases.push((report.task_id.clone(), report.phase));
                 if let Some(before) = heard.reports.get(&report.task_id) {
-                    assert!(before.phase <= report.phase, "reports only move forward: {before:?} then {report:?}");
+                    assert!(
+                        before.phase <= report.phase,
+                        "reports only move forward: {before:?} then {report:?}"
+                    );
                 }
                 heard.reports.insert(report.task_id.clone(), report);
             }
@@ -194,7 +219,10 @@ fn take_in(heard: &mut Heard, message: FromNode, storing: bool) -> Option<ToNode
                 held.0 = batch.to_offset;
                 held.1.extend(batch.events.into_iter().map(|e| e.message));
             }
-            Some(ToNode::LogsStored { source: batch.source, offset: held.0 })
+            Some(ToNode::LogsStored {
+                source: batch.source,
+                offset: held.0,
+            })
         }
         FromNode::Applied { generation } => {
             heard.applied = generation;
