@@ -122,7 +122,7 @@ impl<In: DeserializeOwned> Receiver<In> {
     /// `Silent`, `FrameTooLong`, `Decode`, `Io`; the connection is of no further use then.
     pub async fn recv(&mut self) -> Result<Option<Framed<In>>, LinkError> {
         loop {
-            match self.decoder.next()? {
+            match self.decoder.take()? {
                 Decoded::Frame(frame) => return Ok(Some(frame)),
                 Decoded::Heartbeat => continue,
                 Decoded::Incomplete => {}
@@ -144,7 +144,7 @@ impl<In: DeserializeOwned> Receiver<In> {
     /// `FrameTooLong`, `Decode`; the connection is of no further use then.
     pub fn buffered(&mut self) -> Option<Result<Framed<In>, LinkError>> {
         loop {
-            match self.decoder.next() {
+            match self.decoder.take() {
                 Ok(Decoded::Frame(frame)) => return Some(Ok(frame)),
                 Ok(Decoded::Heartbeat) => {}
                 Ok(Decoded::Incomplete) => return None,

@@ -118,7 +118,7 @@ impl Decoder {
     ///
     /// # Errors
     /// `FrameTooLong` as soon as the length is known, `Decode` for content that is not `M`.
-    pub fn next<M: DeserializeOwned>(&mut self) -> Result<Decoded<M>, LinkError> {
+    pub fn take<M: DeserializeOwned>(&mut self) -> Result<Decoded<M>, LinkError> {
         let rest = &self.buffer[self.taken..];
         let Some((head, body)) = rest.split_first_chunk::<4>() else {
             return Ok(Decoded::Incomplete);
@@ -164,7 +164,7 @@ mod tests {
     fn a_frame_beyond_the_limit_is_refused_before_its_content_comes() {
         let mut decoder = Decoder::default();
         decoder.buffer().extend_from_slice(&u32::MAX.to_le_bytes());
-        let error = decoder.next::<String>().unwrap_err();
+        let error = decoder.take::<String>().unwrap_err();
         assert!(matches!(error, LinkError::FrameTooLong { .. }));
     }
 
@@ -187,7 +187,7 @@ mod tests {
                 rest = later;
                 decoder.buffer().extend_from_slice(now);
                 loop {
-                    match decoder.next::<String>().unwrap() {
+                    match decoder.take::<String>().unwrap() {
                         Decoded::Frame(frame) => seen.push(frame.message),
                         Decoded::Heartbeat => heartbeats += 1,
                         Decoded::Incomplete => break,
@@ -203,7 +203,7 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut decoder = Decoder::default();
             decoder.buffer().extend_from_slice(&bytes);
-            while let Ok(decoded) = decoder.next::<crate::FromNode>() {
+            while let Ok(decoded) = decoder.take::<crate::FromNode>() {
                 if decoded_is_last(&decoded) { break; }
             }
         }

@@ -18,7 +18,7 @@ mod watch;
 
 pub use lease::{LeaseId, Leases};
 pub use published::Change;
-pub use record::{AnyRecord, Kind, KindsOverlap, Record};
+pub use record::{AnyRecord, Decode, Kind, KindsOverlap, Record};
 pub use snapshot::{Snapshot, Versioned};
 pub use sqlite::OpenError;
 pub use store::{CommitError, MAX_BYTES, MAX_OPS, Store};

@@ -52,8 +52,11 @@ impl<R: Record> AnyRecord for R {
 #[derive(Clone, Copy)]
 pub struct Kind {
     pub prefix: &'static str,
-    pub decode: fn(&[u8]) -> Result<Arc<dyn AnyRecord>, serde_json::Error>,
+    pub decode: Decode,
 }
+
+/// Reads a record's JSON.
+pub type Decode = fn(&[u8]) -> Result<Arc<dyn AnyRecord>, serde_json::Error>;
 
 impl Kind {
     /// The kind of `R`.

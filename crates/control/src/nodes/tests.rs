@@ -55,7 +55,10 @@ impl TaskPlane for Fake {
 
     fn assignment(&self, _: &Snapshot, task: &TaskRecord) -> Option<Arc<TaskSpec>> {
         use neargate_ecs::records::{DesiredStatus, TaskState};
-        let stop = StopOrder { code: "UserInitiated".to_owned(), reason: String::new() };
+        let stop = StopOrder {
+            code: "UserInitiated".to_owned(),
+            reason: String::new(),
+        };
         (task.state != TaskState::Stopped).then(|| {
             Arc::new(TaskSpec {
                 arn: task.arn.clone(),
@@ -106,25 +109,46 @@ impl Stage {
     fn over(store: Store, silence: Duration) -> Stage {
         let directory = tempfile::tempdir().unwrap();
         let (tell, told) = mpsc::unbounded_channel();
-        let fake = Arc::new(Fake { told: tell, outcomes: Mutex::default(), logs_may: Semaphore::new(0) });
+        let fake = Arc::new(Fake {
+            told: tell,
+            outcomes: Mutex::default(),
+            logs_may: Semaphore::new(0),
+        });
         let listener = LinkListener::bind_unix(&directory.path().join("link.sock"), Timing::default()).unwrap();
         let nodes = Nodes::new(store.clone(), fake.clone(), fake.clone(), NodesOptions { silence });
         let serving = tokio::spawn(nodes.clone().serve(listener));
-        Stage { directory, store, fake, told, serving, nodes }
+        Stage {
+            directory,
+            store,
+            fake,
+            told,
+            serving,
+            nodes,
+        }
     }
 
     async fn told(&mut self) -> Told {
-        tokio::time::timeout(PATIENCE, self.told.recv()).await.expect("control tells it in time").unwrap()
+        tokio::time::timeout(PATIENCE, self.told.recv())
+            .await
+            .expect("control tells it in time")
+            .unwrap()
     }
 
     async fn connect(&self) -> NodeConnection {
-        connect_unix(&self.directory.path().join("link.sock"), Timing::default()).await.unwrap()
+        connect_unix(&self.directory.path().join("link.sock"), Timing::default())
+            .await
+            .unwrap()
     }
 
     /// A node that has joined and holds its first set.
     async fn node(&mut self, id: &str) -> Node {
         let (sender, receiver) = self.connect().await.split();
-        let mut node = Node { id: id.to_owned(), sender, receiver, set: DesiredSet::new() };
+        let mut node = Node {
+            id: id.to_owned(),
+            sender,
+            receiver,
+            set: DesiredSet::new(),
+        };
         node.say(FromNode::Hello(hello(id))).await;
         assert_eq!(self.told().await, Told::Joined(id.to_owned()));
         node.desired().await;
@@ -161,7 +185,9 @@ impl Node {
     }
 
     async fn hear(&mut self) -> ToNode {
-        let heard = tokio::time::timeout(PATIENCE, self.receiver.recv()).await.expect("control answers in time");
+        let heard = tokio::time::timeout(PATIENCE, self.receiver.recv())
+            .await
+            .expect("control answers in time");
         let frame = heard.unwrap().expect("control keeps the connection");
         assert_eq!(*frame.node, *self.id);
         frame.message
@@ -170,14 +196,19 @@ impl Node {
     /// Takes the next desired set over; answers its generation and whether it came whole.
     async fn desired(&mut self) -> (u64, bool) {
         let message = self.hear().await;
-        let ToNode::Desired { generation, base, .. } = &message else { panic!("{message:?}") };
+        let ToNode::Desired { generation, base, .. } = &message else {
+            panic!("{message:?}")
+        };
         let (generation, whole) = (*generation, base.is_none());
         self.set.apply(message).unwrap();
         (generation, whole)
     }
 
     fn tasks(&self) -> Vec<(String, bool)> {
-        self.set.tasks().map(|task| (task.id.clone(), task.stop.is_some())).collect()
+        self.set
+            .tasks()
+            .map(|task| (task.id.clone(), task.stop.is_some()))
+            .collect()
     }
 }
 
@@ -233,7 +264,10 @@ fn logs(offset: u64) -> FromNode {
         group: "/web".to_owned(),
         stream: "web/web/task".to_owned(),
         create_group: false,
-        events: vec![LogEvent { timestamp: Timestamp::default(), message: "line".to_owned() }],
+        events: vec![LogEvent {
+            timestamp: Timestamp::default(),
+            message: "line".to_owned(),
+        }],
     })
 }
 
@@ -301,7 +335,9 @@ async fn commits_too_fast_to_follow_are_made_up_for() {
     let mut node = stage.node("n1").await;
     // On this one thread nothing else runs in between, and more than the store keeps for a follower.
     for n in 0..5_000 {
-        stage.put(task(&format!("t{}", n % 50), if n < 4_990 { "n1" } else { "n2" })).await;
+        stage
+            .put(task(&format!("t{}", n % 50), if n < 4_990 { "n1" } else { "n2" }))
+            .await;
     }
     while node.set.tasks().len() != 40 {
         node.desired().await;
@@ -317,13 +353,28 @@ async fn reports_are_acknowledged_once_they_are_stored() {
     let mut node = stage.node("n1").await;
     stage.fail_next(a_fault());
     stage.fail_next(a_fault());
-    node.say(FromNode::Reports { sequence: 1, tasks: vec![report("t1")] }).await;
+    node.say(FromNode::Reports {
+        sequence: 1,
+        tasks: vec![report("t1")],
+    })
+    .await;
     assert!(matches!(node.hear().await, ToNode::ReportsStored { sequence: 1 }));
-    assert_eq!(stage.told().await, Told::Reports("n1".to_owned(), vec!["t1".to_owned()]), "it was tried until it worked");
+    assert_eq!(
+        stage.told().await,
+        Told::Reports("n1".to_owned(), vec!["t1".to_owned()]),
+        "it was tried until it worked"
+    );
 
     stage.fail_next(AwsError::new("ClientException", 400, "never"));
-    node.say(FromNode::Reports { sequence: 2, tasks: vec![report("t2")] }).await;
-    assert!(matches!(node.hear().await, ToNode::ReportsStored { sequence: 2 }), "what is refused is not tried for ever");
+    node.say(FromNode::Reports {
+        sequence: 2,
+        tasks: vec![report("t2")],
+    })
+    .await;
+    assert!(
+        matches!(node.hear().await, ToNode::ReportsStored { sequence: 2 }),
+        "what is refused is not tried for ever"
+    );
 }
 
 #[tokio::test]
@@ -332,14 +383,24 @@ async fn logs_are_acknowledged_once_stored_and_hold_up_no_report() {
     let mut node = stage.node("n1").await;
     node.say(logs(1)).await;
     node.say(logs(2)).await;
-    node.say(FromNode::Reports { sequence: 1, tasks: vec![report("t1")] }).await;
+    node.say(FromNode::Reports {
+        sequence: 1,
+        tasks: vec![report("t1")],
+    })
+    .await;
     assert!(matches!(node.hear().await, ToNode::ReportsStored { sequence: 1 }));
     stage.fake.logs_may.add_permits(2);
     for expected in 1..=2 {
         let message = node.hear().await;
-        assert!(matches!(&message, ToNode::LogsStored { offset, .. } if *offset == expected), "{message:?}");
+        assert!(
+            matches!(&message, ToNode::LogsStored { offset, .. } if *offset == expected),
+            "{message:?}"
+        );
     }
-    assert_eq!(stage.told().await, Told::Reports("n1".to_owned(), vec!["t1".to_owned()]));
+    assert_eq!(
+        stage.told().await,
+        Told::Reports("n1".to_owned(), vec!["t1".to_owned()])
+    );
     assert_eq!((stage.told().await, stage.told().await), (Told::Logs(1), Told::Logs(2)));
 }
 
@@ -376,7 +437,10 @@ async fn a_newer_connection_of_a_node_takes_over() {
     newer.desired().await;
     assert_eq!(newer.tasks(), [("t1".to_owned(), false)]);
     tokio::time::sleep(silence * 2).await;
-    assert!(stage.told.try_recv().is_err(), "the end of the older connection loses nothing");
+    assert!(
+        stage.told.try_recv().is_err(),
+        "the end of the older connection loses nothing"
+    );
 }
 
 #[tokio::test]
@@ -411,8 +475,14 @@ async fn one_connection_carries_many_nodes_each_with_its_own_set() {
         sender.send(&id, &FromNode::Hello(hello(&id))).await.unwrap();
     }
     for _ in 0..50 {
-        let frame = tokio::time::timeout(PATIENCE, receiver.recv()).await.unwrap().unwrap().unwrap();
-        let ToNode::Desired { upsert, .. } = frame.message else { panic!("{:?}", frame.message) };
+        let frame = tokio::time::timeout(PATIENCE, receiver.recv())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        let ToNode::Desired { upsert, .. } = frame.message else {
+            panic!("{:?}", frame.message)
+        };
         assert_eq!(upsert[0].id.replace('t', "n"), *frame.node);
     }
     assert_eq!(stage.nodes.connected().len(), 50);
