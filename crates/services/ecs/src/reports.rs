@@ -137,7 +137,8 @@ fn apply_container(container: &mut TaskContainer, seen: &ContainerReport) {
     }
     container.restart_count = container.restart_count.max(seen.restart_count);
     // A container that its restart policy started again has no exit code while it runs.
-    container.exit_code = seen.exit_code;
+    let stopped = container.last_status == "STOPPED";
+    container.exit_code = seen.exit_code.or(container.exit_code.filter(|_| stopped));
     container.reason = seen.reason.as_deref().map(shorten).or(container.reason.take());
     if seen.runtime_id.is_some() {
         container.runtime_id.clone_from(&seen.runtime_id);

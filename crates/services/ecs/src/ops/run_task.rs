@@ -185,11 +185,11 @@ fn repeat(snapshot: &Snapshot, known: &ClientTokenRecord, request: &str) -> Resu
 
 /// Why no (further) task runs, as AWS lists it: one entry a machine, or one for Fargate.
 fn refusals(cx: &RequestContext, cluster: &ClusterRecord, why: &Refused) -> Result<Vec<api::Failure>, AwsError> {
-    if why.fargate || why.full_subnet.is_some() {
+    if why.fargate || why.network.is_some() {
         return Ok(vec![api::Failure {
             arn: None,
             reason: Some(why.reason()),
-            detail: None,
+            detail: why.detail(),
         }]);
     }
     if why.misses.is_empty() {

@@ -33,3 +33,18 @@ impl Finished for tokio::task::JoinHandle<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn every_loop_ends_when_told() {
+        let world = World::new().await;
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(world.ecs.clone().run(stopped));
+        stop.send(true).unwrap();
+        running.await.unwrap();
+    }
+}

@@ -5,10 +5,10 @@
 //! committed is counted as taken for every other, so that no node is promised twice.
 
 use crate::Ecs;
-use crate::plan::placement::{Fleet, Held, Miss, Needs, Placed, Refused, place, place_on};
+use crate::plan::placement::{Fleet, Held, Miss, Needs, NetworkFault, Placed, Refused, place, place_on};
 use crate::records::{DesiredStatus, NodeRecord, TaskInterface, TaskRecord, TaskState, Waiting};
 use neargate_core::{Ids, Timestamp};
-use neargate_ec2::interface::{self, AllocateError, AllocateRequest};
+use neargate_ec2::interface::{self, AllocateRequest};
 use neargate_store::{Change, CommitError, Record, Revision, Snapshot, Store, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,6 +17,8 @@ use tokio::sync::{broadcast, watch};
 
 /// Tasks placed in one commit: each is two changes, of the 128 a commit may have.
 const BATCH: usize = 48;
+/// Shapes of tasks that share one commit.
+const SHAPES: usize = 6;
 /// Placement looks again after this long even if nothing woke it.
 const TIMER: Duration = Duration::from_secs(10);
 
@@ -256,8 +258,8 @@ impl State {
             Some(network) => {
                 let groups = network.security_groups.clone().unwrap_or_default();
                 let taken = take_interface(snapshot, txn, task, &placed, &groups, ids, now);
-                let full = placed.subnets.first().map_or("none", String::as_str);
-                Some(taken.ok_or_else(|| Unplaceable::Refused(Refused::no_address(needs.fargate, full)))?)
+                let no_interface = |fault| Unplaceable::Refused(Refused::no_interface(needs.fargate, fault));
+                Some(taken.map_err(no_interface)?)
             }
             None => None,
         };
@@ -275,13 +277,21 @@ impl State {
         Ok(())
     }
 
-    /// The next tasks to try, oldest first within a shape; shapes that nothing has changed for are left out.
+    /// The next tasks to try: of the shapes whose oldest task waits longest, a few each, so that no service's thousands
+    /// keep another's one waiting. Shapes that nothing has changed for since they were refused are left out.
     fn next(&self, limit: usize) -> Vec<(String, String)> {
         let freed = self.fleet.freed();
-        self.waiting
+        let mut shapes: Vec<(&(Timestamp, String), &String, &Shape)> = self
+            .waiting
             .iter()
             .filter(|(_, shape)| shape.refused_at != Some(freed))
-            .flat_map(|(name, shape)| shape.tasks.iter().map(move |(_, key)| (name.clone(), key.clone())))
+            .filter_map(|(name, shape)| Some((shape.tasks.first()?, name, shape)))
+            .collect();
+        shapes.sort_unstable_by_key(|(oldest, ..)| *oldest);
+        let each = limit.div_ceil(shapes.len().clamp(1, SHAPES));
+        shapes
+            .into_iter()
+            .flat_map(|(_, name, shape)| shape.tasks.iter().take(each).map(move |(_, key)| (name.clone(), key.clone())))
             .take(limit)
             .collect()
     }
@@ -308,7 +318,11 @@ fn take_interface(
     security_groups: &[String],
     ids: &dyn Ids,
     now: Timestamp,
-) -> Option<(TaskInterface, String)> {
+) -> Result<(TaskInterface, String), NetworkFault> {
+    let mut fault = NetworkFault {
+        reason: "RESOURCE:ENI".to_owned(),
+        message: "None of the task's subnets exists any more.".to_owned(),
+    };
     for subnet_id in &placed.subnets {
         let request = AllocateRequest {
             region: task.region.clone(),
@@ -334,13 +348,12 @@ fn take_interface(
                     private_dns_name: record.private_dns_name(),
                     released: false,
                 };
-                return Some((interface, record.availability_zone));
+                return Ok((interface, record.availability_zone));
             }
-            Err(AllocateError::NoFreeAddress(_)) => {}
-            Err(error) => tracing::warn!(task = %task.arn, %error, "no interface in this subnet"),
+            Err(error) => fault.message = format!("{error}."),
         }
     }
-    None
+    Err(fault)
 }
 
 /// Places waiting tasks until `shutdown`: woken by every change, and by a timer.

@@ -38,6 +38,7 @@ impl NodeView {
         self.record.availability_zone(region)
     }
 
+    /// 0 is zone `a` of a region.
     pub fn zone_index(&self) -> u32 {
         self.record.availability_zone_index
     }
@@ -61,10 +62,17 @@ impl NodeView {
         &self.ports
     }
 
-    /// How full it is, in thousandths of its scarcer resource.
-    pub fn fullness(&self) -> u64 {
+    fn slot(&self) -> Slot {
         let share = |used: u64, total: u32| used.saturating_mul(1000) / u64::from(total.max(1));
-        share(self.used_cpu, self.record.hello.cpu.0).max(share(self.used_memory, self.record.hello.memory.0))
+        let hello = &self.record.hello;
+        Slot {
+            connected: self.record.connected,
+            zone_index: self.record.availability_zone_index,
+            free_cpu: self.free_cpu(),
+            free_memory: self.free_memory(),
+            fullness: share(self.used_cpu, hello.cpu.0).max(share(self.used_memory, hello.memory.0)),
+            tasks: self.tasks,
+        }
     }
 
     /// An attribute's value in `region`; the zone is the one attribute that differs by region.
@@ -74,6 +82,18 @@ impl NodeView {
             _ => self.attributes.get(name).cloned(),
         }
     }
+}
+
+/// What choosing among thousands of nodes looks at, kept small so that all of it stays in the processor's cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    pub connected: bool,
+    pub zone_index: u32,
+    pub free_cpu: i64,
+    pub free_memory: i64,
+    /// In thousandths of the scarcer resource.
+    pub fullness: u64,
+    pub tasks: u32,
 }
 
 /// What one task holds.
@@ -128,6 +148,8 @@ impl GroupView {
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
     nodes: Vec<NodeView>,
+    /// Of the node at the same place.
+    slots: Vec<Slot>,
     by_id: BTreeMap<String, usize>,
     held: BTreeMap<String, Held>,
     groups: BTreeMap<String, GroupView>,
@@ -141,6 +163,10 @@ pub struct Fleet {
 impl Fleet {
     pub fn nodes(&self) -> &[NodeView] {
         &self.nodes
+    }
+
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
     }
 
     pub fn node(&self, id: &str) -> Option<&NodeView> {
@@ -176,6 +202,7 @@ impl Fleet {
             Some(at) => {
                 self.nodes[at].record = record;
                 self.nodes[at].attributes = attributes;
+                self.slots[at] = self.nodes[at].slot();
             }
             None => {
                 let at = self.nodes.len();
@@ -188,6 +215,7 @@ impl Fleet {
                     tasks: 0,
                     ports: Vec::new(),
                 });
+                self.slots.push(self.nodes[at].slot());
                 self.by_id.insert(id.clone(), at);
                 let waiting: Vec<String> = self
                     .homeless
@@ -261,6 +289,7 @@ impl Fleet {
                 self.groups.remove(&held.group);
             }
         }
+        self.slots[at] = self.nodes[at].slot();
     }
 
     /// A node as an expression sees it from `region`; `cluster` is the `{region}/{cluster}/` that `task:group` is of.

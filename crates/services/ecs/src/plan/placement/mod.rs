@@ -7,7 +7,7 @@
 mod fleet;
 mod strategy;
 
-pub use fleet::{Fleet, Held, NodeView};
+pub use fleet::{Fleet, Held, NodeView, Slot};
 
 use crate::api;
 use crate::plan::expression::{self, Expression};
@@ -142,31 +142,43 @@ pub struct Refused {
     pub misses: Vec<(String, Miss)>,
     /// The node that comes closest.
     pub closest: Option<(String, Miss)>,
-    /// A subnet without a free address, when that is what stopped it.
-    pub full_subnet: Option<String>,
+    /// A node was found, but no interface in any of the task's subnets: why not.
+    pub network: Option<NetworkFault>,
+}
+
+/// Why there is no interface for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkFault {
+    /// As a failure of RunTask names it.
+    pub reason: String,
+    pub message: String,
 }
 
 impl Refused {
     /// Nodes named in a refusal.
     pub const LISTED: usize = 100;
 
-    /// A node was found, but none of the task's subnets has a free address.
-    pub fn no_address(fargate: bool, subnet: &str) -> Refused {
+    /// A node was found, but no interface.
+    pub fn no_interface(fargate: bool, fault: NetworkFault) -> Refused {
         Refused {
             fargate,
             misses: Vec::new(),
             closest: None,
-            full_subnet: Some(subnet.to_owned()),
+            network: Some(fault),
         }
+    }
+
+    /// What the closest node lacks, for a person.
+    pub fn detail(&self) -> Option<String> {
+        let closest = self.closest.as_ref();
+        let told = closest.map(|(node, miss)| format!("The closest container instance {node} {}.", miss.told()));
+        self.network.as_ref().map(|fault| fault.message.clone()).or(told)
     }
 
     /// How a service event goes on after `was unable to place a task`.
     pub fn event(&self) -> String {
-        let full = self.full_subnet.as_ref().map(|id| {
-            format!(". Reason: The subnet '{id}' does not have enough free addresses to satisfy the request.")
-        });
-        match (full, self.fargate, &self.closest) {
-            (Some(text), ..) => text,
+        match (&self.network, self.fargate, &self.closest) {
+            (Some(fault), ..) => format!(". Reason: {}", fault.message),
             (None, true, _) => format!(". Reason: {FARGATE_CAPACITY}."),
             (None, false, None) => {
                 " because no container instance met all of its requirements. Reason: No Container Instances were found in your cluster.".to_owned()
@@ -180,8 +192,8 @@ impl Refused {
 
     /// The reason in one word, as a failure of RunTask.
     pub fn reason(&self) -> String {
-        match (&self.full_subnet, self.fargate, &self.closest) {
-            (Some(_), ..) => "RESOURCE:ENI".to_owned(),
+        match (&self.network, self.fargate, &self.closest) {
+            (Some(fault), ..) => fault.reason.clone(),
             (None, true, _) => FARGATE_CAPACITY.to_owned(),
             (None, false, None) => NO_INSTANCES.to_owned(),
             (None, false, Some((_, miss))) => miss.reason().to_owned(),
@@ -198,8 +210,17 @@ pub const NO_INSTANCES: &str = "No Container Instances were found in your cluste
 /// Chooses a node. `seed` decides between equals, and for the random strategy.
 pub fn place(fleet: &Fleet, needs: &Needs, seed: u64) -> Result<Placed, Refused> {
     let group = fleet.group(&needs.group);
-    let candidates: Vec<usize> = (0..fleet.nodes().len())
-        .filter(|at| miss(fleet, *at, needs).is_none())
+    let plain = needs.architecture.is_none()
+        && needs.member_of.is_empty()
+        && !needs.distinct_instance
+        && needs.ports.is_empty();
+    let candidates: Vec<usize> = fleet
+        .slots()
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.connected && i64::from(needs.cpu) <= s.free_cpu && i64::from(needs.memory) <= s.free_memory)
+        .map(|(at, _)| at)
+        .filter(|at| plain || miss(fleet, *at, needs).is_none())
         .collect();
     if candidates.is_empty() {
         return Err(refuse(fleet, needs));
@@ -207,8 +228,8 @@ pub fn place(fleet: &Fleet, needs: &Needs, seed: u64) -> Result<Placed, Refused>
     if needs.fargate {
         let subnets = strategy::subnets_by_count(needs, group);
         let wanted = subnets.first().and_then(|(_, zone)| zone_index(&needs.region, zone));
-        let at = strategy::emptiest(fleet, group, &candidates, |node| {
-            wanted.is_some_and(|index| node.zone_index() != index)
+        let at = strategy::emptiest(fleet, group, &candidates, |slot| {
+            wanted.is_some_and(|index| slot.zone_index != index)
         });
         return Ok(placed(fleet, at, needs, subnets));
     }
@@ -292,7 +313,7 @@ fn refuse(fleet: &Fleet, needs: &Needs) -> Refused {
         fargate: needs.fargate,
         misses,
         closest,
-        full_subnet: None,
+        network: None,
     }
 }
 

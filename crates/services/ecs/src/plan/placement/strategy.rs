@@ -1,7 +1,7 @@
 //! Choosing among the nodes that could take a task: random, spread, binpack, and the order of subnets.
 
 use super::Needs;
-use super::fleet::{Fleet, GroupView, NodeView};
+use super::fleet::{Fleet, GroupView, Slot};
 use std::collections::BTreeMap;
 
 /// The subnets, fewest tasks of the group first; equals stay in the request's order.
@@ -17,15 +17,15 @@ pub fn emptiest(
     fleet: &Fleet,
     group: Option<&GroupView>,
     candidates: &[usize],
-    later: impl Fn(&NodeView) -> bool,
+    later: impl Fn(&Slot) -> bool,
 ) -> usize {
     let counts = dense(fleet, group);
     candidates
         .iter()
         .copied()
         .min_by_key(|at| {
-            let node = &fleet.nodes()[*at];
-            (later(node), counts[*at], node.fullness(), node.tasks(), *at)
+            let slot = &fleet.slots()[*at];
+            (later(slot), counts[*at], slot.fullness, slot.tasks, *at)
         })
         .unwrap_or_default()
 }
@@ -51,12 +51,12 @@ pub fn choose(fleet: &Fleet, group: Option<&GroupView>, mut candidates: Vec<usiz
             }
             ("binpack", field) if field.eq_ignore_ascii_case("cpu") => {
                 keep_least(&mut candidates, |at| {
-                    u64::try_from(fleet.nodes()[at].free_cpu()).unwrap_or(0)
+                    u64::try_from(fleet.slots()[at].free_cpu).unwrap_or(0)
                 });
             }
             ("binpack", _) => {
                 keep_least(&mut candidates, |at| {
-                    u64::try_from(fleet.nodes()[at].free_memory()).unwrap_or(0)
+                    u64::try_from(fleet.slots()[at].free_memory).unwrap_or(0)
                 });
             }
             _ => candidates = vec![pick(&candidates, seed)],

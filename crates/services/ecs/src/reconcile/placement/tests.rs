@@ -98,6 +98,34 @@ async fn what_waits_is_told_why_once_and_placed_when_a_node_joins() {
 }
 
 #[tokio::test]
+async fn a_service_of_thousands_does_not_keep_another_waiting() {
+    let world = World::new().await;
+    world.define("web", json!({})).await;
+    for _ in 0..200 {
+        waiting(&world, "big").await;
+    }
+    world.advance(1);
+    let small = waiting(&world, "small").await;
+    let _node = world.node("n1", 256 * 100, 1 << 20).await;
+    assert_eq!(place_waiting(&world.ecs).await.unwrap(), 100);
+    assert!(world.task(&small).node.is_some());
+}
+
+#[tokio::test]
+async fn a_network_that_is_gone_is_told_by_its_name() {
+    let world = World::new().await;
+    world.define("web", json!({})).await;
+    let _node = world.node("n1", 4096, 8192).await;
+    let arn = waiting(&world, "web").await;
+    let mut task = world.task(&arn);
+    task.network.as_mut().unwrap().security_groups = Some(vec!["sg-gone".to_owned()]);
+    world.put(&task.own_key(), task).await;
+    assert_eq!(place_waiting(&world.ecs).await.unwrap(), 0);
+    let why = world.task(&arn).waiting.unwrap();
+    assert_eq!(why.event, ". Reason: The security group 'sg-gone' does not exist.");
+}
+
+#[tokio::test]
 async fn room_that_a_task_leaves_is_given_to_the_next_one() {
     let world = World::new().await;
     world.define("web", json!({})).await;
