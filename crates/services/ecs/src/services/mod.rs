@@ -290,3 +290,6 @@ pub fn admit_rebalancing(
         (None, Some(_)) => Ok("DISABLED".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,10 @@ pub fn begin(
     now: Timestamp,
 ) {
     let revision = new_revision(service, &spec, definition, ids.digits19(), now);
-    let mut id = URL_SAFE_NO_PAD.encode(ids.bytes());
+    // 21 characters as on AWS: the last bits of the sixteen bytes do not fit, and must not be what tells ids apart.
+    let mut bytes = ids.bytes();
+    bytes.reverse();
+    let mut id = URL_SAFE_NO_PAD.encode(bytes);
     id.truncate(21);
     let deployment_id = format!("ecs-svc/{}", ids.digits19());
     let containers = definition.definition.container_definitions.iter().flatten();

@@ -15,11 +15,11 @@ enum End {
 }
 
 impl Draft<'_> {
-    /// Counts the ends of tasks that were not counted yet.
+    /// Counts the ends of tasks that were not counted yet, as soon as they begin.
     pub(super) fn settle(&mut self) {
         self.recover();
         for task in self.view.tasks {
-            if task.state == TaskState::Stopped && !task.settled {
+            if task.state > TaskState::Running && !task.settled {
                 if !self.spend() {
                     break;
                 }

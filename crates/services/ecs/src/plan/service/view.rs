@@ -32,7 +32,7 @@ pub struct TaskView<'a> {
     pub checks: Checks,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
-    /// When its processes had ended.
+    /// When its processes had ended, or began to.
     pub ended_at: Option<Timestamp>,
     /// The node it is on, or (DAEMON) that it is meant for.
     pub node: Option<&'a str>,
@@ -148,7 +148,7 @@ pub struct Plan {
     pub service: Option<ServiceRecord>,
     pub launch: Vec<Launch>,
     pub stop: Vec<Stop>,
-    /// Ids of STOPPED tasks that have now been counted.
+    /// Ids of tasks whose end has now been counted.
     pub settle: Vec<String>,
     /// In the order they are told. The tasks of `Started` are filled in by who makes them.
     pub events: Vec<ServiceEvent>,

@@ -127,3 +127,6 @@ fn committed(outcome: Result<u64, CommitError>) -> Result<(), CommitError> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,17 +3,23 @@
 use crate::Ecs;
 use crate::api;
 use crate::launch::capacity::CapacityPlan;
-use crate::plan::expression::{self, Expression};
+use crate::plan::expression::{self, Expression, Instance as _};
 use crate::plan::placement::Fleet;
 use crate::plan::service::{Checks, NodeView, ServiceView, TaskView};
-use crate::records::{
-    DesiredStatus, ServiceRecord, ServiceSpec, TaskContainer, TaskDefinitionRecord, TaskRecord, node::zone_name,
-};
+use crate::records::{DesiredStatus, ServiceRecord, ServiceSpec, TaskContainer, TaskDefinitionRecord, TaskRecord};
 use neargate_link::Health;
 use neargate_store::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A node that a DAEMON belongs on.
+struct DaemonNode {
+    id: String,
+    /// By which a placement constraint names it.
+    instance_id: String,
+    connected: bool,
+}
 
 /// A service with its tasks, the nodes a DAEMON belongs on, and the zones its tasks can be in.
 pub struct Observed {
@@ -21,7 +27,7 @@ pub struct Observed {
     pub service: Arc<ServiceRecord>,
     /// Not STOPPED, or not settled.
     pub tasks: Vec<Arc<TaskRecord>>,
-    nodes: Vec<(String, bool)>,
+    nodes: Vec<DaemonNode>,
     zones: Vec<String>,
     healthy_after: Duration,
 }
@@ -56,11 +62,15 @@ impl Observed {
     /// Calls `look` with what the planner takes.
     pub fn with_view<T>(&self, budget: usize, look: impl FnOnce(&ServiceView<'_>) -> T) -> T {
         let unresolved = self.service.deployments.iter().any(|d| !d.unresolved.is_empty());
-        let tasks: Vec<TaskView<'_>> = self.tasks.iter().filter_map(|t| task_view(t, unresolved)).collect();
-        let nodes: Vec<NodeView<'_>> = self
-            .nodes
-            .iter()
-            .map(|(id, open)| NodeView { id, open: *open })
+        let pins: BTreeMap<&str, &str> = self.nodes.iter().map(|n| (&*n.instance_id, &*n.id)).collect();
+        let tasks = self.tasks.iter().filter_map(|t| task_view(t, unresolved, &pins));
+        let tasks: Vec<TaskView<'_>> = tasks.collect();
+        let nodes = self.nodes.iter();
+        let nodes: Vec<NodeView<'_>> = nodes
+            .map(|n| NodeView {
+                id: &n.id,
+                open: n.connected,
+            })
             .collect();
         look(&ServiceView {
             service: &self.service,
@@ -73,7 +83,7 @@ impl Observed {
     }
 }
 
-fn task_view(task: &TaskRecord, digests: bool) -> Option<TaskView<'_>> {
+fn task_view<'a>(task: &'a TaskRecord, digests: bool, pins: &BTreeMap<&str, &'a str>) -> Option<TaskView<'a>> {
     let link = task.service.as_ref()?;
     let stopping = task.desired == DesiredStatus::Stopped;
     Some(TaskView {
@@ -86,8 +96,8 @@ fn task_view(task: &TaskRecord, digests: bool) -> Option<TaskView<'_>> {
         checks: checks(&task.containers),
         created_at: task.created_at,
         started_at: task.started_at,
-        ended_at: task.execution_stopped_at.or(task.stopped_at),
-        node: task.node.as_deref().or_else(|| pinned_node(task)),
+        ended_at: task.execution_stopped_at.or(task.stopping_at).or(task.stopped_at),
+        node: task.node.as_deref().or_else(|| pinned_node(task, pins)),
         zone: task.availability_zone.as_deref(),
         protected_until: task.protected_until,
         stop_code: task.stop_code.as_deref(),
@@ -117,24 +127,26 @@ fn checks(containers: &[TaskContainer]) -> Checks {
 
 const PINNED: &str = "ec2InstanceId == ";
 
-/// The placement constraint that binds a DAEMON's task to its node.
-pub fn pin(node: &str) -> api::PlacementConstraint {
-    api::PlacementConstraint {
-        r#type: Some("memberOf".to_owned()),
-        expression: Some(format!("{PINNED}{node}")),
+impl Observed {
+    /// The placement constraint that binds a DAEMON's task to its node.
+    pub fn pin(&self, node: &str) -> Option<api::PlacementConstraint> {
+        let node = self.nodes.iter().find(|n| n.id == node)?;
+        Some(api::PlacementConstraint {
+            r#type: Some("memberOf".to_owned()),
+            expression: Some(format!("{PINNED}{}", node.instance_id)),
+        })
     }
 }
 
-fn pinned_node(task: &TaskRecord) -> Option<&str> {
-    task.placement_constraints
-        .last()?
-        .expression
-        .as_deref()?
-        .strip_prefix(PINNED)
+/// The node that a task was made for; `pins` has node ids by instance id.
+fn pinned_node<'a>(task: &TaskRecord, pins: &BTreeMap<&str, &'a str>) -> Option<&'a str> {
+    let constraint = task.placement_constraints.last()?;
+    pins.get(constraint.expression.as_deref()?.strip_prefix(PINNED)?)
+        .copied()
 }
 
 /// The nodes that satisfy the service's constraints and its PRIMARY's task definition, and whether each is connected.
-fn daemon_nodes(fleet: &Fleet, snapshot: &Snapshot, service: &ServiceRecord) -> Vec<(String, bool)> {
+fn daemon_nodes(fleet: &Fleet, snapshot: &Snapshot, service: &ServiceRecord) -> Vec<DaemonNode> {
     let key = TaskDefinitionRecord::key(&service.region, &service.spec.family, service.spec.revision);
     let Some(definition) = snapshot.get::<TaskDefinitionRecord>(&key) else {
         return Vec::new();
@@ -150,15 +162,19 @@ fn daemon_nodes(fleet: &Fleet, snapshot: &Snapshot, service: &ServiceRecord) -> 
     let member_of: Vec<Expression> = own.chain(inherited).flatten().map(parse).collect();
     let architecture = d.runtime_platform.as_ref().and_then(|p| p.cpu_architecture.as_deref());
     let cluster = format!("{}/{}/", service.region, service.cluster);
-    let mut out: Vec<(String, bool)> = Vec::new();
+    let mut out = Vec::new();
     for (at, node) in fleet.nodes().iter().enumerate() {
         let instance = fleet.instance(at, &service.region, &cluster);
         let fits = architecture.is_none_or(|a| a == node.architecture());
         if fits && member_of.iter().all(|e| e.holds(&instance)) {
-            out.push((node.id().to_owned(), node.connected()));
+            out.push(DaemonNode {
+                id: node.id().to_owned(),
+                instance_id: instance.instance_id().to_owned(),
+                connected: node.connected(),
+            });
         }
     }
-    out.sort();
+    out.sort_by(|a, b| a.id.cmp(&b.id));
     out
 }
 
@@ -174,15 +190,10 @@ fn zones(ecs: &Ecs, snapshot: &Snapshot, service: &ServiceRecord) -> Vec<String>
         .map(|subnet| subnet.availability_zone.clone())
         .collect();
     if spec.effective_launch_type() != "FARGATE" {
-        let indexes: BTreeSet<u32> = ecs.placer.with_fleet(&ecs.store, |fleet| {
-            fleet
-                .nodes()
-                .iter()
-                .filter(|n| n.connected())
-                .map(|n| n.zone_index())
-                .collect()
+        let machines: BTreeSet<String> = ecs.placer.with_fleet(&ecs.store, |fleet| {
+            let connected = fleet.nodes().iter().filter(|n| n.connected());
+            connected.map(|n| n.zone(&service.region)).collect()
         });
-        let machines: BTreeSet<String> = indexes.into_iter().map(|i| zone_name(&service.region, i)).collect();
         zones = if spec.network.is_some() {
             &zones & &machines
         } else {

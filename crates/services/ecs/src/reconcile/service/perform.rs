@@ -1,6 +1,6 @@
 //! Turning a plan into one commit.
 
-use super::observe::{Observed, capacity, pin};
+use super::observe::{Observed, capacity};
 use crate::Ecs;
 use crate::launch::{LaunchRequest, StopAsk, ask_stop, new_task};
 use crate::plan::backoff;
@@ -158,7 +158,10 @@ fn launch_some(
             now,
             ids: &*ecs.ids,
         })?;
-        task.placement_constraints.extend(launch.node.as_deref().map(pin));
+        if let Some(node) = &launch.node {
+            task.placement_constraints
+                .push(observed.pin(node).ok_or_else(|| missing("node"))?);
+        }
         Ok(task)
     };
     (0..launch.count).map(one).collect()
