@@ -212,7 +212,12 @@ def test_the_circuit_breaker_rolls_back(sim, ecs, cluster):
     ecs.create_service(cluster=cluster, serviceName="web", taskDefinition="breaker", desiredCount=2, launchType="FARGATE",
                        networkConfiguration=network(sim),
                        deploymentConfiguration={"deploymentCircuitBreaker": {"enable": True, "rollback": True}})
-    ecs.get_waiter("services_stable").wait(cluster=cluster, services=["web"], WaiterConfig={"Delay": 1})
+
+    def completed():
+        deployments = ecs.describe_services(cluster=cluster, services=["web"])["services"][0]["deployments"]
+        return len(deployments) == 1 and deployments[0]["rolloutState"] == "COMPLETED"
+
+    wait_for(completed, "a deployment to roll back to")
     fargate(ecs, "breaker", environment=[{"name": "NEARGATE_SIM_EXIT_AFTER_MS", "value": "10"}, {"name": "NEARGATE_SIM_EXIT_CODE", "value": "1"}])
     ecs.update_service(cluster=cluster, service="web", taskDefinition="breaker")
 

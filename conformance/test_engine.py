@@ -298,6 +298,13 @@ def pid_of_container(real, arn, _container):
     raise AssertionError(f"no process of {task_id}")
 
 
+def alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def kept(run, arns):
     return {arn: pid_of_container(run.real, arn, "c") for arn in arns}
 
@@ -399,11 +406,11 @@ def test_down_leaves_nothing_and_can_be_repeated(tmp_path_factory):
         runner.until(arn, "RUNNING")
         pid = pid_of_container(own, arn, "c")
         own.stop()
-        assert pathlib.Path(f"/proc/{pid}").exists(), "Ctrl-C stopped a container"
+        assert alive(pid), "Ctrl-C stopped a container"
         instance = json.loads((own.data / "instance.json").read_text())["instance"]
         own.neargate("down")
         own.neargate("down")
-        assert not pathlib.Path(f"/proc/{pid}").exists()
+        assert not alive(pid)
         routes = subprocess.run(["ip", "route"], capture_output=True, text=True).stdout
         assert "10.63." not in routes
         mounts = pathlib.Path("/proc/self/mountinfo").read_text()
