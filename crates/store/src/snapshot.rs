@@ -68,6 +68,18 @@ impl Snapshot {
             .map(|(k, e)| (&k[R::PREFIX.len()..], typed(e)))
     }
 
+    /// The records of `range(prefix)` whose key comes after `after`, found without passing those before it.
+    pub fn range_after<R: Record>(&self, prefix: &str, after: &str) -> impl Iterator<Item = (&str, Versioned<R>)> + '_ {
+        let from = full_key::<R>(prefix);
+        let start = full_key::<R>(after).max(from.clone());
+        let passed = full_key::<R>(after);
+        self.entries
+            .range(start..)
+            .take_while(move |(k, _)| k.starts_with(&*from))
+            .filter(move |(k, _)| **k > passed)
+            .map(|(k, e)| (&k[R::PREFIX.len()..], typed(e)))
+    }
+
     /// Records of type `R` that answered `(index, value)` in `Record::indexes`, ascending by key.
     pub fn indexed<R: Record>(&self, index: &str, value: &str) -> impl Iterator<Item = (&str, Versioned<R>)> + '_ {
         let from: Arc<str> = format!("{index}\0{value}\0{}", R::PREFIX).into();

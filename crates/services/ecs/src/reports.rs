@@ -103,6 +103,12 @@ pub fn apply(task: &TaskRecord, report: &TaskReport, now: Timestamp) -> Option<T
     if next.state == TaskState::Stopped {
         first(&mut next.execution_stopped_at, Some(now));
         first(&mut next.stopped_at, report.stopped_at.or(Some(now)));
+        let (code, reason) = match next.started_at {
+            Some(_) => ("EssentialContainerExited", "Essential container in task exited"),
+            None => ("TaskFailedToStart", "Task failed to start"),
+        };
+        first(&mut next.stop_code, Some(code.to_owned()));
+        first(&mut next.stopped_reason, Some(reason.to_owned()));
         for container in &mut next.containers {
             container.last_status = "STOPPED".to_owned();
         }

@@ -203,6 +203,11 @@ pub struct FakeNode {
 }
 
 impl FakeNode {
+    /// The node `id` as it meets a control plane that started again.
+    pub fn of(ecs: &Arc<Ecs>, id: &str) -> FakeNode {
+        FakeNode { ecs: ecs.clone(), id: id.to_owned() }
+    }
+
     /// The desired set.
     pub fn assigned(&self) -> Vec<Arc<TaskSpec>> {
         let snapshot = self.ecs.store.snapshot();

@@ -74,11 +74,15 @@ pub async fn handle(
             && launch_type.as_ref().is_none_or(|l| task.launch_type == *l)
     };
     // The keys of a cluster's tasks ascend by id, whichever way they are found.
+    let listing = format!("tasks {prefix} {:?}", input_filters(&input));
+    let token = input.next_token.as_deref().filter(|t| !t.is_empty());
+    let after = token
+        .and_then(|t| neargate_core::paging::resume(&listing, t).ok())
+        .unwrap_or_default();
     let found: Box<dyn Iterator<Item = (&str, Versioned<TaskRecord>)>> = match &of_service {
         Some(name) => Box::new(snapshot.indexed(TaskRecord::BY_SERVICE, &format!("{prefix}{name}"))),
-        None => Box::new(snapshot.range(&prefix)),
+        None => Box::new(snapshot.range_after(&prefix, &after)),
     };
-    let listing = format!("tasks {prefix} {:?}", input_filters(&input));
     let page = paging::page(
         &listing,
         found.filter(|(_, task)| matches(task)),

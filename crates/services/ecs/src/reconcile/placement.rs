@@ -291,7 +291,13 @@ impl State {
         let each = limit.div_ceil(shapes.len().clamp(1, SHAPES));
         shapes
             .into_iter()
-            .flat_map(|(_, name, shape)| shape.tasks.iter().take(each).map(move |(_, key)| (name.clone(), key.clone())))
+            .flat_map(|(_, name, shape)| {
+                shape
+                    .tasks
+                    .iter()
+                    .take(each)
+                    .map(move |(_, key)| (name.clone(), key.clone()))
+            })
             .take(limit)
             .collect()
     }

@@ -95,6 +95,47 @@ async fn whoever_asked_first_gives_the_reason() {
 }
 
 #[tokio::test]
+async fn a_task_that_ends_without_a_word_gets_the_code_of_its_life() {
+    for (phases, code) in [
+        (vec![Phase::Stopped], "TaskFailedToStart"),
+        (vec![Phase::Running, Phase::Stopped], "EssentialContainerExited"),
+    ] {
+        let (world, node, arn) = running().await;
+        let spec = node.assigned().remove(0);
+        for phase in phases {
+            node_reports(&world, report(&spec, phase, None)).await;
+        }
+        assert_eq!(world.task(&arn).stop_code.as_deref(), Some(code));
+    }
+}
+
+#[tokio::test]
+async fn what_is_stored_of_a_task_is_read_back_the_same() {
+    use neargate_store::Record;
+    let (world, node, arn) = running().await;
+    node.work().await;
+    fn again<R: Record + PartialEq>(record: &R) {
+        let bytes = serde_json::to_vec(record).unwrap();
+        assert_eq!(serde_json::from_slice::<R>(&bytes).unwrap(), *record);
+    }
+    let mut task = world.task(&arn);
+    task.host_ports = vec![crate::records::HostPort {
+        first: 1,
+        last: 2,
+        transport: neargate_link::Transport::Udp,
+    }];
+    task.waiting = Some(crate::records::Waiting {
+        event: "e".into(),
+        reason: "r".into(),
+        since: Timestamp(5),
+    });
+    task.protected_until = Some(Timestamp(1_800_000_000_123));
+    again(&task);
+    let snapshot = world.ecs.store.snapshot();
+    again(&*snapshot.get::<crate::records::NodeRecord>("n1").unwrap().record);
+}
+
+#[tokio::test]
 async fn reports_of_others_tasks_and_of_unknown_ones_change_nothing() {
     let (world, node, arn) = running().await;
     let before = world.ecs.store.snapshot().revision();
