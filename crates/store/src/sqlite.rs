@@ -5,6 +5,7 @@
 //! been synced; a directory that this version cannot read whole is not opened at all.
 
 mod open;
+mod read;
 mod value;
 mod writer;
 

@@ -1,15 +1,14 @@
 //! Opening the embedded store: lock, permissions, schema, and reading every record back.
 
-use super::value::Unpacker;
-use crate::lease::{LeaseId, LeaseTable};
+use super::read::read;
+use crate::lease::LeaseTable;
 use crate::record::{Kinds, KindsOverlap};
-use crate::snapshot::{Entry, Snapshot};
+use crate::snapshot::Snapshot;
 use rusqlite::Connection;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// `PRAGMA application_id` of the file: "NGAT".
@@ -229,72 +228,4 @@ fn check_schema(connection: &Connection, path: &Path, fresh: bool) -> Result<(),
             found,
         }),
     }
-}
-
-fn read(connection: &Connection, path: &Path, kinds: &Kinds) -> Result<(Snapshot, LeaseTable), OpenError> {
-    let failed = |source| OpenError::Database {
-        path: path.to_owned(),
-        source,
-    };
-    let (revision, last_lease): (u64, u64) = connection
-        .query_row("SELECT revision, last_lease FROM state", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .map_err(failed)?;
-    let mut snapshot = Snapshot {
-        revision,
-        ..Snapshot::default()
-    };
-    let mut unpacker = Unpacker::new().map_err(|source| OpenError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    let mut select = connection
-        .prepare("SELECT life, key, modified, lease, value FROM record")
-        .map_err(failed)?;
-    let mut rows = select.query([]).map_err(failed)?;
-    while let Some(row) = rows.next().map_err(failed)? {
-        let life: u64 = row.get(0).map_err(failed)?;
-        let key: Arc<str> = row.get::<_, String>(1).map_err(failed)?.into();
-        let modified: u64 = row.get(2).map_err(failed)?;
-        let lease: u64 = row.get(3).map_err(failed)?;
-        let value = row.get_ref(4).map_err(failed)?;
-        let corrupt = |reason: String| OpenError::Corrupt {
-            path: path.to_owned(),
-            key: key.to_string(),
-            reason,
-        };
-        let Some(kind) = kinds.of(&key) else {
-            return Err(OpenError::UnknownKind {
-                path: path.to_owned(),
-                key: key.to_string(),
-            });
-        };
-        let value = value.as_blob().map_err(|error| corrupt(error.to_string()))?;
-        let json = unpacker.unpack(value).map_err(|error| corrupt(error.to_string()))?;
-        let record = (kind.decode)(&json).map_err(|error| corrupt(error.to_string()))?;
-        let created = life >> 8;
-        if modified < created || modified > revision {
-            return Err(corrupt(format!(
-                "it was changed at revision {modified}, the store is at {revision}"
-            )));
-        }
-        let lease = (lease != 0).then_some(LeaseId(lease));
-        let entry = Entry {
-            created,
-            modified,
-            ordinal: (life & 0xff) as u8,
-            lease,
-            record,
-        };
-        if snapshot.restore(key.clone(), entry).is_some() {
-            return Err(corrupt("it is there twice".to_owned()));
-        }
-    }
-    let mut select = connection.prepare("SELECT id, ttl FROM lease").map_err(failed)?;
-    let leases = select
-        .query_map([], |row| Ok((LeaseId(row.get(0)?), Duration::from_millis(row.get(1)?))))
-        .and_then(|rows| rows.collect::<rusqlite::Result<Vec<_>>>())
-        .map_err(failed)?;
-    Ok((snapshot, LeaseTable::restore(leases, last_lease)))
 }
