@@ -20,6 +20,10 @@ use neargate_core::{AwsError, Ids, Tags, Timestamp};
 use neargate_link as link;
 use std::collections::BTreeMap;
 
+/// A Fargate task's cpu is a ceiling, not a reservation: placement counts a tenth of it, so that a machine of two cores
+/// runs what AWS spreads over many. Memory is counted whole, and so is the cpu of launch type EC2, as on AWS.
+const FARGATE_CPU_OVERCOMMIT: u32 = 10;
+
 /// A task to make. Every part that `admit` and `capacity` check has been checked.
 #[derive(Clone)]
 pub struct LaunchRequest<'a> {
@@ -109,8 +113,9 @@ pub fn new_task(request: LaunchRequest<'_>) -> Result<TaskRecord, AwsError> {
             ..TaskContainer::default()
         })
         .collect();
-    let platform_version = capacity.is_fargate().then(|| capacity::PLATFORM_VERSION.to_owned());
-    let ephemeral_storage_gib = capacity.is_fargate().then_some(sizes.ephemeral_storage_gib);
+    let fargate = capacity.is_fargate();
+    let platform_version = fargate.then(|| capacity::PLATFORM_VERSION.to_owned());
+    let ephemeral_storage_gib = fargate.then_some(sizes.ephemeral_storage_gib);
 
     Ok(TaskRecord {
         region: cluster.region.clone(),
@@ -142,7 +147,11 @@ pub fn new_task(request: LaunchRequest<'_>) -> Result<TaskRecord, AwsError> {
         availability_zone: None,
         cpu: sizes.task_cpu,
         memory: sizes.task_memory,
-        reserved_cpu: sizes.reserved_cpu,
+        reserved_cpu: if fargate {
+            sizes.reserved_cpu / FARGATE_CPU_OVERCOMMIT
+        } else {
+            sizes.reserved_cpu
+        },
         reserved_memory: sizes.reserved_memory,
         host_ports: host_ports(d, &network_mode),
         network_mode,

@@ -18,14 +18,12 @@ pub use cluster::ClusterRecord;
 pub use instance_tags::InstanceTagsRecord;
 pub use node::NodeRecord;
 pub use service::{
-    Backoff, BackoffCause, Deployment, RolloutState, SchedulingStrategy, ServiceEventRecord, ServiceRecord, ServiceSpec,
-    ServiceStatus, StopRequest, Unplaced,
+    Backoff, BackoffCause, Deployment, RolloutState, SchedulingStrategy, ServiceEventRecord, ServiceRecord,
+    ServiceSpec, ServiceStatus, StopRequest, Unplaced,
 };
 pub use service_deployment::ServiceDeploymentRecord;
 pub use service_revision::ServiceRevisionRecord;
-pub use task::{
-    DesiredStatus, HostPort, ServiceLink, TaskContainer, TaskInterface, TaskRecord, TaskState, Waiting,
-};
+pub use task::{DesiredStatus, HostPort, ServiceLink, TaskContainer, TaskInterface, TaskRecord, TaskState, Waiting};
 pub use task_definition::{FamilyRecord, TaskDefinitionRecord};
 
 use neargate_store::Kind;
