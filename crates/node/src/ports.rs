@@ -113,6 +113,8 @@ pub enum EngineEvent {
 pub enum EngineError {
     /// It cannot be done; the text is the container's reason, ECS's error name included.
     Refused(String),
+    /// The container is not in a state for it: it runs already, or no more.
+    NotApplicable(String),
     /// The task's holder is gone.
     Lost(String),
 }

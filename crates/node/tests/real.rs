@@ -23,9 +23,9 @@ use tokio::task::JoinHandle;
 /// False, and says so, where the machine cannot run containers.
 fn possible() -> bool {
     let root = rustix::process::geteuid().is_root();
-    let able = root && busybox().is_some() && shim().exists();
+    let able = root && busybox().is_some() && program().exists();
     if !able {
-        eprintln!("skipped: needs root, a static busybox and the shim example");
+        eprintln!("skipped: needs root, a static busybox and the testnode example");
     }
     able
 }
@@ -37,12 +37,12 @@ fn busybox() -> Option<PathBuf> {
         .find(|p| p.exists())
 }
 
-fn shim() -> PathBuf {
+fn program() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     test.parent()
         .and_then(Path::parent)
         .expect("target directory")
-        .join("examples/shim")
+        .join("examples/testnode")
 }
 
 fn header() -> tar::Header {
@@ -153,7 +153,7 @@ impl Machine {
             .build()
             .unwrap();
         let data = dir.path().join("data");
-        let mut config = NodeConfig::new(&data, &dir.path().join("link.sock"), &shim());
+        let mut config = NodeConfig::new(&data, &dir.path().join("link.sock"), &program());
         config.instance = format!("7e{net:02x}");
         config.run_dir = dir.path().join("run");
         config.vpc_cidr = format!("10.253.{net}.0/24").parse().unwrap();
@@ -185,6 +185,17 @@ impl Machine {
         let config = self.config.clone();
         let running = self.runtime.spawn(run(config, async { drop(down.await) }));
         self.node = Some((shutdown, running));
+    }
+
+    /// A node in a process of its own.
+    fn node_process(&self) -> std::process::Child {
+        let c = &self.config;
+        std::process::Command::new(program())
+            .arg("node")
+            .args([&c.data_dir, &c.link_socket, &c.run_dir])
+            .args([&c.instance, &c.vpc_cidr.to_string(), &c.bridge_cidr.to_string()])
+            .spawn()
+            .unwrap()
     }
 
     fn stop_node(&mut self) {
@@ -587,6 +598,38 @@ fn a_loud_container_is_bounded_and_its_last_lines_arrive() {
         200_000,
         "nothing was rotated away, so nothing is missing"
     );
+}
+
+#[test]
+fn a_node_killed_at_any_moment_runs_everything_once() {
+    if !possible() {
+        return;
+    }
+    const TASKS: u8 = 12;
+    let mut m = Machine::start(12);
+    m.stop_node();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    for round in 0..30 {
+        if round < TASKS {
+            m.want(&m.task(round, "echo start; sleep 0.2; echo end; exit 5"));
+        }
+        let mut node = m.node_process();
+        std::thread::sleep(Duration::from_millis(5 + next(70)));
+        node.kill().unwrap();
+        node.wait().unwrap();
+    }
+    m.start_node();
+    for n in 0..TASKS {
+        let stopped = m.phase(n, Phase::Stopped);
+        assert_eq!(stopped.containers[0].exit_code, Some(5), "{stopped:#?}");
+        m.logged(n, "app", &["start", "end"]);
+    }
 }
 
 /// Not a check but a measurement: `cargo test -p neargate-node --test real -- --ignored --nocapture`.

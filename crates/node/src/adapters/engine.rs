@@ -6,8 +6,8 @@
 use super::blocking;
 use crate::ports::{Attached, BoxFuture, Engine, EngineError, EngineEvent, Holder};
 use neargate_runtime::{
-    ContainerLaunch, Event, Exec, ExecResult, Failure, Message, Reply, Request, ShimClient, ShimError, ShimExe,
-    ShimLaunch, TaskState,
+    ContainerLaunch, Event, Exec, ExecResult, Failure, FailureCode, Message, Reply, Request, ShimClient, ShimError,
+    ShimExe, ShimLaunch, TaskState,
 };
 use std::collections::HashMap;
 use std::io;
@@ -72,9 +72,18 @@ impl Engine for ShimEngine {
 
 fn error(error: ShimError) -> EngineError {
     match error {
-        ShimError::Refused(failure) => EngineError::Refused(failure.to_string()),
+        ShimError::Refused(failure) => refusal(&failure),
         ShimError::Lost(why) => EngineError::Lost(why),
         io @ ShimError::Io { .. } => EngineError::Refused(io.to_string()),
+    }
+}
+
+fn refusal(failure: &Failure) -> EngineError {
+    match failure.code {
+        FailureCode::NotApplicable => EngineError::NotApplicable(failure.to_string()),
+        FailureCode::CannotCreateContainerError | FailureCode::CannotStartContainerError => {
+            EngineError::Refused(failure.to_string())
+        }
     }
 }
 
@@ -196,7 +205,7 @@ fn deliver(
             }
             Message::Reply { id, result } => match (waiting.remove(&id), result) {
                 (Some(answer), result) => {
-                    let _ = answer.send(result.map_err(|f| EngineError::Refused(f.to_string())));
+                    let _ = answer.send(result.map_err(|f| refusal(&f)));
                 }
                 (None, Err(failure)) => return Some(failure),
                 (None, Ok(_)) => {}

@@ -8,6 +8,11 @@ use neargate_netns::{Interface, Network, NetworkError, Publish, Published};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The kernel takes a removed namespace apart in the background; its interface names are free after that.
+const REMAINS_GO_WITHIN: Duration = Duration::from_secs(5);
+const REMAINS_PAUSE: Duration = Duration::from_millis(5);
 
 /// The machine's network.
 pub struct HostNetwork {
@@ -88,19 +93,32 @@ fn on_host() -> MadeNetwork {
 }
 
 fn make(network: &Network, name: &str, mode: &NetworkSpec, ports: &[Publish]) -> Result<MadeNetwork, String> {
-    match create(network, name, mode, ports) {
-        Ok(made) => Ok(made),
-        Err(error) => {
-            // What an earlier try left half made is removed with it.
-            if let Err(left) = network.remove(name) {
-                tracing::warn!(namespace = name, error = %left, "a network that could not be made is not removed");
-            }
-            Err(match error {
-                NetworkError::Port(why) => Failure::CannotStartContainer.because(why),
-                other => Failure::ResourceInitialization
-                    .because(format_args!("failed to configure the task's network: {other}")),
-            })
+    // An earlier process of the node may have died while it made this one. Its interfaces go a moment after it.
+    let remains = network.path(name).exists();
+    if remains {
+        remove_remains(network, name);
+    }
+    let deadline = Instant::now() + if remains { REMAINS_GO_WITHIN } else { Duration::ZERO };
+    loop {
+        let error = match create(network, name, mode, ports) {
+            Ok(made) => return Ok(made),
+            Err(error) => error,
+        };
+        remove_remains(network, name);
+        if let NetworkError::Port(why) = error {
+            return Err(Failure::CannotStartContainer.because(why));
         }
+        if Instant::now() >= deadline {
+            let why = format_args!("failed to configure the task's network: {error}");
+            return Err(Failure::ResourceInitialization.because(why));
+        }
+        std::thread::sleep(REMAINS_PAUSE);
+    }
+}
+
+fn remove_remains(network: &Network, name: &str) {
+    if let Err(error) = network.remove(name) {
+        tracing::warn!(namespace = name, %error, "what is left of a network is not removed");
     }
 }
 

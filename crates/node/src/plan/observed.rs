@@ -74,10 +74,6 @@ pub enum Event {
         container: usize,
         runtime_id: String,
     },
-    /// The engine never got to start it before the node restarted.
-    NotStarted {
-        container: usize,
-    },
     /// The image was collected before the container started.
     ImageLost {
         container: usize,
@@ -141,7 +137,6 @@ impl Event {
             | Event::Prepared { container }
             | Event::Starting { container }
             | Event::Started { container, .. }
-            | Event::NotStarted { container }
             | Event::Failed { container, .. }
             | Event::DependencyFailed { container, .. }
             | Event::Exited { container, .. }
@@ -320,12 +315,6 @@ impl Observed {
             Event::Preparing { container } => self.containers[*container].rootfs = Piece::Making,
             Event::Prepared { container } => self.containers[*container].rootfs = Piece::Ready,
             Event::Starting { container } => self.containers[*container].run = Run::Starting,
-            Event::NotStarted { container } => {
-                let c = &mut self.containers[*container];
-                if c.run == Run::Starting {
-                    c.run = Run::Waiting;
-                }
-            }
             Event::ImageLost { container } => self.containers[*container].image = Image::Wanted,
             Event::Started { container, runtime_id } => self.container_started(spec, *container, runtime_id, now),
             Event::Failed { container, reason } => {

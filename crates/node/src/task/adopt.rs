@@ -1,8 +1,8 @@
 //! Taking over a task that an earlier process of the node left: what does its shim say, and what is still there?
 
 use super::Task;
-use crate::plan::network_of;
 use crate::plan::observed::{Event, Image, Piece, Run};
+use crate::plan::{Step, network_of};
 use crate::ports::EngineError;
 use neargate_runtime::{Status, TaskState};
 use std::sync::Arc;
@@ -18,6 +18,15 @@ impl Task {
         self.find_holder().await;
         self.find_networks().await;
         self.find_images().await;
+        // Asked for by a process that did not live to hear the answer. Asking again does no harm to one that runs.
+        let unanswered = self
+            .observed
+            .containers
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.run == Run::Starting);
+        let again: Vec<Step> = unanswered.map(|(container, _)| Step::Start { container }).collect();
+        self.perform(again.into_iter());
         for index in 0..self.spec.containers.len() {
             self.follow(index);
             if self.observed.containers[index].stopped()
@@ -41,7 +50,9 @@ impl Task {
                 }
             }
             not_there => {
-                if let Err(EngineError::Lost(why) | EngineError::Refused(why)) = not_there {
+                if let Err(EngineError::Lost(why) | EngineError::NotApplicable(why) | EngineError::Refused(why)) =
+                    not_there
+                {
                     tracing::warn!(
                         task = self.spec.id,
                         why,
@@ -74,7 +85,6 @@ impl Task {
                     self.container_started(index, *started_at);
                     self.container_exited(index, exit);
                 }
-                (Run::Starting, None) if alive => self.note(&[Event::NotStarted { container: index }]),
                 (Run::Running, Some(Status::Exited { exit, .. })) => self.container_exited(index, exit),
                 (Run::Running, None) if alive => {
                     let reason = Some(crate::plan::reason::SHIM_LOST.to_owned());

@@ -235,7 +235,7 @@ impl Task {
                 self.holder = Some(holder);
                 self.note(&[Event::ShimReady]);
             }
-            Done::Shim(Err(EngineError::Refused(why) | EngineError::Lost(why))) => {
+            Done::Shim(Err(EngineError::Refused(why) | EngineError::NotApplicable(why) | EngineError::Lost(why))) => {
                 let reason = Failure::ResourceInitialization.because(why);
                 self.note(&[Event::ShimFailed { reason }]);
             }
@@ -264,8 +264,9 @@ impl Task {
                 let reason = crate::plan::reason::limited(reason);
                 self.note(&[Event::Failed { container, reason }]);
             }
-            // A lost holder tells of its loss itself.
-            Done::Started(_, Ok(()) | Err(EngineError::Lost(_))) | Done::Signalled => {}
+            // What runs already was started for an earlier process of the node; a lost holder tells of its loss itself.
+            Done::Started(_, Ok(()) | Err(EngineError::NotApplicable(_) | EngineError::Lost(_))) => {}
+            Done::Signalled => {}
             Done::Probed(container, began, passed) => self.probed(container, began, passed),
             Done::Remains(state) => {
                 if let Some(state) = state {
