@@ -205,7 +205,10 @@ pub struct FakeNode {
 impl FakeNode {
     /// The node `id` as it meets a control plane that started again.
     pub fn of(ecs: &Arc<Ecs>, id: &str) -> FakeNode {
-        FakeNode { ecs: ecs.clone(), id: id.to_owned() }
+        FakeNode {
+            ecs: ecs.clone(),
+            id: id.to_owned(),
+        }
     }
 
     /// The desired set.

@@ -128,7 +128,7 @@ fn new_record(
     }
     let constraints = input.placement_constraints.clone().unwrap_or_default();
     let strategy = input.placement_strategy.clone().unwrap_or_default();
-    services::admit_service_placement(daemon, fargate, &constraints, &strategy)?;
+    services::admit_service_placement(&definition, daemon, fargate, &constraints, &strategy)?;
     let configuration = configuration::admit(input.deployment_configuration.as_ref(), None, daemon)?;
     let asked = input.availability_zone_rebalancing.as_deref();
     let rebalancing = services::admit_rebalancing(asked, "ENABLED", daemon, &configuration, &strategy)?;
@@ -152,7 +152,6 @@ fn new_record(
         created_at: cx.now,
         created_by: cx.caller_arn.clone(),
         inactive_at: None,
-        client_token: input.client_token.clone(),
         request_fingerprint: String::new(),
         deployments: Vec::new(),
         last_completed: None,

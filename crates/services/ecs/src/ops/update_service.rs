@@ -43,7 +43,7 @@ pub(crate) fn admit(
     refuse_absent(input)?;
     let mut next = (*current.record).clone();
     let (spec, definition) = admit_next_spec(snapshot, cx, input, &cluster, &next)?;
-    admit_settings(input, &mut next, &spec)?;
+    admit_settings(input, &mut next, &spec, &definition)?;
     admit_scale(input, &mut next)?;
 
     let mut txn = Txn::new();
@@ -132,6 +132,7 @@ fn admit_settings(
     input: &api::UpdateServiceRequest,
     next: &mut ServiceRecord,
     spec: &ServiceSpec,
+    definition: &TaskDefinitionRecord,
 ) -> Result<(), AwsError> {
     let daemon = next.is_daemon();
     if let Some(constraints) = &input.placement_constraints {
@@ -141,7 +142,13 @@ fn admit_settings(
         next.placement_strategy = strategy.iter().filter(|s| s.r#type.is_some()).cloned().collect();
     }
     let fargate = spec.effective_launch_type() == "FARGATE";
-    services::admit_service_placement(daemon, fargate, &next.placement_constraints, &next.placement_strategy)?;
+    services::admit_service_placement(
+        definition,
+        daemon,
+        fargate,
+        &next.placement_constraints,
+        &next.placement_strategy,
+    )?;
     let given = input.deployment_configuration.as_ref();
     next.deployment_configuration = configuration::admit(given, Some(&next.deployment_configuration), daemon)?;
     next.availability_zone_rebalancing = services::admit_rebalancing(

@@ -198,8 +198,7 @@ pub struct ServiceRecord {
     /// ARN of who created it.
     pub created_by: String,
     pub inactive_at: Option<Timestamp>,
-    pub client_token: Option<String>,
-    /// What the creating request asked, for `clientToken`.
+    /// What the creating request asked: an equal one is answered with this service.
     pub request_fingerprint: String,
 
     /// The PRIMARY first, then the ACTIVE ones, newest first. Empty once INACTIVE.

@@ -206,12 +206,19 @@ pub fn admit_spec(
 /// # Errors
 /// `InvalidParameterException`.
 pub fn admit_service_placement(
+    definition: &TaskDefinitionRecord,
     daemon: bool,
     fargate: bool,
     constraints: &[api::PlacementConstraint],
     strategy: &[api::PlacementStrategy],
 ) -> Result<(), AwsError> {
     admit_placement(fargate, constraints, strategy)?;
+    let inherited = definition.definition.placement_constraints.as_ref().map_or(0, Vec::len);
+    if inherited + constraints.len() > 10 {
+        return Err(invalid(
+            "placementConstraints can have at most 10 items, those of the task definition included.",
+        ));
+    }
     if daemon && !strategy.is_empty() {
         return Err(invalid(
             "Placement strategies are not supported with the DAEMON scheduling strategy.",

@@ -106,7 +106,6 @@ impl Simulator {
             created_at: Timestamp(0),
             created_by: String::new(),
             inactive_at: None,
-            client_token: None,
             request_fingerprint: String::new(),
             deployments: Vec::new(),
             last_completed: None,

@@ -129,4 +129,6 @@ fn committed(outcome: Result<u64, CommitError>) -> Result<(), CommitError> {
 }
 
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod tests;

@@ -7,9 +7,10 @@ use neargate_core::Timestamp;
 use neargate_store::{Change, CommitError, Record};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 /// Services looked at side by side: commits of several share the store's flushes.
 const WIDTH: usize = 32;
@@ -30,6 +31,8 @@ pub(super) struct Queue {
     running: HashSet<String>,
     /// Changed while running.
     again: HashSet<String>,
+    /// Took long and changed meanwhile: their timer rings soon, until then changes only gather.
+    resting: HashSet<String>,
     timers: BTreeSet<(Timestamp, String)>,
     timer_of: HashMap<String, Timestamp>,
     sweep_at: Option<Timestamp>,
@@ -39,8 +42,17 @@ pub(super) struct Queue {
 /// What a worker answers.
 struct Done {
     key: String,
-    outcome: Result<Next, CommitError>,
+    outcome: Result<Next, Fault>,
     took: Duration,
+}
+
+/// Why a look came to nothing; it is repeated after `RETRY`.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the store could not write: {0}")]
+    Store(#[from] CommitError),
+    #[error("the look itself failed: {0}")]
+    Panicked(#[from] JoinError),
 }
 
 impl Queue {
@@ -51,6 +63,7 @@ impl Queue {
             lined_up: HashSet::new(),
             running: HashSet::new(),
             again: HashSet::new(),
+            resting: HashSet::new(),
             timers: BTreeSet::new(),
             timer_of: HashMap::new(),
             sweep_at: None,
@@ -75,7 +88,8 @@ impl Queue {
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                Some(done) = self.workers.join_next() => self.finish(done),
+                // Workers neither panic nor are aborted.
+                Some(Ok(done)) = self.workers.join_next() => self.finish(done),
                 () = tokio::time::sleep(sleep) => self.ring(),
             }
         }
@@ -118,6 +132,8 @@ impl Queue {
     fn mark(&mut self, key: &str) {
         if self.running.contains(key) {
             self.again.insert(key.to_owned());
+        } else if self.resting.contains(key) {
+            // Its timer is set.
         } else if self.lined_up.insert(key.to_owned()) {
             self.waiting.push_back(key.to_owned());
         }
@@ -133,7 +149,10 @@ impl Queue {
             let ecs = self.ecs.clone();
             self.workers.spawn(async move {
                 let began = Instant::now();
-                let outcome = reconcile(&ecs, &key).await;
+                let name = key.clone();
+                // A task of its own, so that a panic in one service stops no other.
+                let look = tokio::spawn(async move { reconcile(&ecs, &name).await }).await;
+                let outcome = look.map_err(Fault::from).and_then(|next| next.map_err(Fault::from));
                 Done {
                     key,
                     outcome,
@@ -143,39 +162,21 @@ impl Queue {
         }
     }
 
-    fn finish(&mut self, done: Result<Done, JoinError>) {
-        let Done { key, outcome, took } = match done {
-            Ok(done) => done,
-            Err(error) => {
-                // Which one it was is not known any more: look at all of them, later.
-                tracing::error!(%error, "looking at a service panicked");
-                self.running.clear();
-                self.workers.abort_all();
-                let at = self.ecs.clock.now().plus(RETRY);
-                let keys: Vec<String> = self
-                    .ecs
-                    .store
-                    .snapshot()
-                    .range::<ServiceRecord>("")
-                    .map(|(key, _)| key.to_owned())
-                    .collect();
-                for key in keys {
-                    self.set_timer(&key, Some(at));
-                }
-                return;
-            }
-        };
+    fn finish(&mut self, Done { key, outcome, took }: Done) {
         self.running.remove(&key);
         let again = self.again.remove(&key);
         let now = self.ecs.clock.now();
         let rest = (took > LIGHT).then_some(took.min(RETRY));
         match (outcome, rest) {
             (Err(error), _) => {
-                tracing::error!(service = key, %error, "a service could not be stored; it is tried again");
+                tracing::error!(service = key, %error, "a service is looked at again later");
                 self.set_timer(&key, Some(now.plus(RETRY)));
             }
             (Ok(next), None) if again || next == Next::Now => self.mark(&key),
-            (Ok(next), Some(rest)) if again || next == Next::Now => self.set_timer(&key, Some(now.plus(rest))),
+            (Ok(next), Some(rest)) if again || next == Next::Now => {
+                self.set_timer(&key, Some(now.plus(rest)));
+                self.resting.insert(key);
+            }
             (Ok(Next::At(at)), _) => self.set_timer(&key, Some(at)),
             (Ok(Next::Now | Next::OnChange), _) => {}
         }
@@ -205,6 +206,7 @@ impl Queue {
         }
         while let Some((_, key)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() {
             self.set_timer(&key, None);
+            self.resting.remove(&key);
             self.mark(&key);
         }
     }
