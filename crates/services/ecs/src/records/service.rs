@@ -222,7 +222,7 @@ impl ServiceRecord {
     pub const DAEMONS: &'static str = "service-daemon";
     /// Index: INACTIVE services, described for a while; value empty.
     pub const INACTIVE: &'static str = "service-inactive";
-    /// Index: services with a deployment of a task definition, value `{region}/{family}/{revision}`.
+    /// Index: services that run a task definition or may roll back to it, value `{region}/{family}/{revision}`.
     pub const BY_TASK_DEFINITION: &'static str = "service-by-task-definition";
 
     pub fn key(region: &str, cluster: &str, name: &str) -> String {
@@ -260,7 +260,7 @@ impl Record for ServiceRecord {
         if self.is_daemon() {
             out.push((Self::DAEMONS, String::new()));
         }
-        for deployment in &self.deployments {
+        for deployment in self.deployments.iter().chain(&self.last_completed) {
             let spec = &deployment.spec;
             let entry = (
                 Self::BY_TASK_DEFINITION,
