@@ -22,11 +22,11 @@ pub mod records;
 pub mod refusal;
 mod reports;
 pub mod resolve;
-mod tasks;
 mod services;
 mod tagged;
 pub mod tagging;
 pub mod task_definition;
+mod tasks;
 #[cfg(test)]
 pub mod testing;
 
@@ -55,6 +55,14 @@ impl Ecs {
     /// The service over `store`, with the fleet as it is there.
     pub fn new(store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, account: impl Into<String>) -> Ecs {
         let placer = Arc::new(Placer::new(&store));
-        Ecs { store, clock, ids, account: account.into(), placer, node_grace: reconcile::expiry::NODE_GRACE, healthy_after: reconcile::service::HEALTHY_AFTER }
+        Ecs {
+            store,
+            clock,
+            ids,
+            account: account.into(),
+            placer,
+            node_grace: reconcile::expiry::NODE_GRACE,
+            healthy_after: reconcile::service::HEALTHY_AFTER,
+        }
     }
 }

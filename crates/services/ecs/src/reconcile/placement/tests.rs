@@ -85,7 +85,7 @@ async fn what_waits_is_told_why_once_and_placed_when_a_node_joins() {
         "planning twice changes nothing"
     );
 
-    let _node = world.node("n1", 300, 8192).await;
+    let _node = world.node("n1", 4096, 600).await;
     assert_eq!(place_waiting(&world.ecs).await.unwrap(), 1, "one of them has room");
     let task = world.task(&first);
     assert_eq!(
@@ -106,7 +106,7 @@ async fn a_service_of_thousands_does_not_keep_another_waiting() {
     }
     world.advance(1);
     let small = waiting(&world, "small").await;
-    let _node = world.node("n1", 256 * 100, 1 << 20).await;
+    let _node = world.node("n1", 1 << 20, 512 * 100).await;
     assert_eq!(place_waiting(&world.ecs).await.unwrap(), 100);
     assert!(world.task(&small).node.is_some());
 }
@@ -129,7 +129,7 @@ async fn a_network_that_is_gone_is_told_by_its_name() {
 async fn room_that_a_task_leaves_is_given_to_the_next_one() {
     let world = World::new().await;
     world.define("web", json!({})).await;
-    let node = world.node("n1", 256, 8192).await;
+    let node = world.node("n1", 4096, 512).await;
     let (first, second) = (waiting(&world, "web").await, waiting(&world, "web").await);
     assert_eq!(place_waiting(&world.ecs).await.unwrap(), 1);
     node.work().await;
@@ -185,8 +185,8 @@ async fn callers_at_once_never_promise_a_node_or_an_address_twice() {
     let world = Arc::new(World::new().await);
     world.define("web", json!({})).await;
     let nodes: Vec<FakeNode> = [
-        world.node("n1", 256 * 40, 1 << 20).await,
-        world.node("n2", 256 * 25, 1 << 20).await,
+        world.node("n1", 1 << 20, 512 * 40).await,
+        world.node("n2", 1 << 20, 512 * 25).await,
     ]
     .into();
     for _ in 0..30 {

@@ -160,7 +160,7 @@ async fn container_instances_show_what_is_left_of_a_machine() {
             resource("registeredResources", "CPU"),
             resource("remainingResources", "CPU")
         ),
-        (4096, 3840)
+        (4096, 4096 - 25)
     );
     assert_eq!(
         (

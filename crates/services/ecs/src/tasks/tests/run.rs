@@ -338,7 +338,7 @@ async fn what_has_no_room_is_a_failure_and_not_a_task() {
         .unwrap_err();
     assert_eq!(error.message, "No Container Instances were found in your cluster.");
 
-    let _node = world.node("n1", 600, 8192).await;
+    let _node = world.node("n1", 200, 1100).await;
     let reply = world.run_fargate("web", json!({ "count": 5 })).await.unwrap();
     assert_eq!(reply["tasks"].as_array().unwrap().len(), 2);
     assert_eq!(reply["failures"].as_array().unwrap().len(), 1);
