@@ -37,7 +37,7 @@ impl FrontDoor {
         if let Some(reply) = health::health(&request) {
             return respond(reply, &request_id, false);
         }
-        let whole = body::read(stream, &self.limits).await;
+        let whole = body::read(stream, &self.limits, &self.large_bodies).await;
         let refused = match &whole {
             Ok(bytes) => {
                 request.body = bytes;

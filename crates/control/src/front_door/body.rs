@@ -7,6 +7,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use neargate_core::AwsError;
 use std::io::Read as _;
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 
 /// Why there is no body.
 #[derive(Debug)]
@@ -17,17 +19,24 @@ pub enum Unread {
     Broken(hyper::Error),
 }
 
+/// A body beyond this many bytes takes one of the few places for large ones: reading comes before the signature is
+/// known, and strangers must not fill the memory.
+const SMALL: usize = 256 << 10;
+/// Large bodies read at once; more wait.
+pub const LARGE_AT_ONCE: usize = 16;
+
 /// Reads the body. One that is too large is read on and thrown away for a moment, so that the client gets to see the
 /// refusal instead of a reset connection.
-pub async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, Unread> {
+pub async fn read(mut body: Incoming, limits: &Limits, large: &Semaphore) -> Result<Bytes, Unread> {
     let announced = body.size_hint().lower();
     let mut too_large = announced > limits.body as u64;
     let mut first = None;
     let mut rest = BytesMut::new();
     let mut seen = 0_usize;
+    let mut place = None;
     let deadline = tokio::time::Instant::now() + limits.body_time;
     loop {
-        let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
+        let frame = match timeout_at(deadline, body.frame()).await {
             Err(_) if too_large => return Err(Unread::TooLarge),
             Err(_) => return Err(Unread::TooSlow),
             Ok(None) if too_large => return Err(Unread::TooLarge),
@@ -39,6 +48,13 @@ pub async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, Unread> 
             continue;
         };
         seen = seen.saturating_add(data.len());
+        if seen > SMALL && place.is_none() {
+            // The semaphore is never closed.
+            place = timeout_at(deadline, large.acquire())
+                .await
+                .map_err(|_| Unread::TooSlow)?
+                .ok();
+        }
         too_large |= seen > limits.body;
         if too_large {
             (first, rest) = (None, BytesMut::new());

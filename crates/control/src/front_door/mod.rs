@@ -22,6 +22,7 @@ use neargate_wire::ServiceDispatch;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 /// The endpoint and what it stands on.
 pub struct FrontDoor {
@@ -33,6 +34,7 @@ pub struct FrontDoor {
     pub account: String,
     pub limits: Limits,
     keys: verify::KeyCache,
+    large_bodies: Semaphore,
 }
 
 impl FrontDoor {
@@ -51,6 +53,7 @@ impl FrontDoor {
             account: account.into(),
             limits: Limits::default(),
             keys: verify::KeyCache::default(),
+            large_bodies: Semaphore::new(body::LARGE_AT_ONCE),
         }
     }
 
