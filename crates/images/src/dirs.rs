@@ -35,6 +35,8 @@ impl Dirs {
             let path = root.join(dir);
             fs::create_dir_all(&path).map_err(|e| ImageError::io("creating", &path, e))?;
         }
+        // Alone, so that nobody takes a directory for a leftover before its lock is held.
+        let _alone = gate(&root, true)?;
         let mut id = [0; 8];
         getrandom::fill(&mut id).expect("the operating system gives random bytes");
         let work = root.join("work").join(hex::encode(id));
@@ -209,6 +211,18 @@ impl Drop for Dirs {
     }
 }
 
+fn gate(root: &Path, alone: bool) -> Result<File, ImageError> {
+    let path = root.join("gc.lock");
+    let file = lock_file(&path)?;
+    let how = if alone {
+        FlockOperation::LockExclusive
+    } else {
+        FlockOperation::LockShared
+    };
+    retry_interrupted(|| flock(&file, how)).map_err(|e| ImageError::io("locking", &path, e))?;
+    Ok(file)
+}
+
 fn lock_file(path: &Path) -> Result<File, ImageError> {
     OpenOptions::new()
         .read(true)
@@ -243,9 +257,75 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, ImageError> {
 }
 
 /// Removes a tree; nothing there is fine. Symbolic links are removed, not followed.
+///
+/// Neither recursion nor a descriptor for each level, since a layer chooses how deep its directories go: what lies in a
+/// subdirectory is moved up before the subdirectory is removed. Nobody else may be using the tree.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
+    let gone = |result: io::Result<()>| match result {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    };
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+        Ok(meta) if !meta.is_dir() => return gone(fs::remove_file(path)),
+        Ok(_) => {}
+    }
+    let mut next = 0u64;
+    let mut todo: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            todo.push(entry.path());
+        } else {
+            gone(fs::remove_file(entry.path()))?;
+        }
+    }
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                let up = loop {
+                    let up = path.join(format!(".removing-{next}"));
+                    next += 1;
+                    if fs::symlink_metadata(&up).is_err() {
+                        break up;
+                    }
+                };
+                fs::rename(entry.path(), &up)?;
+                todo.push(up);
+            } else {
+                gone(fs::remove_file(entry.path()))?;
+            }
+        }
+        gone(fs::remove_dir(&dir))?;
+    }
+    gone(fs::remove_dir(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, Mode, OFlags};
+
+    #[test]
+    fn trees_deeper_than_any_path_are_removed_and_links_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let outside = temp.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("file"), "stays").unwrap();
+        let tree = temp.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut at = rustix::fs::openat(CWD, &tree, flags, Mode::empty()).unwrap();
+        for _ in 0..5000 {
+            rustix::fs::mkdirat(&at, "d", Mode::from_raw_mode(0o700)).unwrap();
+            rustix::fs::symlinkat(outside.as_path(), &at, "out").unwrap();
+            at = rustix::fs::openat(&at, "d", flags, Mode::empty()).unwrap();
+        }
+        fs::create_dir(tree.join(".removing-0")).unwrap();
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists() && outside.join("file").exists());
+        remove_tree(&tree).unwrap();
     }
 }

@@ -25,11 +25,12 @@ pub(super) enum Broken {
 }
 
 type Body = Empty<Bytes>;
+type TlsClient = Client<HttpsConnector<HttpConnector>, Body>;
 
 /// Clients for plain HTTP and, made when first needed, for HTTPS.
 pub(crate) struct Http {
     plain: Client<HttpConnector, Body>,
-    tls: OnceLock<Result<Client<HttpsConnector<HttpConnector>, Body>, String>>,
+    tls: OnceLock<Result<TlsClient, String>>,
     connect_timeout: Duration,
     stall_timeout: Duration,
 }
@@ -71,17 +72,18 @@ impl Http {
         }
     }
 
-    fn tls(&self) -> Result<&Client<HttpsConnector<HttpConnector>, Body>, Broken> {
-        let made = self.tls.get_or_init(|| {
-            let config = tls_config()?;
-            let https = HttpsConnectorBuilder::new()
-                .with_tls_config(config)
-                .https_only()
-                .enable_http1()
-                .wrap_connector(connector(self.connect_timeout));
-            Ok(builder().build(https))
-        });
+    fn tls(&self) -> Result<&TlsClient, Broken> {
+        let made = self.tls.get_or_init(|| self.tls_client(machine_roots()?));
         made.as_ref().map_err(|e| Broken::Hopeless(e.clone()))
+    }
+
+    fn tls_client(&self, roots: rustls::RootCertStore) -> Result<TlsClient, String> {
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls_config(roots)?)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(connector(self.connect_timeout));
+        Ok(builder().build(https))
     }
 
     /// The next piece of a body; none at its end.
@@ -129,12 +131,17 @@ fn connector(timeout: Duration) -> HttpConnector {
     connector
 }
 
-fn tls_config() -> Result<rustls::ClientConfig, String> {
+/// The CA certificates of this machine; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
+fn machine_roots() -> Result<rustls::RootCertStore, String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err("this machine has no CA certificates; install the package ca-certificates".to_owned());
     }
+    Ok(roots)
+}
+
+fn tls_config(roots: rustls::RootCertStore) -> Result<rustls::ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -190,4 +197,66 @@ pub(super) fn redirect(from: &Uri, answer: &Response<Incoming>) -> Option<Result
         ))));
     }
     Some(Ok(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// A TLS server on loopback that answers every request with its own words.
+    async fn server(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> u16 {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                if let Ok(mut tls) = acceptor.accept(stream).await {
+                    let mut request = [0; 2048];
+                    let _ = tls.read(&mut request).await;
+                    let _ = tls
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello")
+                        .await;
+                    let _ = tls.shutdown().await;
+                }
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn https_is_spoken_to_whom_the_roots_trust_only() {
+        // Self-signed for "localhost", made for this test; the stranger differs in its key only.
+        let own = CertificateDer::from(&include_bytes!("../../tests/fixtures/localhost.crt.der")[..]);
+        let stranger = CertificateDer::from(&include_bytes!("../../tests/fixtures/stranger.crt.der")[..]);
+        let key = PrivatePkcs8KeyDer::from(&include_bytes!("../../tests/fixtures/localhost.key.der")[..]);
+        let port = server(vec![own.clone()], key.into()).await;
+        let uri: Uri = format!("https://localhost:{port}/v2/").parse().unwrap();
+        let mut trusted = rustls::RootCertStore::empty();
+        trusted.add(own).unwrap();
+        let http = Http::new(&Options::default());
+        assert!(http.tls.set(http.tls_client(trusted)).is_ok());
+        let answer = http.send(Method::GET, &uri, HeaderMap::new()).await.unwrap();
+        assert_eq!(
+            http.read(answer.into_body(), 100).await.unwrap().as_deref(),
+            Some(&b"hello"[..])
+        );
+        let mut strangers = rustls::RootCertStore::empty();
+        strangers.add(stranger).unwrap();
+        let http = Http::new(&Options::default());
+        assert!(http.tls.set(http.tls_client(strangers)).is_ok());
+        let Err(Broken::Connection(why)) = http.send(Method::GET, &uri, HeaderMap::new()).await else {
+            panic!("an unknown certificate must be refused");
+        };
+        assert!(why.contains("certificate"), "{why}");
+    }
 }

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tar::EntryType;
 
+/// Bytes of directory names remembered until the end of a layer.
+const MAX_REMEMBERED: usize = 64 << 20;
 const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Why applying stopped.
@@ -28,7 +30,7 @@ pub(super) enum Fault {
         entry: String,
         why: String,
     },
-    TooManyEntries,
+    TooLarge(String),
     Io(io::Error),
 }
 
@@ -56,6 +58,8 @@ pub(super) struct Applier {
     times: BTreeMap<Vec<u8>, (i64, u32)>,
     /// Directories the archive has no entry for.
     implicit: BTreeSet<Vec<u8>>,
+    /// Bytes of names kept in the two, never counted down.
+    remembered: usize,
     buffer: Vec<u8>,
 }
 
@@ -71,7 +75,8 @@ impl Applier {
             trashed: 0,
             last_parent: None,
             times: BTreeMap::new(),
-            implicit: BTreeSet::new(),
+            implicit: BTreeSet::from([b".".to_vec()]),
+            remembered: 0,
             buffer: vec![0; 128 * 1024],
         })
     }
@@ -82,9 +87,14 @@ impl Applier {
         while let Some(entry) = tar.next()? {
             count += 1;
             if count > max_entries {
-                return Err(Fault::TooManyEntries);
+                return Err(Fault::TooLarge(format!("it has more than {max_entries} entries")));
             }
             self.entry(&entry, tar)?;
+            if self.remembered > MAX_REMEMBERED {
+                return Err(Fault::TooLarge(
+                    "the names of its directories take more than 64 MiB".to_owned(),
+                ));
+            }
         }
         for (path, time) in std::mem::take(&mut self.times).into_iter().rev() {
             // The directory may have been replaced since.
@@ -102,6 +112,7 @@ impl Applier {
         let Some((name, parents)) = parts.split_last() else {
             // The layer's root itself.
             if entry.kind == EntryType::Directory {
+                self.implicit.remove(&b"."[..]);
                 self.directory_attributes(&self.root.clone(), b".", entry)?;
             }
             return Ok(());
@@ -254,6 +265,7 @@ impl Applier {
 
     fn directory_attributes(&mut self, fd: &OwnedFd, path: &[u8], entry: &Entry) -> Result<(), Fault> {
         attributes(fd, entry)?;
+        self.remembered += path.len() + 64;
         self.times.insert(path.to_vec(), entry.mtime);
         Ok(())
     }
@@ -355,6 +367,7 @@ impl Applier {
                         Some(_) => return Err(explain(entry, first)),
                     };
                     make_directory(&at, name, opaque).map_err(|e| explain(entry, e))?;
+                    self.remembered += path.len() + 64;
                     self.implicit.insert(path.clone());
                     self.beneath(&path, OFlags::PATH | OFlags::DIRECTORY)
                         .map_err(|e| explain(entry, e))?

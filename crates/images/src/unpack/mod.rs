@@ -67,9 +67,9 @@ pub(crate) fn unpack(
                 entry,
                 why,
             },
-            Fault::TooManyEntries => ImageError::TooLarge {
+            Fault::TooLarge(why) => ImageError::TooLarge {
                 layer: layer.clone(),
-                why: format!("it has more than {} entries", options.max_layer_entries),
+                why,
             },
             Fault::Io(e) => told(e, &layer, target),
         })?;

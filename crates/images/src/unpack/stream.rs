@@ -331,7 +331,7 @@ impl<R: Read> TarStream<R> {
         let mut more = header.is_extended();
         while more {
             let mut extension = GnuExtSparseHeader::new();
-            if !self.block(extension.as_mut_bytes().try_into().expect("a block has 512 bytes"))? {
+            if !self.block(extension.as_mut_bytes())? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             add(&extension.sparse, &mut pieces)?;
@@ -402,7 +402,7 @@ fn pieces_from_text(text: &[u8]) -> io::Result<Vec<(u64, u64)>> {
         .filter(|t| !t.is_empty())
         .map(|t| t.parse().map_err(|_| bad()))
         .collect::<Result<_, _>>()?;
-    if numbers.len() % 2 != 0 || numbers.len() / 2 > MAX_PIECES {
+    if !numbers.len().is_multiple_of(2) || numbers.len() / 2 > MAX_PIECES {
         return Err(bad());
     }
     Ok(numbers.chunks_exact(2).map(|p| (p[0], p[1])).collect())

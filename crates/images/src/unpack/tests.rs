@@ -537,11 +537,14 @@ fn implied_parents_take_after_the_layer_below() {
     fs::create_dir_all(lower.join("var/secret")).unwrap();
     fs::set_permissions(lower.join("var/secret"), fs::Permissions::from_mode(0o1700)).unwrap();
     std::os::unix::fs::chown(lower.join("var/secret"), Some(33), Some(34)).unwrap();
+    fs::set_permissions(&lower, fs::Permissions::from_mode(0o711)).unwrap();
     let tar = Tar::default().file("var/secret/new/file", "x").finish();
     let implicit = run(&tar, temp.path()).unwrap();
     adopt_parents(&temp.path().join("layer"), &implicit, &[lower]).unwrap();
     let meta = fs::metadata(temp.path().join("layer/fs/var/secret")).unwrap();
     assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o1700, 33, 34));
+    let root = fs::metadata(temp.path().join("layer/fs")).unwrap();
+    assert_eq!(root.mode() & 0o7777, 0o711, "the layer's root, too");
 }
 
 /// Unmounts when dropped, also when the test fails.
