@@ -325,3 +325,71 @@ fn thousands_of_nodes_have_ids_of_their_own_that_depend_on_the_seed() {
             .all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
     );
 }
+
+#[tokio::test]
+async fn the_nodes_come_back_with_their_reports_when_the_connection_breaks() {
+    use neargate_core::clock::SystemClock;
+    use neargate_link::{ControlConnection, LinkListener};
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn next(control: &mut ControlConnection) -> Outgoing {
+        let frame = tokio::time::timeout(PATIENCE, control.recv())
+            .await
+            .expect("the nodes speak in time");
+        let frame = frame.unwrap().expect("the nodes keep the connection");
+        (frame.node, frame.message)
+    }
+    async fn accept(listener: &LinkListener) -> (ControlConnection, Vec<Arc<str>>) {
+        let accepted = tokio::time::timeout(PATIENCE, listener.accept())
+            .await
+            .expect("the nodes connect in time");
+        let mut control = accepted.unwrap().establish().await.unwrap();
+        let mut ids = Vec::new();
+        while ids.len() < 3 {
+            if let (id, FromNode::Hello(_)) = next(&mut control).await {
+                ids.push(id);
+            }
+        }
+        (control, ids)
+    }
+
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("link.sock");
+    let listener = LinkListener::bind_unix(&socket, Timing::default()).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async { drop(stopped.await) };
+    let nodes = tokio::spawn(run(SimulatedOptions::new(socket, 3), Arc::new(SystemClock), shutdown));
+
+    let (mut control, ids) = accept(&listener).await;
+    let upsert = vec![Arc::new(task("a", vec![container("web", &[])]))];
+    let whole = ToNode::Desired {
+        generation: 5,
+        base: None,
+        upsert,
+        remove: Vec::new(),
+    };
+    control.send(&ids[2], &whole).await.unwrap();
+    assert!(matches!(
+        next(&mut control).await.1,
+        FromNode::Applied { generation: 5 }
+    ));
+    let first = next(&mut control).await;
+    assert!(matches!(&first.1, FromNode::Reports { sequence: 1, tasks } if tasks[0].phase == Phase::Running));
+    drop(control);
+
+    let (mut control, again) = accept(&listener).await;
+    assert_eq!(again, ids);
+    let (id, message) = next(&mut control).await;
+    assert!(
+        id == ids[2] && matches!(message, FromNode::Applied { generation: 5 }),
+        "{message:?}"
+    );
+    let (id, message) = next(&mut control).await;
+    assert!(
+        id == ids[2] && matches!(message, FromNode::Reports { sequence: 1, .. }),
+        "{message:?}"
+    );
+
+    stop.send(()).unwrap();
+    nodes.await.unwrap();
+}
