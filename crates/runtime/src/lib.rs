@@ -15,6 +15,7 @@ mod init;
 mod launch;
 mod log;
 mod native;
+mod oci;
 mod plan;
 mod protocol;
 mod seccomp;

@@ -111,8 +111,22 @@ pub fn new_mount(kind: &CStr, options: &[(&str, &str)], attributes: u64) -> io::
     owned(unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), CLOEXEC, attributes) })
 }
 
-/// Changes the size of the tmpfs mounted at what `fd` is.
-pub fn resize_tmpfs(fd: RawFd, size: &str) -> io::Result<()> {
+/// Makes the tmpfs that `fd` lies on at least `size` bytes large.
+pub fn grow_tmpfs(fd: RawFd, size: u64) -> io::Result<()> {
+    // SAFETY: all zero is a valid statfs, written by the kernel.
+    let now = unsafe {
+        let mut stat: libc::statfs = std::mem::zeroed();
+        check(libc::fstatfs(fd, &raw mut stat))?;
+        stat.f_blocks * stat.f_bsize as u64
+    };
+    if now < size {
+        resize_tmpfs(fd, &size.to_string())
+    } else {
+        Ok(())
+    }
+}
+
+fn resize_tmpfs(fd: RawFd, size: &str) -> io::Result<()> {
     const PICK_CLOEXEC_EMPTY: libc::c_uint = 1 | 8;
     const SET_STRING: libc::c_uint = 1;
     const RECONFIGURE: libc::c_uint = 7;

@@ -243,6 +243,8 @@ impl Cgroups {
             match write_value(&root.join(path).join("cgroup.kill"), "1") {
                 // Linux before 5.14, or nothing there.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                // An OCI runtime need not put its processes there on hybrid machines.
+                Ok(()) if self.everywhere => {}
                 other => return other,
             }
         }

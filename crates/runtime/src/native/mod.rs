@@ -18,6 +18,14 @@ mod root;
 pub use pause::Pause;
 pub use process::available as available_capabilities;
 
+/// What launching by an OCI runtime needs of the same work.
+pub mod files {
+    pub use super::mounts::mount_root;
+    pub use super::nodes::of_host;
+    pub use super::populate::from_image;
+    pub use super::root::read;
+}
+
 use crate::cgroup::Place;
 use crate::launch::{Network, Sharing};
 use crate::plan::Plan;

@@ -27,8 +27,12 @@ const QUIET: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made, Problem> {
     let private = libc::MS_REC | libc::MS_PRIVATE;
     sys::mount(c"", c"/", c"", private, c"").map_err(Problem::doing("make mounts private"))?;
-    let root_path = mount_root(&plan.rootfs)?;
-    let root = sys::open_dir(root_path).map_err(Problem::doing("open the root file system"))?;
+    let place = match &plan.rootfs {
+        RootFs::Directory(path) => path,
+        RootFs::Overlay { upper, .. } => upper,
+    };
+    mount_root(&plan.rootfs, place)?;
+    let root = sys::open_dir(place).map_err(Problem::doing("open the root file system"))?;
     let mut sources = Vec::with_capacity(plan.mounts.len());
     for mount in &plan.mounts {
         sources.push(source(mount, root.as_raw_fd())?);
@@ -165,15 +169,14 @@ pub fn seal(plan: &Plan, made: &Made) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Mounts the root file system over a directory of its own; that directory.
-fn mount_root(rootfs: &RootFs) -> Result<&Path, Problem> {
+/// Mounts the root file system at `place`.
+pub fn mount_root(rootfs: &RootFs, place: &Path) -> Result<(), Problem> {
     match rootfs {
         RootFs::Directory(path) => {
             let clone = sys::open_tree(libc::AT_FDCWD, path, true);
             let clone = clone.map_err(Problem::doing(format_args!("rootfs {}", path.display())))?;
-            let place = sys::open_dir(path).map_err(Problem::doing("rootfs"))?;
-            sys::move_mount(clone.as_raw_fd(), place.as_raw_fd()).map_err(Problem::doing("mount the rootfs"))?;
-            Ok(path)
+            let place = sys::open_dir(place).map_err(Problem::doing("rootfs"))?;
+            sys::move_mount(clone.as_raw_fd(), place.as_raw_fd()).map_err(Problem::doing("mount the rootfs"))
         }
         RootFs::Overlay { lower, upper, work } => {
             let held =
@@ -192,9 +195,8 @@ fn mount_root(rootfs: &RootFs) -> Result<&Path, Problem> {
             // What a volatile mount leaves against being mounted again; here that is a restart of the container.
             let _ = std::fs::remove_dir_all(work.join("work/incompat"));
             let options = CString::new(options).map_err(|e| Problem(e.to_string()))?;
-            let place = sys::c_path(upper).map_err(Problem::doing("upper directory"))?;
-            sys::mount(c"overlay", &place, c"overlay", 0, &options).map_err(Problem::doing("mount the overlay"))?;
-            Ok(upper)
+            let place = sys::c_path(place).map_err(Problem::doing("mount the overlay"))?;
+            sys::mount(c"overlay", &place, c"overlay", 0, &options).map_err(Problem::doing("mount the overlay"))
         }
     }
 }

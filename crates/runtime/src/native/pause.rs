@@ -94,7 +94,7 @@ impl Pause {
         });
         if let Some(size) = size {
             let shm = clone("/shm").map_err(Problem::doing(doing))?;
-            grow(&shm, size).map_err(Problem::doing("size of /dev/shm"))?;
+            sys::grow_tmpfs(shm.as_raw_fd(), size).map_err(Problem::doing("size of /dev/shm"))?;
             shared.shm = Some(shm);
         }
         sys::setns(self.own_mounts.as_raw_fd(), libc::CLONE_NEWNS).map_err(Problem::doing(doing))?;
@@ -110,21 +110,6 @@ impl Pause {
     /// A shared namespace as an OCI runtime is given it.
     pub fn namespace_path(&self, kind: &str) -> String {
         format!("/proc/{}/ns/{kind}", self.pid)
-    }
-}
-
-/// Makes the shared memory at least `size` large: every container may ask for its own.
-fn grow(shm: &OwnedFd, size: u64) -> io::Result<()> {
-    // SAFETY: all zero is a valid statfs, written by the kernel.
-    let now = unsafe {
-        let mut stat: libc::statfs = std::mem::zeroed();
-        sys::check(libc::fstatfs(shm.as_raw_fd(), &raw mut stat))?;
-        stat.f_blocks * stat.f_bsize as u64
-    };
-    if now < size {
-        sys::resize_tmpfs(shm.as_raw_fd(), &size.to_string())
-    } else {
-        Ok(())
     }
 }
 

@@ -17,6 +17,8 @@ use std::os::unix::net::UnixStream;
 /// The whole life of a shim. Called by the binary as `neargate shim …` before anything else, with one thread. The arguments are
 /// for people looking at `ps`; what matters comes over descriptor 0.
 pub fn shim_main(_args: &[OsString]) -> ! {
+    // What whoever started the node left open by accident would stay open for as long as the task lives.
+    sys::close_from(3);
     // SAFETY: descriptor 0 is the socket that the client gave us, and nobody else uses it.
     let stream = unsafe { UnixStream::from_raw_fd(0) };
     let status = match live(stream) {
@@ -162,6 +164,7 @@ fn settle(launch: ShimLaunch, cgroups: Cgroups) -> io::Result<Shim> {
         execs: Vec::new(),
         connections: Vec::new(),
         next_connection: 0,
+        next_exec: 0,
         listener,
         signals: sys::child_signals()?,
         record,

@@ -25,6 +25,12 @@ pub fn cleanup(task_dir: &Path) -> io::Result<()> {
         cgroups.kill_task()?;
         cgroups.remove_task_when_empty()?;
     }
+    for made_for_runtime in ["oci", "bundles"] {
+        match fs::remove_dir_all(task_dir.join(made_for_runtime)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
     match fs::remove_file(task_dir.join(SOCKET)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),

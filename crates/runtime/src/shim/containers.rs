@@ -204,7 +204,7 @@ impl Shim {
         let container = self.spawn(caller, plan, &launch).inspect_err(|_| {
             let _ = self.cgroups.remove_container(&launch.name);
         })?;
-        match before {
+        let at = match before {
             Some(at) => {
                 let old = &self.containers[at];
                 let (starts, dropped_before) = (old.starts, old.dropped_before);
@@ -213,10 +213,34 @@ impl Shim {
                     dropped_before,
                     ..container
                 };
+                at
             }
-            None => self.containers.push(container),
+            None => {
+                self.containers.push(container);
+                self.containers.len() - 1
+            }
+        };
+        // By a runtime's command line it runs already.
+        if let Stage::Running {
+            process, started_at, ..
+        } = &self.containers[at].stage
+        {
+            let (pid, started_at) = (process.pid, *started_at);
+            self.tell_started(at, caller, pid, started_at);
         }
         Ok(())
+    }
+
+    fn tell_started(&mut self, at: usize, caller: Caller, pid: libc::pid_t, started_at: Timestamp) {
+        self.containers[at].starts += 1;
+        let container = self.containers[at].plan.name.clone();
+        self.reply(caller, Ok(Reply::Started { pid, at: started_at }));
+        self.publish(&Event::Started {
+            container,
+            pid,
+            at: started_at,
+        });
+        self.changed(Unsaved::Start);
     }
 
     fn spawn(&mut self, caller: Caller, plan: Plan, launch: &ContainerLaunch) -> Result<Container, Failure> {
@@ -246,6 +270,34 @@ impl Shim {
                 stdio.stdin = Some(inside);
                 stdin = Some(ours);
             }
+        }
+        if let Some(cli) = self.cli() {
+            let path = self.cgroups.path_of(&plan.name);
+            let made = cli.start(&plan, &path, stdio).map_err(cannot_start)?;
+            if let Some(terminal) = made.terminal {
+                sys::set_nonblocking(terminal.as_raw_fd()).map_err(io_failure)?;
+                streams.push(Stream {
+                    fd: Some(terminal),
+                    formatter: Formatter::new("stdout", true),
+                });
+            }
+            // It runs: that this process's child is the one meant is sure, since nobody else reaps it.
+            let (pidfd, process) = (sys::pidfd_open(made.pid), ProcessId::of(made.pid));
+            let stage = Stage::Running {
+                pidfd: pidfd.map_err(io_failure)?,
+                process: process.map_err(io_failure)?,
+                started_at: now(),
+            };
+            let container = Container {
+                plan,
+                stage,
+                starts: 0,
+                dropped_before: 0,
+                streams,
+                sink: Some(sink),
+                _stdin: stdin,
+            };
+            return Ok(container);
         }
         let shown_cgroups = self.cgroups.shown();
         let given = Given {
@@ -279,7 +331,7 @@ impl Shim {
             message,
         };
         let place = self.cgroups.create_container(&plan.name, resources).map_err(refused)?;
-        if !plan.privileged {
+        if !plan.privileged && self.cli().is_none() {
             let rules = devices::rules(&plan.devices).map_err(refused)?;
             let filtered = self.cgroups.filter_devices(&plan.name, &rules);
             filtered.map_err(|e| refused(format!("device filter: {}", sys::describe(&e))))?;
@@ -329,20 +381,12 @@ impl Shim {
             let failure = cannot_start("the process vanished");
             return self.reply(caller, Err(failure));
         };
-        container.starts += 1;
         container.stage = Stage::Running {
             process,
             pidfd,
             started_at,
         };
-        let event = Event::Started {
-            container: container.plan.name.clone(),
-            pid,
-            at: started_at,
-        };
-        self.reply(caller, Ok(Reply::Started { pid, at: started_at }));
-        self.publish(&event);
-        self.changed(Unsaved::Start);
+        self.tell_started(at, caller, pid, started_at);
     }
 
     fn start_failed(&mut self, at: usize, failure: Failure) {
@@ -437,6 +481,9 @@ impl Shim {
         container.close_log();
         container.stage = Stage::Exited { started_at, exit };
         let name = container.plan.name.clone();
+        if let Some(cli) = self.cli() {
+            cli.remove(&name);
+        }
         // Refused while something of it is still dying: then it goes with the task's.
         let _ = self.cgroups.remove_container(&name);
         self.publish(&Event::Exited { container: name, exit });

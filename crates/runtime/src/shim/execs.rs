@@ -7,8 +7,10 @@ use crate::plan::{Plan, variable};
 use crate::protocol::{Failure, Reply};
 use crate::state::{ExecOutcome, ExecResult};
 use crate::sys;
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How much of an exec's output is kept.
@@ -22,6 +24,8 @@ pub struct Running {
     pid: libc::pid_t,
     /// Session and process group of what it starts.
     group: libc::pid_t,
+    /// By an OCI runtime: where it tells the pid of what it runs.
+    pid_file: Option<PathBuf>,
     output: Option<OwnedFd>,
     collected: Vec<u8>,
     begun: Instant,
@@ -89,14 +93,25 @@ impl Shim {
             stdin: None,
             outputs: Some((inside, both)),
         };
-        let place = self.cgroups.place_of(&exec.container).map_err(failure)?;
-        let child = native::exec(&plan, pidfd, &place, stdio).map_err(failure)?;
         let begun = Instant::now();
+        let (pid, reports, pid_file) = match self.cli() {
+            Some(cli) => {
+                let (pid, pid_file) = cli.exec(&plan, stdio, self.next_exec).map_err(cannot_start)?;
+                (pid, None, Some(pid_file))
+            }
+            None => {
+                let place = self.cgroups.place_of(&exec.container).map_err(failure)?;
+                let child = native::exec(&plan, pidfd, &place, stdio).map_err(failure)?;
+                (child.pid, Some(child.reports), None)
+            }
+        };
+        self.next_exec += 1;
         self.execs.push(Running {
             caller,
-            reports: Some(child.reports),
-            pid: child.pid,
-            group: child.pid,
+            reports,
+            pid,
+            group: pid,
+            pid_file,
             output: Some(output),
             collected: Vec::new(),
             begun,
@@ -127,7 +142,10 @@ impl Shim {
             return;
         }
         exec.read_output(&mut self.chunk, 16);
-        let exec = self.execs.swap_remove(at);
+        let mut exec = self.execs.swap_remove(at);
+        if let (Some(_), Some(cli), 1..) = (&exec.pid_file, self.cli(), libc::WEXITSTATUS(status)) {
+            exec.failed = cli.last_words().filter(|_| exec.overdue.is_some());
+        }
         // No deadline left means that it has passed.
         let outcome = match (exec.failed, exec.overdue) {
             (Some(why), _) => ExecOutcome::NotStarted(why),
@@ -147,6 +165,13 @@ impl Shim {
         for exec in &mut self.execs {
             if exec.overdue.is_some_and(|overdue| overdue <= now) {
                 exec.overdue = None;
+                let inside = exec
+                    .pid_file
+                    .as_ref()
+                    .and_then(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
+                if let Some(inside) = inside {
+                    let _ = sys::kill(inside, libc::SIGKILL);
+                }
                 let _ = sys::kill(-exec.group, libc::SIGKILL);
                 let _ = sys::kill(exec.pid, libc::SIGKILL);
             }

@@ -6,6 +6,7 @@
 
 mod birth;
 mod cleanup;
+mod cli;
 mod connection;
 mod containers;
 mod events;
@@ -20,6 +21,7 @@ use crate::launch::{RuntimeKind, ShimLaunch};
 use crate::native::Pause;
 use crate::plan::Surroundings;
 use crate::protocol::{Failure, FailureCode};
+use cli::Cli;
 use connection::Connection;
 use containers::Container;
 use execs::Running as RunningExec;
@@ -37,6 +39,7 @@ struct Shim {
     execs: Vec<RunningExec>,
     connections: Vec<Connection>,
     next_connection: u64,
+    next_exec: u64,
     listener: UnixListener,
     /// Readable when a child died.
     signals: OwnedFd,
@@ -72,8 +75,16 @@ impl Shim {
         self.unsaved = self.unsaved.max(what);
     }
 
-    fn is_native(&self) -> bool {
-        self.launch.runtime == RuntimeKind::Native
+    /// The OCI runtime, where containers are not made by this process itself.
+    fn cli(&self) -> Option<Cli<'_>> {
+        match &self.launch.runtime {
+            RuntimeKind::Native => None,
+            RuntimeKind::Cli(program) => Some(Cli {
+                program,
+                task_dir: &self.launch.task_dir,
+                pause: self.pause.as_ref(),
+            }),
+        }
     }
 
     /// The next moment at which something is overdue.

@@ -57,6 +57,16 @@ fn the_shim_is_nobodys_child_and_in_a_session_and_cgroup_of_its_own() {
         .map(|f| f.parse().unwrap())
         .collect();
     assert_ne!(fields[0], std::process::id() as i32, "parent");
+    let program = std::ffi::CString::new(format!("/proc/{pid}/exe")).unwrap();
+    let read_only = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        assert_eq!(libc::statvfs(program.as_ptr(), &raw mut stat), 0);
+        stat.f_flag & libc::ST_RDONLY
+    };
+    assert_ne!(
+        read_only, 0,
+        "the program cannot be written, even when nothing executes it any more"
+    );
     assert_eq!(fields[2], pid, "session");
     let placed = || fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let mine = format!("/{}/shims", bed.base);
