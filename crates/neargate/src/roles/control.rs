@@ -11,6 +11,7 @@ use neargate_ec2::Ec2;
 use neargate_ecs::Ecs;
 use neargate_ecs::records::TaskRecord;
 use neargate_link::{LinkListener, LogBatch, NodeHello, TaskReport, TaskSpec, Timing};
+use neargate_logs::Logs;
 use neargate_store::{Snapshot, Store};
 use neargate_sts::Sts;
 use neargate_wire::dispatch::{Outcome, Running, ServiceDispatch};
@@ -28,6 +29,7 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
 
     let mut kinds = neargate_ec2::kinds();
     kinds.extend(neargate_ecs::records::kinds());
+    kinds.extend(neargate_logs::kinds());
     let store = Store::open(paths::store(&instance.data), &kinds).map_err(|e| e.to_string())?;
 
     let range: neargate_netns::Cidr = settings.vpc_cidr.parse()?;
@@ -42,6 +44,10 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
     ecs.healthy_after = Duration::from_secs(u64::from(settings.healthy_after));
     let ecs = Arc::new(ecs);
 
+    let logs = paths::logs(&instance.data);
+    let logs = Logs::open(store.clone(), &logs, clock.clone(), ids.clone(), &settings.account);
+    let logs = Arc::new(logs.map_err(|e| e.to_string())?);
+
     let services: Vec<Arc<dyn ServiceDispatch>> = vec![
         Arc::new(Sts {
             account: settings.account.clone(),
@@ -54,6 +60,7 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
             inner: ecs.clone(),
             ec2,
         }),
+        logs.clone(),
     ];
     let credentials = RootCredentials::new(&settings.account, key.access_key_id, key.secret_access_key);
     let front_door = FrontDoor::new(services, Arc::new(credentials), clock, ids, &settings.account);
@@ -63,7 +70,7 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
     let nodes = Nodes::new(
         store,
         Arc::new(Plane(ecs.clone())),
-        Arc::new(Sink),
+        Arc::new(Sink(logs.clone())),
         NodesOptions::default(),
     );
 
@@ -72,6 +79,7 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
         tokio::join!(
             front_door.serve(listener, shutdown::requested(shutdown.clone())),
             ecs.run(shutdown.clone()),
+            logs.run(shutdown.clone()),
         );
         Ok::<(), String>(())
     };
@@ -145,10 +153,10 @@ impl TaskPlane for Plane {
 }
 
 /// CloudWatch Logs as the node link sees it.
-struct Sink;
+struct Sink(Arc<Logs>);
 
 impl LogSink for Sink {
-    fn ingest(&self, _batch: LogBatch) -> BoxFuture<'_, Result<(), AwsError>> {
-        Box::pin(async { Ok(()) })
+    fn ingest(&self, batch: LogBatch) -> BoxFuture<'_, Result<(), AwsError>> {
+        Box::pin(self.0.ingest(batch))
     }
 }
