@@ -3,16 +3,16 @@
 
 use crate::launch::{ContainerLaunch, Exec, ShimLaunch};
 use crate::protocol::{self, Call, Event, Failure, Message, Reply, Request};
-use crate::state::{ExecResult, TaskState};
+use crate::state::{ExecResult, TaskState, read_state};
 use crate::sys;
 use neargate_core::Timestamp;
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Name of the socket in a task's directory.
 pub const SOCKET: &str = "shim.sock";
@@ -80,11 +80,6 @@ impl ShimClient {
     /// When the program cannot be executed. What the shim itself finds wrong (cgroups …) comes with the first reply.
     pub fn spawn(exe: &ShimExe, launch: &ShimLaunch) -> Result<ShimClient, ShimError> {
         let (ours, theirs) = UnixStream::pair().map_err(ShimError::io("socketpair"))?;
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(launch.task_dir.join("shim.log"))
-            .map_err(ShimError::io("open shim.log"))?;
         let starter = Command::new(format!("/proc/self/fd/{}", exe.fd.as_raw_fd()))
             .arg("shim")
             .arg(&launch.task_id)
@@ -92,7 +87,7 @@ impl ShimClient {
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(Stdio::null())
             .spawn()
             .map_err(ShimError::io("start the shim"))?;
         let mut client = ShimClient::over(ours);
@@ -108,16 +103,24 @@ impl ShimClient {
     /// # Errors
     /// When a shim listens there but the conversation fails.
     pub fn attach(task_dir: &Path) -> Result<Option<(ShimClient, TaskState)>, ShimError> {
-        let stream = match sys::connect_in(task_dir, SOCKET) {
-            Ok(stream) => stream,
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-                return Ok(None);
-            }
-            Err(e) => {
-                return Err(ShimError::Io {
-                    context: "connect to the shim",
-                    source: e,
-                });
+        let patience = Instant::now() + Duration::from_secs(2);
+        let stream = loop {
+            match sys::connect_in(task_dir, SOCKET) {
+                Ok(stream) => break stream,
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                    // A shim makes its socket right after its first container has started: a client that died in between left
+                    // one that is about to listen.
+                    if Instant::now() > patience || !is_alive(task_dir) {
+                        return Ok(None);
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(source) => {
+                    return Err(ShimError::Io {
+                        context: "connect to the shim",
+                        source,
+                    });
+                }
             }
         };
         let mut client = ShimClient::over(stream);
@@ -311,6 +314,12 @@ impl Drop for ShimClient {
             let _ = starter.wait();
         }
     }
+}
+
+/// Whether the shim that wrote the states in `task_dir` still runs.
+fn is_alive(task_dir: &Path) -> bool {
+    let state = read_state(task_dir).ok().flatten();
+    state.is_some_and(|state| state.shim.is_running())
 }
 
 fn unexpected(reply: &Reply) -> ShimError {

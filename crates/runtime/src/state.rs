@@ -1,11 +1,11 @@
-//! What is known of a task's containers: answered by the shim, and written by it to `<task dir>/state.json` (replaced
-//! atomically at each change) so that it can be told after the shim or the machine died.
+//! What is known of a task's containers: answered by the shim, and written by it to `<task dir>/state.jsonl`
+//! at each change so that it can be told after the shim or the machine died.
 
 use crate::launch::RuntimeKind;
 use neargate_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A task as its shim knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,13 +33,24 @@ impl ProcessId {
     /// # Errors
     /// When there is none.
     pub fn of(pid: i32) -> std::io::Result<ProcessId> {
+        Ok(ProcessId::with_state(pid)?.0)
+    }
+
+    /// Whether it lives: a dead process that its parent has not noticed yet does not.
+    pub fn is_running(self) -> bool {
+        ProcessId::with_state(self.pid).is_ok_and(|(now, state)| now == self && !matches!(state, 'Z' | 'X'))
+    }
+
+    fn with_state(pid: i32) -> std::io::Result<(ProcessId, char)> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name, in brackets, may contain anything: what follows the last bracket starts with field 3.
-        let start = stat
-            .rsplit_once(')')
-            .and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
-        let start_ticks = start.ok_or_else(|| std::io::Error::other("unreadable /proc/<pid>/stat"))?;
-        Ok(ProcessId { pid, start_ticks })
+        let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let state = fields.next().and_then(|state| state.chars().next());
+        let start = fields.nth(18).and_then(|start| start.parse().ok());
+        match (state, start) {
+            (Some(state), Some(start_ticks)) => Ok((ProcessId { pid, start_ticks }, state)),
+            _ => Err(std::io::Error::other("unreadable /proc/<pid>/stat")),
+        }
     }
 }
 
@@ -88,18 +99,64 @@ pub enum ExecOutcome {
     NotStarted(String),
 }
 
-/// Name of the state file in a task's directory.
-pub const STATE_FILE: &str = "state.json";
+/// Name of the state file in a task's directory: a line of JSON for each change, the last whole one counts. Appending costs
+/// a fraction of replacing a file, where making files is slow.
+pub const STATE_FILE: &str = "state.jsonl";
 
 /// The states last written in `task_dir`, none when no shim ever wrote there.
 ///
 /// # Errors
 /// When the file exists but cannot be read or understood.
 pub fn read_state(task_dir: &Path) -> std::io::Result<Option<TaskState>> {
-    let path: PathBuf = task_dir.join(STATE_FILE);
-    match std::fs::read(&path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+    match std::fs::read(task_dir.join(STATE_FILE)) {
+        Ok(bytes) => last_state(&bytes),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+/// The last line that is whole: a write cut short by the end of the machine leaves one that is not.
+fn last_state(bytes: &[u8]) -> std::io::Result<Option<TaskState>> {
+    let Some(end) = bytes.iter().rposition(|b| *b == b'\n') else {
+        return Ok(None);
+    };
+    let mut error = None;
+    for line in bytes[..end].rsplit(|b| *b == b'\n') {
+        match serde_json::from_slice(line) {
+            Ok(state) => return Ok(Some(state)),
+            Err(e) => error = error.or(Some(e)),
+        }
+    }
+    error.map_or(Ok(None), |e| Err(e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(task_id: &str) -> String {
+        let state = TaskState {
+            task_id: task_id.into(),
+            cgroup_base: "base".into(),
+            runtime: RuntimeKind::Native,
+            shim: ProcessId { pid: 1, start_ticks: 2 },
+            boot_id: "boot".into(),
+            containers: BTreeMap::new(),
+        };
+        serde_json::to_string(&state).unwrap() + "\n"
+    }
+
+    #[test]
+    fn the_last_whole_line_counts() {
+        let id = |text: String| last_state(text.as_bytes()).unwrap().map(|s| s.task_id);
+        assert_eq!(id(String::new()), None);
+        assert_eq!(id(line("a") + &line("b")), Some("b".into()));
+        assert_eq!(id(line("a") + &line("b")[..9]), Some("a".into()));
+        assert_eq!(
+            id(line("a") + "\0\0\0\n"),
+            Some("a".into()),
+            "zeros after a loss of power"
+        );
+        assert!(last_state(b"nonsense\n").is_err());
     }
 }

@@ -31,7 +31,7 @@ pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made
         RootFs::Directory(path) => path,
         RootFs::Overlay { upper, .. } => upper,
     };
-    mount_root(&plan.rootfs, place)?;
+    mount_root(&plan.rootfs, place, &wanted(plan))?;
     let root = sys::open_dir(place).map_err(Problem::doing("open the root file system"))?;
     let mut sources = Vec::with_capacity(plan.mounts.len());
     for mount in &plan.mounts {
@@ -169,8 +169,8 @@ pub fn seal(plan: &Plan, made: &Made) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Mounts the root file system at `place`.
-pub fn mount_root(rootfs: &RootFs, place: &Path) -> Result<(), Problem> {
+/// Mounts the root file system at `place`. What `wanted` lists exists in it, whatever the image has.
+pub fn mount_root(rootfs: &RootFs, place: &Path, wanted: &[Wanted]) -> Result<(), Problem> {
     match rootfs {
         RootFs::Directory(path) => {
             let clone = sys::open_tree(libc::AT_FDCWD, path, true);
@@ -181,13 +181,16 @@ pub fn mount_root(rootfs: &RootFs, place: &Path) -> Result<(), Problem> {
         RootFs::Overlay { lower, upper, work } => {
             let held =
                 |path: &Path| sys::open_dir(path).map_err(Problem::doing(format_args!("layer {}", path.display())));
-            let lower = lower.iter().map(|path| held(path)).collect::<Result<Vec<_>, _>>()?;
+            let mut layers = lower.iter().map(|path| held(path)).collect::<Result<Vec<_>, _>>()?;
             let (upper_fd, work_fd) = (held(upper)?, held(work)?);
+            if !wanted.is_empty() {
+                layers.push(skeleton(place, wanted)?);
+            }
             // Short names by descriptor: the kernel takes a page of options, and layers may be more than a hundred.
             let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-            let lower: Vec<String> = lower.iter().map(name).collect();
+            let lower: Vec<String> = layers.iter().map(name).collect();
             let options = format!(
-                "lowerdir={},upperdir={},workdir={},index=off,volatile",
+                "lowerdir={},upperdir={},workdir={},index=off,xino=on,volatile",
                 lower.join(":"),
                 name(&upper_fd),
                 name(&work_fd)
@@ -199,6 +202,48 @@ pub fn mount_root(rootfs: &RootFs, place: &Path) -> Result<(), Problem> {
             sys::mount(c"overlay", &place, c"overlay", 0, &options).map_err(Problem::doing("mount the overlay"))
         }
     }
+}
+
+/// A place that something will be mounted on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wanted {
+    path: String,
+    is_dir: bool,
+}
+
+/// The places of a plan's mounts, but for those in file systems that are mounted themselves.
+fn wanted(plan: &Plan) -> Vec<Wanted> {
+    let mut wanted = Vec::with_capacity(plan.mounts.len());
+    for mount in &plan.mounts {
+        let is_dir = match &mount.kind {
+            MountKind::Bind { path, .. } => path.is_dir(),
+            _ => true,
+        };
+        let path = mount.destination.clone();
+        let inside = |outer: &Wanted| path.strip_prefix(&outer.path).is_some_and(|rest| rest.starts_with('/'));
+        if !wanted.iter().any(inside) {
+            wanted.push(Wanted { path, is_dir });
+        }
+    }
+    wanted
+}
+
+/// A lowest layer with what mounts need, in memory, mounted at `place` (where the overlay will cover it). In the upper directory
+/// each of them would be a file of the disk to make and to delete again.
+fn skeleton(place: &Path, wanted: &[Wanted]) -> Result<OwnedFd, Problem> {
+    let doing = "mount points";
+    let memory = new(c"tmpfs", &[("mode", "755"), ("size", "64k")], 0)?;
+    for Wanted { path, is_dir } in wanted {
+        let made = if *is_dir {
+            root::directory(memory.as_raw_fd(), path)
+        } else {
+            root::file(memory.as_raw_fd(), path)
+        };
+        made.map_err(Problem::doing(doing))?;
+    }
+    let at = sys::open_dir(place).map_err(Problem::doing(doing))?;
+    sys::move_mount(memory.as_raw_fd(), at.as_raw_fd()).map_err(Problem::doing(doing))?;
+    sys::open_dir(place).map_err(Problem::doing(doing))
 }
 
 /// Takes hold of what a mount shows, while the machine's root is still in sight.

@@ -1,9 +1,8 @@
 //! How a shim comes to life: configured over the descriptor it was born with, reborn in the cgroup of shims without any tie to
 //! the node, then the loop.
 
-use super::{Shim, Unsaved, connection::Connection, record::Record};
+use super::{Shim, Unsaved, connection::Connection, notes, record::Record};
 use crate::cgroup::{Cgroups, Place};
-use crate::client::SOCKET;
 use crate::launch::{RuntimeKind, Sharing, ShimLaunch};
 use crate::native::{self, Pause};
 use crate::plan::{self, Surroundings};
@@ -23,10 +22,7 @@ pub fn shim_main(_args: &[OsString]) -> ! {
     let stream = unsafe { UnixStream::from_raw_fd(0) };
     let status = match live(stream) {
         Ok(()) => 0,
-        Err(e) => {
-            eprintln!("shim: {e}");
-            1
-        }
+        Err(_) => 1,
     };
     std::process::exit(status)
 }
@@ -119,6 +115,7 @@ fn run(
     let mut first = Connection::new(0, socket.into())?;
     first.subscribed = true;
 
+    notes::to(&launch.task_dir);
     let mut shim = match settle(launch, cgroups) {
         Ok(shim) => shim,
         Err(e) => return refuse(&mut first.into_stream()?, configure, &e),
@@ -127,12 +124,12 @@ fn run(
     first.received(rest);
     shim.connections.push(first);
     shim.next_connection = 1;
-    shim.work(place)
+    shim.work(place).inspect_err(|e| notes::write(&e.to_string()))
 }
 
 /// Everything that may fail before the first container.
 fn settle(launch: ShimLaunch, cgroups: Cgroups) -> io::Result<Shim> {
-    let record = Record::new(&launch)?;
+    let mut record = Record::new(&launch)?;
     // Before anything is made, so that whatever this process leaves behind can be found.
     record.save(&[])?;
     cgroups.create_task(&launch.limits)?;
@@ -147,8 +144,6 @@ fn settle(launch: ShimLaunch, cgroups: Cgroups) -> io::Result<Shim> {
     } else {
         None
     };
-    let listener = sys::listen_in(&launch.task_dir, SOCKET)?;
-    listener.set_nonblocking(true)?;
     let around = Surroundings {
         network: launch.network.clone(),
         pid: launch.pid,
@@ -165,11 +160,11 @@ fn settle(launch: ShimLaunch, cgroups: Cgroups) -> io::Result<Shim> {
         connections: Vec::new(),
         next_connection: 0,
         next_exec: 0,
-        listener,
+        listener: None,
         signals: sys::child_signals()?,
         record,
         unsaved: Unsaved::Nothing,
-        placed: false,
+        settled: false,
         chunk: vec![0; 64 << 10],
         ending: false,
     })

@@ -111,7 +111,7 @@ impl Cli<'_> {
 
     /// Root file system, volumes, shared memory.
     fn prepare(&self, plan: &Plan, root: &Path) -> Result<User, String> {
-        files::mount_root(&plan.rootfs, root).map_err(|problem| problem.0)?;
+        files::mount_root(&plan.rootfs, root, &[]).map_err(|problem| problem.0)?;
         for mount in &plan.mounts {
             if let MountKind::Bind { path, populate: true } = &mount.kind {
                 let image = sys::open_dir(root).map_err(|e| sys::describe(&e))?;

@@ -1,13 +1,14 @@
 //! The loop.
 
 use super::connection::Connection;
-use super::{Caller, Shim, Unsaved, not_applicable};
+use super::{Caller, Shim, Unsaved, not_applicable, notes};
 use crate::cgroup::Place;
 use crate::client::SOCKET;
 use crate::protocol::{Event, Failure, Reply, Request};
 use crate::sys;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 /// What a descriptor in the poll set belongs to; indices hold for one round.
@@ -37,14 +38,9 @@ impl Shim {
                 return Ok(());
             }
             let (mut fds, sources) = self.poll_set();
-            if !self.placed {
+            if !self.settled {
                 if sys::poll(&mut fds, Some(0))? == 0 {
-                    // Nobody waits: time to leave the cgroups that the node was started in. Best effort on v1, where nothing
-                    // depends on it but whom memory is charged to and whom systemd kills.
-                    if let Err(e) = place.attach_self() {
-                        eprintln!("shim: {e}");
-                    }
-                    self.placed = true;
+                    self.settle(place)?;
                     continue;
                 }
             } else {
@@ -54,6 +50,19 @@ impl Shim {
             let ready: Vec<Source> = ready.map(|(_, source)| *source).collect();
             self.round(&ready);
         }
+    }
+
+    /// What waits until nobody does: the socket for later clients, and leaving the cgroups that the node was started in. The
+    /// latter is best effort on v1, where nothing depends on it but whom memory is charged to and whom systemd kills.
+    fn settle(&mut self, place: &Place) -> io::Result<()> {
+        let listener = sys::listen_in(&self.launch.task_dir, SOCKET)?;
+        listener.set_nonblocking(true)?;
+        self.listener = Some(listener);
+        if let Err(e) = place.attach_self() {
+            notes::write(&format!("cgroup of shims: {e}"));
+        }
+        self.settled = true;
+        Ok(())
     }
 
     /// One round: what happened first, requests last, since they change what indices mean.
@@ -104,7 +113,7 @@ impl Shim {
         match self.record.save(&self.containers) {
             Ok(()) => self.unsaved = Unsaved::Nothing,
             Err(e) => {
-                eprintln!("shim: state file: {e}");
+                notes::write(&format!("state file: {e}"));
                 self.unsaved = Unsaved::Nothing;
             }
         }
@@ -118,7 +127,9 @@ impl Shim {
             sources.push(source);
         };
         add(self.signals.as_raw_fd(), libc::POLLIN, Source::Signals);
-        add(self.listener.as_raw_fd(), libc::POLLIN, Source::Listener);
+        if let Some(listener) = &self.listener {
+            add(listener.as_raw_fd(), libc::POLLIN, Source::Listener);
+        }
         for (at, connection) in self.connections.iter().enumerate() {
             let events = if connection.has_unsent() {
                 libc::POLLIN | libc::POLLOUT
@@ -150,7 +161,7 @@ impl Shim {
     }
 
     fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
+        while let Some(Ok((stream, _))) = self.listener.as_ref().map(UnixListener::accept) {
             let Ok(connection) = Connection::new(self.next_connection, stream) else {
                 continue;
             };

@@ -2,7 +2,7 @@
 //! connections, deaths of children, output of containers. Nothing in it waits for anything else, except that starting an OCI
 //! runtime's command line does.
 //!
-//! Invariant: an exit is on disk (`state.json`) before anybody is told of it.
+//! Invariant: an exit is written down (`state.jsonl`) before anybody is told of it.
 
 mod birth;
 mod cleanup;
@@ -11,6 +11,7 @@ mod connection;
 mod containers;
 mod events;
 mod execs;
+mod notes;
 mod record;
 
 pub use birth::shim_main;
@@ -40,14 +41,15 @@ struct Shim {
     connections: Vec<Connection>,
     next_connection: u64,
     next_exec: u64,
-    listener: UnixListener,
+    /// Made in the first idle moment, since nobody looks for it before that.
+    listener: Option<UnixListener>,
     /// Readable when a child died.
     signals: OwnedFd,
     record: record::Record,
     /// What to write before anybody is told, and what may follow.
     unsaved: Unsaved,
-    /// Whether this process has moved to the cgroup of shims; done in the first idle moment.
-    placed: bool,
+    /// Whether what can wait until nobody does has been done.
+    settled: bool,
     /// For reading output.
     chunk: Vec<u8>,
     ending: bool,

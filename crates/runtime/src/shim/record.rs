@@ -3,18 +3,23 @@
 use super::containers::Container;
 use crate::launch::ShimLaunch;
 use crate::state::{ProcessId, STATE_FILE, TaskState};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::PathBuf;
+
+/// A file longer than this is replaced by one with the last state alone.
+const MAX_BYTES: u64 = 64 << 10;
 
 /// What does not change in the state file, and where it is.
 pub struct Record {
     fixed: TaskState,
     path: PathBuf,
-    new: PathBuf,
+    file: File,
+    size: u64,
 }
 
 impl Record {
+    /// Begins a new file.
     pub fn new(launch: &ShimLaunch) -> io::Result<Record> {
         let path = launch.task_dir.join(STATE_FILE);
         Ok(Record {
@@ -26,8 +31,9 @@ impl Record {
                 boot_id: boot_id()?,
                 containers: Default::default(),
             },
-            new: path.with_extension("json.new"),
+            file: File::create(&path)?,
             path,
+            size: 0,
         })
     }
 
@@ -40,11 +46,29 @@ impl Record {
         state
     }
 
-    /// Replaces the file. Not synced to the disk: it is to survive this process, and after the machine's own end nothing runs
-    /// that it could tell of.
-    pub fn save(&self, containers: &[Container]) -> io::Result<()> {
-        fs::write(&self.new, serde_json::to_vec(&self.state(containers))?)?;
-        fs::rename(&self.new, &self.path)
+    /// Writes the states down. Not synced to the disk: they are to survive this process, and after the machine's own end nothing
+    /// runs that they could tell of.
+    pub fn save(&mut self, containers: &[Container]) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&self.state(containers))?;
+        line.push(b'\n');
+        if self.size + line.len() as u64 > MAX_BYTES {
+            let new = self.path.with_extension("new");
+            self.file = File::create(&new)?;
+            self.size = 0;
+            self.append(&line)?;
+            return fs::rename(&new, &self.path);
+        }
+        self.append(&line)
+    }
+
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(line);
+        match written {
+            Ok(()) => self.size += line.len() as u64,
+            // A full disk: no torn line stays before the next one.
+            Err(_) => self.file.set_len(self.size)?,
+        }
+        written
     }
 }
 

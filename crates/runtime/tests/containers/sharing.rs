@@ -119,5 +119,9 @@ fn the_machines_pid_namespace_can_be_shared_and_still_all_is_killed() {
     shim.signal("c", 15).unwrap();
     assert_eq!(exit_of(&mut shim, "c").code, 143);
     shim.shutdown().unwrap();
-    assert!(eventually(|| bed.processes_left().is_empty()), "{:?}", bed.processes_left());
+    assert!(
+        eventually(|| bed.processes_left().is_empty()),
+        "{:?}",
+        bed.processes_left()
+    );
 }
