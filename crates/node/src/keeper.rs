@@ -434,3 +434,93 @@ pub fn stopped_by_hand() -> Stop {
         reason: "Stopped by neargate down".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use neargate_link::Phase;
+
+    fn report(id: &str, phase: Phase) -> TaskReport {
+        TaskReport {
+            task_id: id.to_owned(),
+            phase,
+            containers: Vec::new(),
+            pull_started_at: None,
+            pull_stopped_at: None,
+            started_at: None,
+            stopping_at: None,
+            execution_stopped_at: None,
+            stopped_at: None,
+            stop_code: None,
+            stopped_reason: None,
+        }
+    }
+
+    fn sent(outbox: &mut Outbox) -> Option<(u64, Vec<String>)> {
+        outbox.next_message().map(|m| match m {
+            FromNode::Reports { sequence, tasks } => (sequence, tasks.into_iter().map(|t| t.task_id).collect()),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn reports_are_sent_once_a_connection_and_repeated_on_the_next_until_stored() {
+        let mut outbox = Outbox::default();
+        outbox.put(report("a", Phase::Pending));
+        outbox.put(report("b", Phase::Running));
+        assert_eq!(sent(&mut outbox), Some((1, vec!["a".into(), "b".into()])));
+        assert_eq!(sent(&mut outbox), None);
+        outbox.put(report("a", Phase::Running));
+        assert_eq!(outbox.stored(1), ["b"], "of a something newer is unsent");
+        assert_eq!(sent(&mut outbox), Some((2, vec!["a".into()])));
+        outbox.reconnected();
+        assert_eq!(sent(&mut outbox), Some((3, vec!["a".into()])));
+        assert_eq!(outbox.stored(3), ["a"]);
+        assert!(!outbox.holds("a"));
+    }
+
+    #[test]
+    fn many_reports_go_in_several_messages() {
+        let mut outbox = Outbox::default();
+        for n in 0..REPORTS_TOGETHER + 1 {
+            outbox.put(report(&format!("{n:04}"), Phase::Running));
+        }
+        assert_eq!(sent(&mut outbox).unwrap().1.len(), REPORTS_TOGETHER);
+        assert_eq!(sent(&mut outbox).unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn log_files_of_gone_tasks_are_removed_when_old_or_too_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = |name: &str, age: u64| {
+            let file = dir.path().join(name).join("app/0.log");
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, "x").unwrap();
+            let written = SystemTime::now() - Duration::from_secs(age);
+            for path in [&file, &dir.path().join(name)] {
+                std::fs::File::open(path).unwrap().set_modified(written).unwrap();
+            }
+        };
+        for (name, age) in [
+            ("old", 7200),
+            ("old-but-live", 7200),
+            ("older", 600),
+            ("recent", 60),
+            ("new", 1),
+        ] {
+            log(name, age);
+        }
+        let live = [dir.path().join("old-but-live")];
+        let retention = LogRetention {
+            kept_for: Duration::from_secs(3600),
+            tasks: 2,
+        };
+        remove_old_logs(dir.path(), &live, retention).unwrap();
+        let mut left: Vec<String> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["new", "old-but-live", "recent"]);
+    }
+}

@@ -6,8 +6,8 @@ mod support;
 
 use neargate_images::ImageStore;
 use neargate_link::{
-    Condition, Dependency, Health, HealthCheck, LaunchType, LogSpec, MountPoint, NetworkSpec, Phase, PortMapping,
-    StopOrder, TaskReport, TaskSpec, Transport, VolumeFrom, VolumeSpec,
+    Condition, Dependency, Health, HealthCheck, LaunchType, LogSpec, MountPoint, NamespaceMode, NetworkSpec, Phase,
+    PortMapping, StopOrder, TaskReport, TaskSpec, Tmpfs, Transport, Ulimit, VolumeFrom, VolumeSpec,
 };
 use neargate_node::{NodeConfig, NodeError, run, teardown};
 use std::fs;
@@ -188,14 +188,14 @@ impl Machine {
     }
 
     /// A node in a process of its own.
-    fn node_process(&self) -> std::process::Child {
+    fn node_process(&self) -> NodeProcess {
         let c = &self.config;
-        std::process::Command::new(program())
+        let child = std::process::Command::new(program())
             .arg("node")
             .args([&c.data_dir, &c.link_socket, &c.run_dir])
             .args([&c.instance, &c.vpc_cidr.to_string(), &c.bridge_cidr.to_string()])
-            .spawn()
-            .unwrap()
+            .spawn();
+        NodeProcess(child.unwrap())
     }
 
     fn stop_node(&mut self) {
@@ -257,6 +257,16 @@ impl Machine {
     fn shim_state(&self, n: u8) -> neargate_runtime::TaskState {
         let dir = self.config.data_dir.join("tasks").join(id(n));
         neargate_runtime::read_state(&dir).unwrap().expect("a shim wrote there")
+    }
+}
+
+/// Killed without warning when dropped.
+struct NodeProcess(std::process::Child);
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -619,10 +629,9 @@ fn a_node_killed_at_any_moment_runs_everything_once() {
         if round < TASKS {
             m.want(&m.task(round, "echo start; sleep 0.2; echo end; exit 5"));
         }
-        let mut node = m.node_process();
+        let node = m.node_process();
         std::thread::sleep(Duration::from_millis(5 + next(70)));
-        node.kill().unwrap();
-        node.wait().unwrap();
+        drop(node);
     }
     m.start_node();
     for n in 0..TASKS {
@@ -630,6 +639,134 @@ fn a_node_killed_at_any_moment_runs_everything_once() {
         assert_eq!(stopped.containers[0].exit_code, Some(5), "{stopped:#?}");
         m.logged(n, "app", &["start", "end"]);
     }
+}
+
+#[test]
+fn a_definitions_linux_settings_hold_inside() {
+    if !possible() {
+        return;
+    }
+    let m = Machine::start(14);
+    let script = "ps -o args | grep -c [s]leep; ulimit -n; cat /proc/sys/net/ipv4/tcp_keepalive_time; \
+                  grep -c ' /scratch tmpfs' /proc/mounts; cat /dev/shm/word; cat /proc/1/comm; exit 0";
+    let mut spec = m.task(1, script);
+    spec.launch_type = LaunchType::Ec2;
+    spec.pid_mode = NamespaceMode::Task;
+    spec.ipc_mode = NamespaceMode::Task;
+    let c = &mut spec.containers[0];
+    c.ulimits = vec![Ulimit {
+        name: "nofile".into(),
+        soft: 1234,
+        hard: 2345,
+    }];
+    c.system_controls = vec![("net.ipv4.tcp_keepalive_time".into(), "4321".into())];
+    c.linux.tmpfs = vec![Tmpfs {
+        container_path: "/scratch".into(),
+        size: neargate_core::MiB(8),
+        mount_options: vec!["noexec".into()],
+    }];
+    c.depends_on = vec![Dependency {
+        container: "side".into(),
+        condition: Condition::Healthy,
+    }];
+    let mut side = container("side", &["sh", "-c", "echo shared > /dev/shm/word; exec sleep 1000"]);
+    side.health_check = Some(HealthCheck {
+        command: vec!["CMD".into(), "test".into(), "-f".into(), "/dev/shm/word".into()],
+        interval: 1,
+        timeout: 2,
+        retries: 3,
+        start_period: 0,
+    });
+    spec.containers.push(side);
+    m.want(&spec);
+    let stopped = m.phase(1, Phase::Stopped);
+    assert_eq!(stopped.containers[0].exit_code, Some(0), "{stopped:?}");
+    m.message(1, "app", |m| m == "shared");
+    let messages = m.control().heard(|h| h.stored[&source(1, "app")].1.clone());
+    assert_eq!(messages[..5], ["1", "1234", "4321", "1", "shared"], "{messages:?}");
+}
+
+#[test]
+fn a_host_port_that_is_taken_is_told_and_a_published_one_outlives_the_node() {
+    if !possible() {
+        return;
+    }
+    let mut m = Machine::start(15);
+    let bridged = |n: u8, host_port: u16| {
+        let mut spec = m.task(n, "httpd -p 80 -h /www; exec sleep 1000");
+        spec.launch_type = LaunchType::Ec2;
+        spec.network = NetworkSpec::Bridge;
+        spec.containers[0].port_mappings = vec![PortMapping {
+            container_port: 80,
+            container_port_end: 80,
+            host_port,
+            transport: Transport::Tcp,
+        }];
+        spec
+    };
+    m.want(&bridged(1, 0));
+    let running = m.phase(1, Phase::Running);
+    let port = running.containers[0].network_bindings[0].host_port;
+    let second = bridged(2, port);
+    m.want(&second);
+    let stopped = m.phase(2, Phase::Stopped);
+    assert_eq!(stopped.stop_code.as_deref(), Some("TaskFailedToStart"));
+    let reason = stopped.stopped_reason.unwrap();
+    assert!(
+        reason.starts_with("CannotStartContainerError") && reason.contains(&port.to_string()),
+        "{reason}"
+    );
+
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    assert!(get_soon(local).contains("hello from busybox"));
+    m.stop_node();
+    m.start_node();
+    let third = m.task(3, "exec sleep 1000");
+    m.want(&third);
+    m.phase(3, Phase::Running);
+    assert!(
+        get_soon(local).contains("hello from busybox"),
+        "published again by the next node"
+    );
+}
+
+#[test]
+fn an_image_that_is_nowhere_fails_the_task_at_once() {
+    if !possible() {
+        return;
+    }
+    let m = Machine::start(16);
+    let mut spec = m.task(1, "true");
+    spec.containers[0].image = "127.0.0.1:1/nothing:here".into();
+    m.want(&spec);
+    let stopped = m.phase(1, Phase::Stopped);
+    assert_eq!(stopped.stop_code.as_deref(), Some("TaskFailedToStart"));
+    assert!(
+        stopped
+            .stopped_reason
+            .as_deref()
+            .unwrap()
+            .starts_with("CannotPullContainerError"),
+        "{stopped:?}"
+    );
+}
+
+#[test]
+fn a_program_that_is_not_there_fails_the_task_by_name() {
+    if !possible() {
+        return;
+    }
+    let m = Machine::start(17);
+    let mut spec = m.task(1, "true");
+    spec.containers[0].command = Some(vec!["/no/such/program".into()]);
+    m.want(&spec);
+    let stopped = m.phase(1, Phase::Stopped);
+    assert_eq!(stopped.stop_code.as_deref(), Some("TaskFailedToStart"));
+    let reason = stopped.containers[0].reason.as_deref().unwrap();
+    assert!(
+        reason.contains("Error: ") && reason.contains("/no/such/program"),
+        "{reason}"
+    );
 }
 
 /// Not a check but a measurement: `cargo test -p neargate-node --test real -- --ignored --nocapture`.
@@ -670,4 +807,55 @@ fn launches_are_fast() {
         ends[ends.len() / 2],
         ends[ends.len() * 9 / 10]
     );
+}
+
+/// Not a check but a measurement, of a node in a process of its own.
+#[test]
+#[ignore = "a measurement"]
+fn a_node_is_small() {
+    if !possible() {
+        return;
+    }
+    let mut m = Machine::start(13);
+    m.stop_node();
+    let before = m.control().heard(|h| h.connections);
+    let node = m.node_process();
+    let pid = node.0.id();
+    let connected = m.control().wait("the node", |h| (h.connections > before).then_some(()));
+    m.runtime.block_on(connected);
+    std::thread::sleep(Duration::from_secs(1));
+    eprintln!("idle: {}", memory(pid));
+    let began = std::time::Instant::now();
+    let specs: Vec<TaskSpec> = (0..100).map(|n| m.task(n, "exec sleep 1000")).collect();
+    specs.iter().for_each(|s| m.want(s));
+    for n in 0..100 {
+        m.phase(n, Phase::Running);
+    }
+    eprintln!("100 tasks running after {:?}: {}", began.elapsed(), memory(pid));
+    let shim = m.shim_state(1).shim.pid;
+    eprintln!("a shim: {}", memory(shim.unsigned_abs()));
+    std::thread::sleep(Duration::from_secs(11));
+    eprintln!("idle with 100 tasks: {}", memory(pid));
+    let ticks = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    eprintln!("processor time so far: {} ticks", ticks(pid));
+    drop(node);
+}
+
+fn memory(pid: u32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let wanted = |l: &&str| {
+        ["VmRSS", "RssAnon", "Threads", "Pss:", "Private_Dirty"]
+            .iter()
+            .any(|w| l.starts_with(w))
+    };
+    let lines = status.lines().chain(rollup.lines()).filter(wanted);
+    lines
+        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

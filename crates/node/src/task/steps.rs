@@ -9,7 +9,7 @@ use crate::plan::reason::Failure;
 use crate::plan::{Step, network_of};
 use crate::ports::{EngineError, Holder, ImageConfig, MadeNetwork, ReadyImage};
 use neargate_core::Timestamp;
-use neargate_link::TaskSpec;
+use neargate_link::{AwslogsSpec, LogSpec, TaskSpec};
 use neargate_runtime::{ContainerLaunch, Exec, RootFs, TaskState};
 use std::fs;
 use std::io;
@@ -341,6 +341,16 @@ impl Around<'_> {
     ) -> Result<ContainerLaunch, String> {
         let cannot = |what: &str, e: io::Error| Failure::CannotCreateContainer.because(format_args!("{what}: {e}"));
         let c = &self.spec.containers[index];
+        if let LogSpec::Awslogs(AwslogsSpec {
+            multiline_pattern: Some(pattern),
+            ..
+        }) = &c.log
+            && let Err(error) = regex::bytes::Regex::new(pattern)
+        {
+            return Err(Failure::CannotStartContainer.because(format_args!(
+                "failed to initialize logging driver: awslogs-multiline-pattern or awslogs-datetime-format: {error}"
+            )));
+        }
         let env_files = c
             .environment_files
             .iter()
