@@ -26,7 +26,7 @@ impl Logs {
     pub async fn ingest(&self, batch: LogBatch) -> Result<(), AwsError> {
         let mut events: Vec<(i64, Arc<str>)> = (batch.events.iter())
             .filter(|event| !event.message.is_empty())
-            .map(|event| (event.timestamp.0, event.message.as_str().into()))
+            .map(|event| (event.timestamp.0.max(0), event.message.as_str().into()))
             .collect();
         let mut from = batch.from_offset;
         loop {

@@ -25,9 +25,8 @@ pub use storage::StorageError;
 
 use neargate_core::{Clock, Ids};
 use neargate_store::Store;
-use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use storage::Storage;
 use tokio::sync::Notify;
 
@@ -40,8 +39,6 @@ pub struct Logs {
     storage: Arc<Storage>,
     /// Something may have to be deleted.
     dirty: Notify,
-    /// Groups that lost a stream whose events still lie in files.
-    lost_streams: Mutex<HashSet<u64>>,
 }
 
 impl Logs {
@@ -56,7 +53,19 @@ impl Logs {
         ids: Arc<dyn Ids>,
         account: &str,
     ) -> Result<Logs, StorageError> {
-        let storage = Storage::open(store.clone(), dir, clock.now().0)?;
+        Logs::with_memory(store, dir, clock, ids, account, storage::MEMORY)
+    }
+
+    /// As `open`, with so many bytes of memory before events go to segments.
+    fn with_memory(
+        store: Store,
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        account: &str,
+        memory: usize,
+    ) -> Result<Logs, StorageError> {
+        let storage = Storage::open(store.clone(), dir, clock.now().0, memory)?;
         Ok(Logs {
             store,
             clock,
@@ -64,12 +73,7 @@ impl Logs {
             account: account.to_owned(),
             storage: Arc::new(storage),
             dirty: Notify::new(),
-            lost_streams: Mutex::default(),
         })
-    }
-
-    fn lost_streams(&self) -> MutexGuard<'_, HashSet<u64>> {
-        self.lost_streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names a group or a stream for good.

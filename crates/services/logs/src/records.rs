@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 
 /// Every kind of record that this service stores.
 pub fn kinds() -> Vec<Kind> {
-    vec![Kind::of::<LogGroupRecord>(), Kind::of::<LogStreamRecord>()]
+    vec![
+        Kind::of::<LogGroupRecord>(),
+        Kind::of::<LogStreamRecord>(),
+        Kind::of::<SweepRecord>(),
+    ]
 }
 
 /// A log group. Key: `{region}/{name}`.
@@ -123,4 +127,14 @@ impl Record for LogStreamRecord {
     fn indexes(&self) -> Vec<(&'static str, String)> {
         vec![(Self::BY_ID, Self::id_text(self.id))]
     }
+}
+
+/// A group lost a stream whose events still lie in files. Key: the group's uid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweepRecord {
+    pub since: Timestamp,
+}
+
+impl Record for SweepRecord {
+    const PREFIX: &'static str = "logs/sweep/";
 }

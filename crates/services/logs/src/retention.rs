@@ -3,17 +3,19 @@
 //! Deleted and expired data is never answered, from the moment of the change on; this is about the space it takes. The
 //! loop wakes when something may have to go and every `EVERY`, and finds out by itself what that is.
 
-use crate::records::{LogGroupRecord, LogStreamRecord};
+use crate::records::{LogGroupRecord, LogStreamRecord, SweepRecord};
 use crate::storage::Keep;
 use crate::{Logs, resolve};
 use neargate_core::{AwsError, RequestContext};
-use neargate_store::{Snapshot, Txn};
+use neargate_store::{CommitError, Snapshot, Txn};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 const EVERY: Duration = Duration::from_secs(15 * 60);
+const TOGETHER_FOR: Duration = Duration::from_secs(5);
 /// Records deleted in one commit; the store takes 128 changes.
 const TOGETHER: usize = 100;
 
@@ -36,66 +38,85 @@ pub async fn set(service: &Logs, cx: &RequestContext, name: &str, days: Option<i
             Ok::<_, AwsError>((txn, ()))
         })
         .await?;
-    service.dirty.notify_one();
+    service.wake_sweeper();
     Ok(())
 }
 
 impl Logs {
     /// Deletes what has to go until `shutdown` says stop.
     pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
-        // Groups and streams may have been deleted just before the last stop.
-        let mut everything = true;
+        // A group may have been deleted just before the last stop.
+        if let Err(error) = self.delete_orphans().await {
+            tracing::error!(%error, "records of log streams whose group is gone stay until the next start");
+        }
         loop {
-            self.sweep(everything).await;
-            everything = false;
+            self.sweep().await;
+            let again = async {
+                tokio::select! {
+                    () = self.dirty.notified() => {}
+                    () = sleep(EVERY) => return,
+                }
+                // Whoever deletes one stream often deletes more.
+                sleep(TOGETHER_FOR).await;
+            };
             tokio::select! {
-                () = self.dirty.notified() => {}
-                () = tokio::time::sleep(EVERY) => {}
+                () = again => {}
                 // An error means that nobody can say stop any more.
                 _ = shutdown.wait_for(|stop| *stop) => return,
             }
         }
     }
 
-    /// One pass over all groups. `everything` looks for events of deleted streams in every group, not only in those known
-    /// to have lost one.
-    pub(crate) async fn sweep(&self, everything: bool) {
+    /// One pass over all groups.
+    pub(crate) async fn sweep(&self) {
         let snapshot = self.store.snapshot();
-        if let Err(error) = self.delete_orphans(&snapshot).await {
-            tracing::error!(%error, "records of log streams whose group is gone cannot be deleted");
-        }
-        let lost: HashSet<u64> = std::mem::take(&mut *self.lost_streams());
         let now = self.clock.now();
         for (_, group) in snapshot.range::<LogGroupRecord>("") {
+            let mark = LogGroupRecord::uid_text(group.uid);
             let keep = Keep {
                 since: group.expired_before(now),
-                streams_deleted: everything || lost.contains(&group.uid),
+                streams_deleted: snapshot.contains::<SweepRecord>(&mark),
             };
             if keep.since == i64::MIN && !keep.streams_deleted {
                 continue;
             }
             let (storage, uid) = (self.storage.clone(), group.uid);
-            let done = tokio::task::spawn_blocking(move || storage.maintain(uid, keep)).await;
-            match done {
+            match tokio::task::spawn_blocking(move || storage.maintain(uid, keep)).await {
+                Ok(Ok(())) if keep.streams_deleted => self.unmark(&snapshot, &mark).await,
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::error!(%error, group = group.name, "log events cannot be deleted; it is tried again");
-                    if keep.streams_deleted {
-                        self.lost_streams().insert(uid);
-                    }
                 }
                 Err(error) => tracing::error!(%error, group = group.name, "deleting log events panicked"),
             }
         }
     }
 
-    /// Records of streams whose group is gone.
-    async fn delete_orphans(&self, snapshot: &Snapshot) -> Result<(), AwsError> {
+    /// Nothing of streams deleted before `snapshot` is left in the group.
+    async fn unmark(&self, snapshot: &Snapshot, mark: &str) {
+        let mut txn = Txn::new();
+        txn.unchanged::<SweepRecord>(snapshot, mark).delete::<SweepRecord>(mark);
+        match self.store.commit(txn).await {
+            // Another stream was deleted meanwhile: the mark stays for it.
+            Ok(_) | Err(CommitError::Conflict { .. }) => {}
+            Err(error) => tracing::error!(%error, "a log group will be looked through again"),
+        }
+    }
+
+    /// Records of streams whose group is gone, and what asked to look through it.
+    async fn delete_orphans(&self) -> Result<(), AwsError> {
+        let snapshot = self.store.snapshot();
         let groups: HashSet<u64> = snapshot.range::<LogGroupRecord>("").map(|(_, g)| g.uid).collect();
         let mut orphans = Vec::new();
         for (key, stream) in snapshot.range::<LogStreamRecord>("") {
             if !groups.contains(&stream.group) {
                 orphans.push(key.to_owned());
+            }
+        }
+        let known: HashSet<String> = groups.into_iter().map(LogGroupRecord::uid_text).collect();
+        for (mark, _) in snapshot.range::<SweepRecord>("") {
+            if !known.contains(mark) {
+                self.unmark(&snapshot, mark).await;
             }
         }
         self.delete_streams(&orphans).await
@@ -120,8 +141,12 @@ impl Logs {
             .range::<LogStreamRecord>(&prefix)
             .map(|(key, _)| key.to_owned())
             .collect();
+        let mark = LogGroupRecord::uid_text(uid);
+        if snapshot.contains::<SweepRecord>(&mark) {
+            self.unmark(&snapshot, &mark).await;
+        }
         if let Err(error) = self.delete_streams(&keys).await {
-            tracing::error!(%error, "records of a deleted log group's streams stay for now");
+            tracing::error!(%error, "records of a deleted log group's streams stay until the next start");
         }
         let storage = self.storage.clone();
         match tokio::task::spawn_blocking(move || storage.forget_group(uid)).await {
@@ -131,9 +156,7 @@ impl Logs {
         }
     }
 
-    /// A stream of the group `uid` was deleted.
-    pub(crate) fn stream_deleted(&self, uid: u64) {
-        self.lost_streams().insert(uid);
+    pub(crate) fn wake_sweeper(&self) {
         self.dirty.notify_one();
     }
 }

@@ -1,10 +1,11 @@
 //! From memory to segments: frozen events become one segment a group, and their journal goes.
 
 use super::segment::{Name, Segment, Writer};
-use super::{Memory, Shared, StorageError, group_lives, journal, maintain, sync_dir};
+use super::{Memory, Shared, StorageError, group_lives, journal, maintain, stream_lives, sync_dir};
 use crate::records::LogStreamRecord;
 use neargate_core::AwsError;
 use neargate_store::Txn;
+use std::collections::HashSet;
 use std::fs;
 use std::future::Future;
 use std::sync::Arc;
@@ -65,11 +66,16 @@ fn run(shared: &Shared) {
 pub(super) fn flush(shared: &Shared, memory: &Arc<Memory>) -> Result<(), StorageError> {
     let snapshot = shared.store.snapshot();
     let mut made: Vec<(u64, Segment)> = Vec::new();
+    // Events of streams deleted meanwhile need not be written at all.
+    let dead: HashSet<u64> = (memory.streams.keys().copied())
+        .filter(|stream| !stream_lives(&snapshot, *stream))
+        .collect();
     for (group, found) in &memory.groups {
         if !group_lives(&snapshot, *group) {
             continue;
         }
-        match write(shared, *group, memory.journal, found.events.values()) {
+        let events = found.events.values().filter(|event| !dead.contains(&event.stream));
+        match write(shared, *group, memory.journal, events) {
             Ok(segment) => made.extend(segment.map(|segment| (*group, segment))),
             Err(error) => {
                 made.iter().for_each(|(_, segment)| segment.doom());

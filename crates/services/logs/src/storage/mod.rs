@@ -37,7 +37,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Memory for events before they are written to segments. As much again may come in while that happens.
-const MEMORY: usize = 4 << 20;
+pub const MEMORY: usize = 4 << 20;
 /// Request bytes that may wait for the writer, in KiB.
 const WAITING_KIB: u32 = 16 << 10;
 

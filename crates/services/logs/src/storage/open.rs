@@ -5,7 +5,7 @@ use super::journal::{self, Journal};
 use super::memory::{Batch, Memory};
 use super::segment::{Name, Segment};
 use super::writer::Writer;
-use super::{MEMORY, Shared, State, Storage, StorageError, WAITING_KIB, group_lives, sync_dir};
+use super::{Shared, State, Storage, StorageError, WAITING_KIB, group_lives, sync_dir};
 use neargate_store::Store;
 use std::collections::HashMap;
 use std::fs;
@@ -16,15 +16,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 impl Storage {
     /// Opens the log data under `dir`, made when missing. `now` in milliseconds starts the sequence numbers, so that they
-    /// never come again even when everything was deleted.
+    /// never come again even when everything was deleted; `memory` is how many bytes of events wait for a segment.
     ///
     /// # Errors
     /// When the directory cannot be read or brought in order.
-    pub fn open(store: Store, dir: &Path, now: i64) -> Result<Storage, StorageError> {
-        Storage::open_with(store, dir, now, MEMORY)
-    }
-
-    pub(super) fn open_with(store: Store, dir: &Path, now: i64, memory: usize) -> Result<Storage, StorageError> {
+    pub fn open(store: Store, dir: &Path, now: i64, memory: usize) -> Result<Storage, StorageError> {
         let shared = Shared {
             dir: dir.to_owned(),
             store,

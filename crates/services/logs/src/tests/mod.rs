@@ -1,6 +1,11 @@
 //! Through the service's table, on a store in memory and files in a directory of the test.
 
+mod crash;
 mod events;
+mod groups;
+mod ingest;
+mod paging;
+mod retention;
 
 use crate::Logs;
 use neargate_core::clock::ManualClock;
@@ -23,16 +28,23 @@ struct Bed {
     store: Store,
     dir: TempDir,
     region: &'static str,
+    memory: usize,
 }
 
 impl Bed {
     fn new() -> Bed {
+        Bed::with_memory(crate::storage::MEMORY)
+    }
+
+    /// With so little memory that events soon go to segments.
+    fn with_memory(memory: usize) -> Bed {
         let mut bed = Bed {
             logs: None,
             clock: Arc::new(ManualClock::at(Timestamp(NOW))),
             store: Store::in_memory(&crate::kinds()),
             dir: tempfile::tempdir().unwrap(),
             region: "us-east-1",
+            memory,
         };
         bed.restart();
         bed
@@ -43,7 +55,8 @@ impl Bed {
         self.logs = None;
         let clock: Arc<ManualClock> = self.clock.clone();
         let ids = Arc::new(RandomIds);
-        let logs = Logs::open(self.store.clone(), self.dir.path(), clock, ids, "000000000000").unwrap();
+        let (store, dir) = (self.store.clone(), self.dir.path());
+        let logs = Logs::with_memory(store, dir, clock, ids, "000000000000", self.memory).unwrap();
         self.logs = Some(Arc::new(logs));
     }
 
@@ -122,6 +135,13 @@ impl Bed {
             }
         }
     }
+}
+
+/// The only group whose name starts with `name`.
+async fn described(bed: &Bed, name: &str) -> Value {
+    let answer = bed.ok("DescribeLogGroups", json!({"logGroupNamePrefix": name})).await;
+    assert_eq!(answer["logGroups"].as_array().unwrap().len(), 1);
+    answer["logGroups"][0].clone()
 }
 
 fn messages(page: &Value) -> Vec<String> {

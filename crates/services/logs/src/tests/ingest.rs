@@ -1,0 +1,108 @@
+//! What containers write arrives once.
+
+use super::*;
+use neargate_link::{LogBatch, LogEvent};
+
+pub(super) fn batch(source: &str, from: u64, lines: &[(i64, &str)]) -> LogBatch {
+    LogBatch {
+        source: source.into(),
+        from_offset: from,
+        to_offset: from + lines.len() as u64,
+        region: "us-east-1".into(),
+        group: "/ecs/web".into(),
+        stream: format!("p/{source}"),
+        create_group: true,
+        events: (lines.iter())
+            .map(|(timestamp, message)| LogEvent {
+                timestamp: Timestamp(*timestamp),
+                message: (*message).into(),
+            })
+            .collect(),
+    }
+}
+
+async fn all(bed: &Bed) -> Vec<String> {
+    bed.filter(json!({"logGroupName": "/ecs/web"})).await
+}
+
+#[tokio::test]
+async fn ranges_that_are_stored_are_left_out_also_after_restarts_and_segments() {
+    let mut bed = Bed::with_memory(600);
+    for round in 0..3 {
+        for i in 0..20u64 {
+            let line = format!("line {i}");
+            bed.logs()
+                .ingest(batch("t/c", i, &[(NOW + i as i64, &line)]))
+                .await
+                .unwrap();
+        }
+        assert_eq!(all(&bed).await.len(), 20, "round {round}");
+        bed.restart();
+        assert_eq!(all(&bed).await.len(), 20, "round {round}");
+    }
+    let group = described(&bed, "/ecs/web").await;
+    assert_eq!(group["logGroupName"], "/ecs/web");
+    let streams = bed.ok("DescribeLogStreams", json!({"logGroupName": "/ecs/web"})).await;
+    assert_eq!(streams["logStreams"][0]["logStreamName"], "p/t/c");
+    assert_eq!(streams["logStreams"][0]["lastEventTimestamp"], json!(NOW + 19));
+}
+
+#[tokio::test]
+async fn many_copies_at_the_same_time_are_stored_once() {
+    let bed = Bed::new();
+    let one = batch("t/c", 0, &[(NOW, "a"), (NOW, "b")]);
+    let copies = (0..16).map(|_| {
+        let (logs, one) = (bed.logs().clone(), one.clone());
+        tokio::spawn(async move { logs.ingest(one).await })
+    });
+    for copy in copies.collect::<Vec<_>>() {
+        copy.await.unwrap().unwrap();
+    }
+    assert_eq!(all(&bed).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_range_cut_in_another_way_is_stored_from_where_the_stored_one_ends() {
+    let bed = Bed::new();
+    let lines = [
+        (NOW, "a"),
+        (NOW + 1, "b"),
+        (NOW + 1, "c"),
+        (NOW + 2, "d"),
+        (NOW + 3, "e"),
+    ];
+    bed.logs().ingest(batch("t/c", 0, &lines[..1])).await.unwrap();
+    bed.logs().ingest(batch("t/c", 1, &lines[1..3])).await.unwrap();
+    bed.logs().ingest(batch("t/c", 1, &lines[1..5])).await.unwrap();
+    bed.logs().ingest(batch("t/c", 0, &lines)).await.unwrap();
+    assert_eq!(all(&bed).await, ["a", "b", "c", "d", "e"]);
+}
+
+#[tokio::test]
+async fn a_group_is_created_only_when_asked_and_names_are_checked() {
+    let bed = Bed::new();
+    let mut one = batch("t/c", 0, &[(NOW, "a")]);
+    one.create_group = false;
+    let error = bed.logs().ingest(one.clone()).await.unwrap_err();
+    assert_eq!(error.code, "ResourceNotFoundException");
+    bed.ok("CreateLogGroup", json!({"logGroupName": "/ecs/web"})).await;
+    bed.logs().ingest(one.clone()).await.unwrap();
+    assert_eq!(all(&bed).await, ["a"]);
+    for (group, stream) in [("a b", "s"), ("", "s"), ("g", "a:b"), ("g", "")] {
+        one.group = group.into();
+        one.stream = stream.into();
+        one.create_group = true;
+        let error = bed.logs().ingest(one.clone()).await.unwrap_err();
+        assert_eq!(error.code, "InvalidParameterException", "{group} {stream}");
+    }
+}
+
+#[tokio::test]
+async fn empty_lines_are_left_out() {
+    let bed = Bed::new();
+    bed.logs()
+        .ingest(batch("t/c", 0, &[(NOW, ""), (-5, "before the epoch"), (NOW, "a")]))
+        .await
+        .unwrap();
+    assert_eq!(all(&bed).await, ["before the epoch", "a"]);
+}
