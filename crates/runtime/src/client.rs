@@ -8,6 +8,7 @@ use crate::sys;
 use neargate_core::Timestamp;
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -311,6 +312,8 @@ impl AsRawFd for ShimClient {
 impl Drop for ShimClient {
     fn drop(&mut self) {
         if let Some(mut starter) = self.starter.take() {
+            // It may still wait for what will never come.
+            let _ = self.stream.shutdown(Shutdown::Both);
             let _ = starter.wait();
         }
     }

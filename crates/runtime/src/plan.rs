@@ -309,7 +309,7 @@ fn limits(launch: &ContainerLaunch) -> Result<Vec<Limit>, Failure> {
             }
             Ok(Limit {
                 name,
-                resource: *resource as u32,
+                resource: *resource,
                 soft,
                 hard,
             })

@@ -549,6 +549,19 @@ pub fn close_from(first: libc::c_uint) {
     unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
 }
 
+/// All descriptors above the standard ones are closed now but two. For a child in which nothing else that owns one is used or
+/// dropped any more.
+pub fn close_all_but(mut kept: [RawFd; 2]) {
+    kept.sort_unstable();
+    let [low, high] = kept.map(|fd| fd as libc::c_uint);
+    for (first, last) in [(3, low - 1), (low + 1, high - 1), (high + 1, libc::c_uint::MAX)] {
+        if first <= last {
+            // SAFETY: by the caller's promise nobody uses them.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
+}
+
 /// What kind of file system `fd` lies on (`f_type`).
 pub fn file_system_of(fd: RawFd) -> io::Result<i64> {
     // SAFETY: all zero is a valid statfs, written by the kernel.

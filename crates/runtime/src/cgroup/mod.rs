@@ -358,7 +358,7 @@ impl Place {
 
 fn is_v2(path: &Path) -> bool {
     let kind = sys::open_dir(path).and_then(|dir| sys::file_system_of(dir.as_raw_fd()));
-    kind.is_ok_and(|kind| kind == libc::CGROUP2_SUPER_MAGIC as i64)
+    kind.is_ok_and(|kind| kind == libc::CGROUP2_SUPER_MAGIC)
 }
 
 /// `directory` and all below it, parents first.

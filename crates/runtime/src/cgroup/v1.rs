@@ -26,7 +26,7 @@ impl V1 {
     pub fn find(root: &Path, unified: Option<&Path>) -> io::Result<V1> {
         let is_v1 = |path: &Path| {
             let kind = sys::open_dir(path).and_then(|dir| sys::file_system_of(dir.as_raw_fd()));
-            kind.is_ok_and(|kind| kind == libc::CGROUP_SUPER_MAGIC as i64)
+            kind.is_ok_and(|kind| kind == libc::CGROUP_SUPER_MAGIC)
         };
         // `cpu` is often a link to `cpu,cpuacct`.
         let place = |name: &&'static str| {

@@ -122,6 +122,7 @@ pub fn exec(plan: &Plan, pidfd: &OwnedFd, place: &Place, stdio: Stdio) -> io::Re
         sys::setns(pidfd.as_raw_fd(), kinds).map_err(Problem::doing("join the container's namespaces"))?;
         let root = sys::open_dir(Path::new("/")).map_err(Problem::doing("open /"))?;
         process::take_stdio(stdio)?;
+        sys::close_all_but([reports.as_raw_fd(), root.as_raw_fd()]);
         let ready = process::give_up_privileges(plan, root.as_raw_fd(), false)?;
         as_brother(reports)?;
         Err(ready.execute())
@@ -205,8 +206,9 @@ fn container(
     } else {
         process::take_stdio(stdio)?;
     }
-    mounts::seal(plan, &made)?;
-    let ready = process::give_up_privileges(plan, made.root.as_raw_fd(), true)?;
+    let root = mounts::seal(plan, made)?;
+    sys::close_all_but([reports.as_raw_fd(), root.as_raw_fd()]);
+    let ready = process::give_up_privileges(plan, root.as_raw_fd(), true)?;
     if plan.pid == Sharing::Task {
         as_brother(reports)?;
     }

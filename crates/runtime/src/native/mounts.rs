@@ -17,8 +17,8 @@ pub struct Made {
     pub proc: OwnedFd,
     /// The container's own pseudo terminals.
     pub devpts: Option<OwnedFd>,
-    /// `/dev/null`, for masking files.
-    pub null: OwnedFd,
+    /// The machine's `/dev/null`, not mounted anywhere yet, for masking files.
+    null: OwnedFd,
 }
 
 const QUIET: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
@@ -45,6 +45,8 @@ pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made
         lent.push(clone.map_err(Problem::doing(format_args!("device {}", device.host_path.display())))?);
     }
 
+    let null = sys::open_tree(libc::AT_FDCWD, Path::new("/dev/null"), false).map_err(Problem::doing("/dev/null"))?;
+
     // SAFETY: plain number.
     sys::check(unsafe { libc::fchdir(root.as_raw_fd()) }).map_err(Problem::doing("enter the root file system"))?;
     sys::pivot_to_current_directory().map_err(Problem::doing("pivot_root"))?;
@@ -59,7 +61,7 @@ pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made
     for (mount, source) in plan.mounts.iter().zip(sources) {
         let path = mount.destination.as_str();
         match &mount.kind {
-            MountKind::Proc => root::attach(top, path, &proc)?,
+            MountKind::Proc => attach_kernel(top, path, &proc)?,
             MountKind::Dev => attach_dev(top, path, &dev, &bound)?,
             MountKind::Devpts => {
                 let options = [
@@ -79,7 +81,7 @@ pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made
             },
             MountKind::Sysfs => {
                 let read_only = if mount.read_only { MOUNT_ATTR_RDONLY } else { 0 };
-                root::attach(top, path, &new(c"sysfs", &[], QUIET | read_only)?)?;
+                attach_kernel(top, path, &new(c"sysfs", &[], QUIET | read_only)?)?;
             }
             MountKind::Cgroup => mount_cgroups(top, path, mount.read_only, cgroups)?,
             MountKind::Shm(size) => {
@@ -113,7 +115,6 @@ pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made
         }
         attach_asked(top, path, clone)?;
     }
-    let null = sys::open_in_root(top, "/dev/null", libc::O_PATH, 0).map_err(Problem::doing("open /dev/null"))?;
     Ok(Made {
         root,
         proc,
@@ -122,8 +123,8 @@ pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made
     })
 }
 
-/// Last, when nothing more is made: kernel parameters, then what is closed to the container.
-pub fn seal(plan: &Plan, made: &Made) -> Result<(), Problem> {
+/// Last, when nothing more is made: kernel parameters, then what is closed to the container. Only the root's handle is left.
+pub fn seal(plan: &Plan, made: Made) -> Result<OwnedFd, Problem> {
     for (path, value) in &plan.sysctls {
         write_sysctl(made.proc.as_raw_fd(), path, value).map_err(Problem::doing(format_args!(
             "write sysctl key {}",
@@ -139,34 +140,43 @@ pub fn seal(plan: &Plan, made: &Made) -> Result<(), Problem> {
         sys::mount_setattr(clone.as_raw_fd(), true, MOUNT_ATTR_RDONLY, 0).map_err(Problem::doing(path))?;
         sys::move_mount(clone.as_raw_fd(), found.as_raw_fd()).map_err(Problem::doing(path))?;
     }
-    let mut empty = None;
+    let empty_options = [("mode", "755"), ("nr_blocks", "1"), ("nr_inodes", "1")];
+    let mut empty = Cover::Loose(new(c"tmpfs", &empty_options, QUIET | MOUNT_ATTR_RDONLY)?);
+    let mut null = Cover::Loose(made.null);
     for path in plan.masked {
         let Some(found) = root::find(top, path).map_err(Problem::doing(path))? else {
             continue;
         };
-        let cover = if sys::is_dir(found.as_raw_fd()).map_err(Problem::doing(path))? {
-            // A file system for each: one detached mount cannot be mounted twice.
-            if empty.is_none() {
-                let fs = new(
-                    c"tmpfs",
-                    &[("mode", "755"), ("nr_blocks", "1"), ("nr_inodes", "1")],
-                    QUIET | MOUNT_ATTR_RDONLY,
-                )?;
-                sys::move_mount(fs.as_raw_fd(), found.as_raw_fd()).map_err(Problem::doing(path))?;
-                empty = Some(fs);
-                continue;
-            }
-            empty.as_ref().map_or(top, AsRawFd::as_raw_fd)
-        } else {
-            made.null.as_raw_fd()
-        };
-        let clone = sys::clone_mount(cover).map_err(Problem::doing(path))?;
-        sys::move_mount(clone.as_raw_fd(), found.as_raw_fd()).map_err(Problem::doing(path))?;
+        let is_dir = sys::is_dir(found.as_raw_fd()).map_err(Problem::doing(path))?;
+        let cover = if is_dir { &mut empty } else { &mut null };
+        cover.put(&found).map_err(Problem::doing(path))?;
     }
     if plan.readonly_root {
         sys::mount_setattr(top, false, MOUNT_ATTR_RDONLY, 0).map_err(Problem::doing("make the root read-only"))?;
     }
-    Ok(())
+    Ok(made.root)
+}
+
+/// Something to hide things behind. A detached mount can be mounted once; from then on it is cloned.
+enum Cover {
+    Loose(OwnedFd),
+    Mounted(OwnedFd),
+}
+
+impl Cover {
+    fn put(&mut self, over: &OwnedFd) -> io::Result<()> {
+        match self {
+            Cover::Loose(mount) => {
+                sys::move_mount(mount.as_raw_fd(), over.as_raw_fd())?;
+                // The same handle, of the mount where it is now.
+                *self = Cover::Mounted(mount.try_clone()?);
+                Ok(())
+            }
+            Cover::Mounted(mount) => {
+                sys::move_mount(sys::clone_mount(mount.as_raw_fd())?.as_raw_fd(), over.as_raw_fd())
+            }
+        }
+    }
 }
 
 /// Mounts the root file system at `place`. What `wanted` lists exists in it, whatever the image has.
@@ -273,6 +283,16 @@ fn attach_asked(root: RawFd, path: &str, mount: &OwnedFd) -> Result<(), Problem>
         return Err(Problem(format!(
             "mount destination \"{path}\" leads into a kernel file system"
         )));
+    }
+    root::attach(root, path, mount)
+}
+
+/// Mounts a kernel file system, where masks and read-only mounts will look for it: at no other place that a link leads to.
+fn attach_kernel(root: RawFd, path: &str, mount: &OwnedFd) -> Result<(), Problem> {
+    if let Ok(found) = sys::open_in_root(root, path, libc::O_PATH | libc::O_NOFOLLOW, 0)
+        && !sys::is_dir(found.as_raw_fd()).map_err(Problem::doing(path))?
+    {
+        return Err(Problem(format!("the image's {path} is not a directory")));
     }
     root::attach(root, path, mount)
 }

@@ -20,16 +20,13 @@ pub struct Ready {
     terminal: bool,
 }
 
-/// Puts the given descriptors in their places. `/dev/null` is the container's own.
+/// Puts the given descriptors in their places. Without stdin it stays the machine's `/dev/null`, which the shim has there: what is
+/// called that inside may be anything.
 pub fn take_stdio(given: super::Stdio) -> Result<(), Problem> {
     let doing = "standard descriptors";
-    let stdin = match given.stdin {
-        Some(fd) => fd,
-        None => std::fs::File::open("/dev/null")
-            .map_err(Problem::doing("open /dev/null"))?
-            .into(),
-    };
-    place(stdin.as_raw_fd(), 0).map_err(Problem::doing(doing))?;
+    if let Some(stdin) = given.stdin {
+        place(stdin.as_raw_fd(), 0).map_err(Problem::doing(doing))?;
+    }
     if let Some((stdout, stderr)) = given.outputs {
         place(stdout.as_raw_fd(), 1).map_err(Problem::doing(doing))?;
         place(stderr.as_raw_fd(), 2).map_err(Problem::doing(doing))?;
@@ -73,7 +70,9 @@ pub fn open_terminal(made: &Made) -> Result<OwnedFd, Problem> {
     Ok(ours)
 }
 
-/// Takes the user's identity and limits and gives up everything else. `first` is the container's own first process.
+/// Takes the user's identity and limits and gives up everything else. `first` is the container's own first process. From here on
+/// paths are looked up that the image or the task's author chose: through `/proc/self/fd` they could lead to whatever this
+/// process has open, so by now that is nothing but the container's root, the standard descriptors and a socket.
 pub fn give_up_privileges(plan: &Plan, root: RawFd, first: bool) -> Result<Ready, Problem> {
     let user = user::resolve(
         &plan.user,
@@ -100,15 +99,12 @@ pub fn give_up_privileges(plan: &Plan, root: RawFd, first: bool) -> Result<Ready
         install_filter(plan.caps)?;
     }
     become_user(&user, plan.caps)?;
-    let directory = CString::new(plan.cwd.as_str()).map_err(|e| Problem(e.to_string()))?;
-    // SAFETY: valid C string; umask cannot fail.
-    unsafe {
-        sys::check(libc::chdir(directory.as_ptr())).map_err(Problem::doing(format_args!(
-            "chdir to cwd (\"{}\") set in config.json failed",
-            plan.cwd
-        )))?;
-        libc::umask(0o022);
-    }
+    enter_directory(root, &plan.cwd).map_err(Problem::doing(format_args!(
+        "chdir to cwd (\"{}\") set in config.json failed",
+        plan.cwd
+    )))?;
+    // SAFETY: cannot fail.
+    unsafe { libc::umask(0o022) };
     let path = executable::find(&plan.argv[0], variable(&plan.env, "PATH").unwrap_or("")).map_err(cannot_start)?;
     let mut env = plan.env.clone();
     if variable(&env, "HOME").is_none() {
@@ -121,6 +117,13 @@ pub fn give_up_privileges(plan: &Plan, root: RawFd, first: bool) -> Result<Ready
         init: plan.init && first,
         terminal: plan.terminal && first,
     })
+}
+
+/// With the user's own permission, and by no magic link of `/proc`.
+fn enter_directory(root: RawFd, path: &str) -> io::Result<()> {
+    let directory = sys::open_in_root(root, path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    // SAFETY: plain number.
+    sys::check(unsafe { libc::fchdir(directory.as_raw_fd()) }).map(drop)
 }
 
 fn cannot_start(why: String) -> Problem {

@@ -91,15 +91,13 @@ pub fn make_link(parent: RawFd, name: &str, to: &str) -> io::Result<()> {
 
 /// Whether a descriptor lies in a kernel file system, over which nothing asked for is mounted.
 pub fn is_kernel_file_system(fd: RawFd) -> io::Result<bool> {
-    let kind = sys::file_system_of(fd)?;
-    Ok([
-        libc::PROC_SUPER_MAGIC as i64,
-        libc::SYSFS_MAGIC as i64,
-        libc::CGROUP_SUPER_MAGIC as i64,
-    ]
-    .into_iter()
-    .chain([libc::CGROUP2_SUPER_MAGIC as i64])
-    .any(|kernel| kernel == kind))
+    let kernels = [
+        libc::PROC_SUPER_MAGIC,
+        libc::SYSFS_MAGIC,
+        libc::CGROUP_SUPER_MAGIC,
+        libc::CGROUP2_SUPER_MAGIC,
+    ];
+    Ok(kernels.contains(&sys::file_system_of(fd)?))
 }
 
 /// Mounts a detached mount at `path`: a directory or a file, as the mount's own root is.

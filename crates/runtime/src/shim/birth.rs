@@ -92,8 +92,13 @@ fn rebirth(place: &Place) -> io::Result<bool> {
     if unsafe { sys::fork_into(0, place.born_in())? }.is_some() {
         return Ok(false);
     }
-    // SAFETY: no memory involved; a new process leads no group, so that this cannot fail.
-    unsafe { libc::setsid() };
+    // SAFETY: plain numbers; a new process leads no group, so that setsid cannot fail.
+    unsafe {
+        libc::setsid();
+        libc::umask(0o022);
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+        libc::signal(libc::SIGINT, libc::SIG_IGN);
+    }
     Ok(true)
 }
 

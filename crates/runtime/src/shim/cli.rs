@@ -12,7 +12,7 @@ use crate::user::{self, User};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio as Standard};
@@ -48,7 +48,9 @@ impl Cli<'_> {
         }
         let bundle = self.bundle(&plan.name);
         let root = bundle.join("rootfs");
-        fs::create_dir_all(&root).map_err(|e| format!("bundle: {}", sys::describe(&e)))?;
+        // Closed to others: the config holds the environment.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&root);
+        made.map_err(|e| format!("bundle: {}", sys::describe(&e)))?;
         let user = self.prepare(plan, &root)?;
         let config = self.config(plan, &user, cgroup)?;
         let text = serde_json::to_vec(&config).map_err(|e| e.to_string())?;

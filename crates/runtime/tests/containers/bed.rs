@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const APPLETS: &[&str] = &[
     "sh", "cat", "echo", "id", "ls", "mkdir", "mknod", "mount", "sleep", "true", "umount", "unshare", "touch", "wc",
     "dd", "yes", "grep", "ps", "kill", "pwd", "hostname", "env", "head", "seq", "stat", "tty", "df", "ip", "rm",
-    "test", "readlink", "nc", "tail", "tr",
+    "test", "readlink", "nc", "tail", "tr", "ln",
 ];
 
 pub struct Bed {

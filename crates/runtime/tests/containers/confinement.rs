@@ -220,6 +220,85 @@ fn symlinks_of_the_image_never_lead_a_mount_out_of_it() {
 }
 
 #[test]
+fn no_path_leads_through_what_the_shim_has_open() {
+    let bed = Bed::new();
+    // The image's author and the task's choose working directory and program: none may reach a directory of the machine that
+    // the launcher happens to have open.
+    for fd in 3..20 {
+        let climbing = format!("/proc/self/fd/{fd}/../../../../..");
+        let refused = bed.refusal(|c| {
+            c.cwd = climbing.clone();
+        });
+        assert!(refused.contains("mkdir") || refused.contains("chdir"), "{refused}");
+        let mut container = bed.container("c", "");
+        container.argv = vec![format!("{climbing}{}", env!("CARGO_BIN_EXE_runtime-bench"))];
+        let mut shim = bed.spawn(&bed.task());
+        let refused = shim
+            .start(&container)
+            .expect_err("a program of the machine")
+            .to_string();
+        assert!(refused.contains("exec: "), "{refused}");
+        shim.shutdown().unwrap();
+    }
+    // The same for an exec, and what a container makes of its /dev/null.
+    let container = bed.container(
+        "c",
+        "rm /dev/null; ln -s /proc/self/fd/3 /dev/null; echo up > /dev/stderr; exec sleep 1000",
+    );
+    let mut shim = bed.spawn(&bed.task());
+    shim.start(&container).unwrap();
+    wait_for_output(&container.log.path, "up");
+    let exec = Exec {
+        container: "c".into(),
+        argv: ["sh", "-c", "readlink /proc/self/fd/0; ls -l /proc/self/fd"]
+            .map(str::to_owned)
+            .into(),
+        timeout_millis: 10_000,
+        ..Exec::default()
+    };
+    let result = shim.exec(&exec).unwrap();
+    assert!(
+        result.output.starts_with("/dev/null") || result.output.starts_with("/null"),
+        "{}",
+        result.output
+    );
+    let away = Exec {
+        cwd: Some("/proc/self/fd/3".into()),
+        ..exec
+    };
+    assert!(matches!(shim.exec(&away).unwrap().outcome, ExecOutcome::NotStarted(_)));
+    shim.signal("c", 9).unwrap();
+    exit_of(&mut shim, "c");
+    shim.shutdown().unwrap();
+}
+
+#[test]
+fn an_image_cannot_move_proc_elsewhere() {
+    let bed = Bed::new();
+    fs::create_dir(bed.image.join("elsewhere")).unwrap();
+    symlink("/elsewhere", bed.image.join("proc")).unwrap();
+    assert!(bed.refusal(|_| {}).contains("the image's /proc is not a directory"));
+}
+
+#[test]
+fn a_network_namespace_is_joined_by_path() {
+    let bed = Bed::new();
+    let keeper = bed.container("keeper", "echo up; exec sleep 1000");
+    let mut shim = bed.spawn(&bed.task());
+    let (pid, _) = shim.start(&keeper).unwrap();
+    let path = format!("/proc/{pid}/ns/net");
+    let expected = fs::read_link(&path).unwrap();
+    let mut guest = bed.container("guest", "readlink /proc/self/ns/net; ls /sys/class/net");
+    guest.network = Some(Network::Path(path.into()));
+    shim.start(&guest).unwrap();
+    exit_of(&mut shim, "guest");
+    assert_eq!(output(&guest.log.path), format!("{}\nlo\n", expected.display()));
+    shim.signal("keeper", 9).unwrap();
+    exit_of(&mut shim, "keeper");
+    shim.shutdown().unwrap();
+}
+
+#[test]
 fn the_machines_program_cannot_be_written_through_proc() {
     let bed = Bed::new();
     // A program that is a link to whatever executes it: neargate itself, inside the container.
