@@ -8,8 +8,9 @@ use crate::instance::{Instance, Overrides};
 use crate::{credentials, down, lock, paths};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -41,6 +42,7 @@ pub fn run(data: &Path, overrides: Overrides, stop_tasks: bool) -> Outcome {
     };
     let instance = Instance::prepare(data, overrides)?;
     credentials::prepare(data)?;
+    program();
     let listener = listen(&instance)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -144,28 +146,33 @@ async fn keep_one(instance: &Instance, role: &mut Role, listener: &TcpListener) 
     loop {
         let ended = role.child.wait().await;
         let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
-        role.pause = if role.started.elapsed() >= SETTLED {
+        eprintln!("neargate: {} ended ({how}); starting it again", role.name);
+        let mut pause = if role.started.elapsed() >= SETTLED {
             Duration::ZERO
         } else {
-            (role.pause * 2).clamp(Duration::from_millis(100), LONGEST_PAUSE)
+            longer(role.pause)
         };
-        eprintln!("neargate: {} ended ({how}); starting it again", role.name);
-        sleep(role.pause).await;
-        match start(instance, role.name, listener).await {
-            Ok(again) => {
-                let pause = role.pause;
-                *role = again;
-                role.pause = pause;
+        loop {
+            sleep(pause).await;
+            pause = longer(pause);
+            match start(instance, role.name, listener).await {
+                Ok(again) => {
+                    *role = Role { pause, ..again };
+                    break;
+                }
+                Err(why) => eprintln!("neargate: {why}; trying again in {pause:?}"),
             }
-            Err(why) => eprintln!("neargate: {why}"),
         }
     }
 }
 
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).clamp(Duration::from_millis(100), LONGEST_PAUSE)
+}
+
 /// Starts a role and waits until it serves.
 async fn start(instance: &Instance, name: &'static str, listener: &TcpListener) -> Result<Role, String> {
-    let exe = std::env::current_exe().map_err(|e| format!("cannot find the neargate program: {e}"))?;
-    let mut command = Command::new(exe);
+    let mut command = Command::new(program());
     command.arg(name).arg("--data-dir").arg(&instance.data);
     command
         .env_remove("NEARGATE_ROOT_ACCESS_KEY_ID")
@@ -208,6 +215,16 @@ async fn start(instance: &Instance, name: &'static str, listener: &TcpListener) 
             let _ = child.kill().await;
             Err(format!("{name} did not serve within {} s", READY_WITHIN.as_secs()))
         }
+    }
+}
+
+/// This program: a newer one installed in its place is taken (an upgrade), and one that was removed still runs.
+fn program() -> PathBuf {
+    static AT_START: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let at_start = AT_START.get_or_init(|| std::env::current_exe().ok());
+    match at_start {
+        Some(path) if path.is_file() => path.clone(),
+        _ => PathBuf::from("/proc/self/exe"),
     }
 }
 

@@ -32,7 +32,8 @@ pub async fn tear_down(instance: &Instance) -> Result<(), String> {
 }
 
 fn config(instance: &Instance) -> Result<NodeConfig, String> {
-    let exe = std::env::current_exe().map_err(|e| format!("cannot find the neargate program: {e}"))?;
+    // The file this process runs, even if another was installed in its place: shims and node fit each other.
+    let exe = PathBuf::from("/proc/self/exe");
     let settings = &instance.settings;
     let mut config = NodeConfig::new(&instance.data, &paths::link_socket(&instance.data), &exe);
     config.instance.clone_from(&settings.instance);
