@@ -15,6 +15,7 @@ mod keeper;
 pub mod logs;
 pub mod plan;
 pub mod ports;
+mod quota;
 mod run;
 pub mod simulated;
 mod slots;

@@ -7,6 +7,7 @@ use crate::inventory;
 use crate::keeper::{Connector, Keeper, LogRetention};
 use crate::logs::LogHub;
 use crate::ports::Ports;
+use crate::quota;
 use crate::slots::Slots;
 use crate::task::{Settings, Shared};
 use neargate_core::clock::SystemClock;
@@ -77,7 +78,11 @@ pub async fn run_with(ports: Ports, config: NodeConfig, shutdown: impl Future<Ou
     let slots = Slots::open(&dirs.slots()).map_err(NodeError::io("open", &dirs.slots()))?;
     let node_id =
         inventory::node_id(&dirs, &RandomIds).map_err(NodeError::io("keep the node's id in", &dirs.node_id()))?;
-    let hello = inventory::hello(&config, node_id, config.attributes.clone());
+    let quotas = quota::is_enforced(&dirs.tasks());
+    let mut attributes = config.attributes.clone();
+    let enforced = if quotas { "enforced" } else { "not-enforced" };
+    attributes.insert(quota::ATTRIBUTE.to_owned(), enforced.to_owned());
+    let hello = inventory::hello(&config, node_id, attributes);
     let (logs, batches) = LogHub::start();
     let settings = Settings {
         cgroup_base: config.cgroup_base(),
@@ -86,6 +91,7 @@ pub async fn run_with(ports: Ports, config: NodeConfig, shutdown: impl Future<Ou
         log_files: config.log_files,
         min_free_bytes: config.min_free_bytes,
         nofile_limit: inventory::nofile_limit(),
+        quotas,
         hostname: hello.hostname.clone(),
     };
     let tasks = dirs.tasks();

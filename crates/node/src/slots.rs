@@ -47,19 +47,14 @@ impl Slots {
 
     /// Puts a slot at `path`, which is missing or the remains of an interrupted try.
     pub fn take(&self, path: &Path) -> io::Result<()> {
-        if path.exists() {
-            fs::remove_dir_all(path)?;
-        }
         let kept = self.lock().pop();
-        if let Some(kept) = kept {
-            return fs::rename(kept, path);
+        match kept {
+            Some(kept) => {
+                remove_if_there(path)?;
+                fs::rename(kept, path)
+            }
+            None => make(path),
         }
-        let make = |dir: &Path, mode| fs::DirBuilder::new().mode(mode).create(dir);
-        make(path, 0o700)?;
-        make(&path.join("upper"), 0o755)?;
-        make(&path.join("work"), 0o700)?;
-        // Whatever the umask of whoever started the node.
-        fs::set_permissions(path.join("upper"), fs::Permissions::from_mode(0o755))
     }
 
     /// Empties the slot at `path` and keeps it, or removes it when there are enough.
@@ -84,6 +79,25 @@ impl Slots {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
         // The list is whole at every moment.
         self.free.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// Makes a new slot at `path`, which is missing or the remains of an interrupted try.
+pub fn make(path: &Path) -> io::Result<()> {
+    remove_if_there(path)?;
+    let make = |dir: &Path, mode| fs::DirBuilder::new().mode(mode).create(dir);
+    make(path, 0o700)?;
+    make(&path.join("upper"), 0o755)?;
+    make(&path.join("work"), 0o700)?;
+    // Whatever the umask of whoever started the node.
+    fs::set_permissions(path.join("upper"), fs::Permissions::from_mode(0o755))
+}
+
+/// Removes a directory with all there is in it; a missing one is no error.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }
 

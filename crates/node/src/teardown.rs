@@ -9,6 +9,7 @@ use crate::dirs::{Dirs, Journal, TaskDir};
 use crate::keeper::stopped_by_hand;
 use crate::plan::observed::{Event, Observed, Piece, Run};
 use crate::run::NodeError;
+use crate::slots::remove_if_there;
 use neargate_core::clock::{Clock, SystemClock};
 use neargate_link::TaskSpec;
 use neargate_netns::Network;
@@ -125,11 +126,4 @@ fn last_events(spec: &TaskSpec, observed: &Observed, state: Option<&TaskState>) 
     }
     events.extend([Event::CleanupStarted, Event::Cleaned]);
     events
-}
-
-fn remove_if_there(path: &std::path::Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
 }

@@ -1,329 +1,16 @@
-//! A node on this machine: real images, namespaces, cgroups and processes. Needs root and a static busybox.
-//!
-//! Every test has an instance and an address range of its own and removes all it made, also when it fails.
+//! Tasks on a node of this machine, as their users see them. Needs root and a static busybox.
 
 mod support;
 
-use neargate_images::ImageStore;
 use neargate_link::{
     Condition, Dependency, Health, HealthCheck, LaunchType, LogSpec, MountPoint, NamespaceMode, NetworkSpec, Phase,
-    PortMapping, StopOrder, TaskReport, TaskSpec, Tmpfs, Transport, Ulimit, VolumeFrom, VolumeSpec,
+    PortMapping, TaskSpec, Tmpfs, Transport, Ulimit, VolumeFrom, VolumeSpec,
 };
-use neargate_node::{NodeConfig, NodeError, run, teardown};
-use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use neargate_node::teardown;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use support::{Control, container, id, source};
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-/// False, and says so, where the machine cannot run containers.
-fn possible() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    let able = root && busybox().is_some() && program().exists();
-    if !able {
-        eprintln!("skipped: needs root, a static busybox and the testnode example");
-    }
-    able
-}
-
-fn busybox() -> Option<PathBuf> {
-    ["/usr/bin/busybox", "/bin/busybox"]
-        .iter()
-        .map(PathBuf::from)
-        .find(|p| p.exists())
-}
-
-fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("the test's own path");
-    test.parent()
-        .and_then(Path::parent)
-        .expect("target directory")
-        .join("examples/testnode")
-}
-
-fn header() -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header
-}
-
-/// A docker archive of one image: busybox under all its names.
-fn archive(path: &Path) {
-    let mut layer = tar::Builder::new(Vec::new());
-    let mut directory = |name: &str, mode| {
-        let mut header = header();
-        header.set_entry_type(tar::EntryType::Directory);
-        header.set_mode(mode);
-        header.set_size(0);
-        layer.append_data(&mut header, name, std::io::empty()).unwrap();
-    };
-    for (name, mode) in [
-        ("bin", 0o755),
-        ("etc", 0o755),
-        ("tmp", 0o1777),
-        ("root", 0o700),
-        ("www", 0o755),
-    ] {
-        directory(name, mode);
-    }
-    let mut file = |name: &str, mode, bytes: &[u8]| {
-        let mut header = header();
-        header.set_mode(mode);
-        header.set_size(bytes.len() as u64);
-        layer.append_data(&mut header, name, bytes).unwrap();
-    };
-    file("bin/busybox", 0o755, &fs::read(busybox().unwrap()).unwrap());
-    file(
-        "etc/passwd",
-        0o644,
-        b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/tmp:/bin/sh\n",
-    );
-    file("etc/group", 0o644, b"root:x:0:\napp:x:1000:\n");
-    file("www/index.html", 0o644, b"hello from busybox\n");
-    for name in [
-        "sh", "sleep", "echo", "cat", "httpd", "hostname", "ip", "id", "env", "wget", "trap", "dd", "test", "touch",
-        "ls", "nslookup", "grep", "kill", "ps", "true", "false", "seq",
-    ] {
-        let mut header = header();
-        header.set_entry_type(tar::EntryType::Symlink);
-        header.set_mode(0o777);
-        header.set_size(0);
-        layer
-            .append_link(&mut header, format!("bin/{name}"), "busybox")
-            .unwrap();
-    }
-    let layer = layer.into_inner().unwrap();
-    let digest = |bytes: &[u8]| {
-        use sha2::Digest;
-        hex::encode(sha2::Sha256::digest(bytes))
-    };
-    let architecture = if cfg!(target_arch = "aarch64") {
-        "arm64"
-    } else {
-        "amd64"
-    };
-    let config = serde_json::json!({
-        "architecture": architecture, "os": "linux",
-        "config": {"Cmd": ["sh"], "Env": ["PATH=/bin", "FROM_IMAGE=yes"], "WorkingDir": "/"},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", digest(&layer))]},
-    });
-    let config = serde_json::to_vec(&config).unwrap();
-    let manifest = serde_json::json!([{
-        "Config": "config.json", "RepoTags": ["busybox:latest"], "Layers": ["layer.tar"],
-    }]);
-    let mut archive = tar::Builder::new(fs::File::create(path).unwrap());
-    let manifest = serde_json::to_vec(&manifest).unwrap();
-    for (name, bytes) in [
-        ("manifest.json", &manifest),
-        ("config.json", &config),
-        ("layer.tar", &layer),
-    ] {
-        let mut header = header();
-        header.set_mode(0o644);
-        header.set_size(bytes.len() as u64);
-        archive.append_data(&mut header, name, bytes.as_slice()).unwrap();
-    }
-    archive.finish().unwrap();
-}
-
-type Running = JoinHandle<Result<(), NodeError>>;
-
-struct Machine {
-    runtime: Runtime,
-    config: NodeConfig,
-    control: Option<Control>,
-    node: Option<(oneshot::Sender<()>, Running)>,
-    net: u8,
-    _dir: tempfile::TempDir,
-}
-
-impl Machine {
-    /// A node with a network of its own, 10.253.`net`.0/24 and 10.254.`net`.0/24.
-    fn start(net: u8) -> Machine {
-        let dir = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let data = dir.path().join("data");
-        let mut config = NodeConfig::new(&data, &dir.path().join("link.sock"), &program());
-        config.instance = format!("7e{net:02x}");
-        config.run_dir = dir.path().join("run");
-        config.vpc_cidr = format!("10.253.{net}.0/24").parse().unwrap();
-        config.bridge_cidr = format!("10.254.{net}.0/24").parse().unwrap();
-        let image = dir.path().join("busybox.tar");
-        archive(&image);
-        runtime.block_on(async {
-            let store = ImageStore::open(config.images_dir()).unwrap();
-            store.load(&image, None).await.unwrap();
-        });
-        let control = {
-            let _in = runtime.enter();
-            Control::start(&config.link_socket)
-        };
-        let mut machine = Machine {
-            runtime,
-            config,
-            control: Some(control),
-            node: None,
-            net,
-            _dir: dir,
-        };
-        machine.start_node();
-        machine
-    }
-
-    fn start_node(&mut self) {
-        let (shutdown, down) = oneshot::channel::<()>();
-        let config = self.config.clone();
-        let running = self.runtime.spawn(run(config, async { drop(down.await) }));
-        self.node = Some((shutdown, running));
-    }
-
-    /// A node in a process of its own.
-    fn node_process(&self) -> NodeProcess {
-        let c = &self.config;
-        let child = std::process::Command::new(program())
-            .arg("node")
-            .args([&c.data_dir, &c.link_socket, &c.run_dir])
-            .args([&c.instance, &c.vpc_cidr.to_string(), &c.bridge_cidr.to_string()])
-            .spawn();
-        NodeProcess(child.unwrap())
-    }
-
-    fn stop_node(&mut self) {
-        if let Some((shutdown, running)) = self.node.take() {
-            drop(shutdown);
-            let ended = self.runtime.block_on(running).expect("the node does not panic");
-            ended.expect("the node can run on this machine");
-        }
-    }
-
-    fn control(&self) -> &Control {
-        self.control.as_ref().unwrap()
-    }
-
-    /// A task of one container that runs a shell script.
-    fn task(&self, n: u8, script: &str) -> TaskSpec {
-        let mut spec = support::task(n, &["sh", "-c", script]);
-        if let NetworkSpec::Awsvpc(interface) = &mut spec.network {
-            interface.address = Ipv4Addr::new(10, 253, self.net, 10 + n);
-            interface.gateway = Ipv4Addr::new(10, 253, self.net, 1);
-            interface.vpc_cidr = (Ipv4Addr::new(10, 253, self.net, 0), 24);
-            interface.private_dns_name = format!("ip-10-253-{}-{}.ec2.internal", self.net, 10 + n);
-        }
-        spec
-    }
-
-    fn want(&self, spec: &TaskSpec) {
-        self.runtime.block_on(self.control().want(spec.clone()));
-    }
-
-    fn phase(&self, n: u8, phase: Phase) -> TaskReport {
-        self.runtime.block_on(self.control().phase(&id(n), phase))
-    }
-
-    fn stop(&self, spec: &TaskSpec) {
-        let mut spec = spec.clone();
-        spec.stop = Some(StopOrder {
-            code: "UserInitiated".into(),
-            reason: "Task stopped by user".into(),
-        });
-        self.want(&spec);
-    }
-
-    fn logged(&self, n: u8, container: &str, messages: &[&str]) {
-        self.runtime
-            .block_on(self.control().logged(&source(n, container), messages));
-    }
-
-    /// Waits until a container's log has a message that `ready` likes.
-    fn message(&self, n: u8, container: &str, ready: impl Fn(&str) -> bool) -> String {
-        let source = source(n, container);
-        let found = self.control().wait("a log message", |h| {
-            let messages = h.stored.get(&source).map(|(_, m)| m);
-            messages.into_iter().flatten().find(|m| ready(m)).cloned()
-        });
-        self.runtime.block_on(found)
-    }
-
-    fn shim_state(&self, n: u8) -> neargate_runtime::TaskState {
-        let dir = self.config.data_dir.join("tasks").join(id(n));
-        neargate_runtime::read_state(&dir).unwrap().expect("a shim wrote there")
-    }
-}
-
-/// Killed without warning when dropped.
-struct NodeProcess(std::process::Child);
-
-impl Drop for NodeProcess {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        self.stop_node();
-        for _ in 0..2 {
-            self.runtime
-                .block_on(teardown(&self.config))
-                .expect("everything can be removed, twice");
-        }
-        self.control = None;
-        if std::thread::panicking() {
-            return;
-        }
-        let data = self.config.data_dir.display().to_string();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(&data), "mounts are left");
-        let left: Vec<PathBuf> = cgroups(&self.config.cgroup_base());
-        assert!(left.is_empty(), "cgroups are left: {left:?}");
-        assert!(!self.config.run_dir.exists(), "namespaces are left");
-    }
-}
-
-/// The cgroup of every task, in whatever hierarchy it still is.
-fn cgroups(base: &str) -> Vec<PathBuf> {
-    let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
-    roots.extend(
-        fs::read_dir("/sys/fs/cgroup")
-            .unwrap()
-            .flatten()
-            .map(|e| e.path())
-            .filter(|p| p.is_dir()),
-    );
-    roots.iter().map(|r| r.join(base)).filter(|b| b.exists()).collect()
-}
-
-fn get(address: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
-/// Asks until there is an answer: a server in a container listens a moment after its start.
-fn get_soon(address: SocketAddr) -> String {
-    let deadline = std::time::Instant::now() + support::PATIENCE;
-    loop {
-        if let Some(text) = get(address) {
-            return text;
-        }
-        assert!(std::time::Instant::now() < deadline, "no answer from {address}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use support::machine::{Machine, SmallDisk, get, get_soon, possible};
+use support::{container, id, source};
 
 #[test]
 fn a_container_sees_what_its_definition_says_and_its_log_arrives_whole() {
@@ -731,6 +418,63 @@ fn a_host_port_that_is_taken_is_told_and_a_published_one_outlives_the_node() {
 }
 
 #[test]
+fn a_full_disk_is_told_and_harms_nobody_else() {
+    if !possible() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(&dir.path().join("small"), "48m");
+    let mut m = Machine::start_in(18, &disk.0, 2 << 20);
+    m.want(&m.task(1, "echo before; exec sleep 1000"));
+    m.phase(1, Phase::Running);
+    let greedy = m.task(
+        2,
+        "dd if=/dev/zero of=/big bs=1M count=100 2>&1; echo full; exec sleep 1000",
+    );
+    m.want(&greedy);
+    // The container's own file system is the one that is full: it is told as any program would be.
+    m.runtime.block_on(m.control().phase(&id(2), Phase::Running));
+    let started = std::time::Instant::now();
+    let refused = loop {
+        let n = 3 + u8::try_from(started.elapsed().as_millis() / 200).unwrap();
+        m.want(&m.task(n, "true"));
+        let stopped = m.phase(n, Phase::Stopped);
+        if stopped.containers[0].exit_code.is_none() {
+            break stopped;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let reason = refused.stopped_reason.unwrap();
+    assert!(
+        reason.contains("ResourceInitializationError") || reason.contains("space"),
+        "{reason}"
+    );
+    assert_eq!(
+        m.control().heard(|h| h.reports[&id(1)].phase),
+        Phase::Running,
+        "the other task is not touched"
+    );
+
+    m.stop(&greedy);
+    m.phase(2, Phase::Stopped);
+    m.runtime.block_on(m.control().unwant(&id(2)));
+    // Its files go a moment after its last report.
+    let runs_again = (200..230).any(|n| {
+        m.want(&m.task(n, "echo again"));
+        let stopped = m.phase(n, Phase::Stopped);
+        let ran = stopped.containers[0].exit_code == Some(0);
+        if !ran {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        ran
+    });
+    assert!(runs_again, "there is room again");
+    m.stop_node();
+    drop(m);
+    drop(disk);
+}
+
+#[test]
 fn an_image_that_is_nowhere_fails_the_task_at_once() {
     if !possible() {
         return;
@@ -767,95 +511,4 @@ fn a_program_that_is_not_there_fails_the_task_by_name() {
         reason.contains("Error: ") && reason.contains("/no/such/program"),
         "{reason}"
     );
-}
-
-/// Not a check but a measurement: `cargo test -p neargate-node --test real -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn launches_are_fast() {
-    if !possible() {
-        return;
-    }
-    let m = Machine::start(11);
-    let mut times: Vec<Duration> = Vec::new();
-    let mut ends: Vec<Duration> = Vec::new();
-    for n in 0..60 {
-        let spec = m.task(n, "exec sleep 1000");
-        let began = std::time::Instant::now();
-        m.want(&spec);
-        m.phase(n, Phase::Running);
-        times.push(began.elapsed());
-        let mut stop = spec.clone();
-        stop.containers[0].stop_timeout = Some(0);
-        let began = std::time::Instant::now();
-        m.stop(&stop);
-        if n % 2 == 0 {
-            continue;
-        }
-        m.phase(n, Phase::Stopped);
-        ends.push(began.elapsed());
-    }
-    times.sort();
-    ends.sort();
-    eprintln!(
-        "RUNNING after p50 {:?} p90 {:?}",
-        times[times.len() / 2],
-        times[times.len() * 9 / 10]
-    );
-    eprintln!(
-        "STOPPED after p50 {:?} p90 {:?}",
-        ends[ends.len() / 2],
-        ends[ends.len() * 9 / 10]
-    );
-}
-
-/// Not a check but a measurement, of a node in a process of its own.
-#[test]
-#[ignore = "a measurement"]
-fn a_node_is_small() {
-    if !possible() {
-        return;
-    }
-    let mut m = Machine::start(13);
-    m.stop_node();
-    let before = m.control().heard(|h| h.connections);
-    let node = m.node_process();
-    let pid = node.0.id();
-    let connected = m.control().wait("the node", |h| (h.connections > before).then_some(()));
-    m.runtime.block_on(connected);
-    std::thread::sleep(Duration::from_secs(1));
-    eprintln!("idle: {}", memory(pid));
-    let began = std::time::Instant::now();
-    let specs: Vec<TaskSpec> = (0..100).map(|n| m.task(n, "exec sleep 1000")).collect();
-    specs.iter().for_each(|s| m.want(s));
-    for n in 0..100 {
-        m.phase(n, Phase::Running);
-    }
-    eprintln!("100 tasks running after {:?}: {}", began.elapsed(), memory(pid));
-    let shim = m.shim_state(1).shim.pid;
-    eprintln!("a shim: {}", memory(shim.unsigned_abs()));
-    std::thread::sleep(Duration::from_secs(11));
-    eprintln!("idle with 100 tasks: {}", memory(pid));
-    let ticks = |pid: u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    };
-    eprintln!("processor time so far: {} ticks", ticks(pid));
-    drop(node);
-}
-
-fn memory(pid: u32) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let wanted = |l: &&str| {
-        ["VmRSS", "RssAnon", "Threads", "Pss:", "Private_Dirty"]
-            .iter()
-            .any(|w| l.starts_with(w))
-    };
-    let lines = status.lines().chain(rollup.lines()).filter(wanted);
-    lines
-        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect::<Vec<_>>()
-        .join(", ")
 }

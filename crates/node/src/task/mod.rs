@@ -46,6 +46,8 @@ pub struct Settings {
     pub log_files: u32,
     pub min_free_bytes: u64,
     pub nofile_limit: i64,
+    /// Ephemeral storage can be held to its size.
+    pub quotas: bool,
     pub hostname: String,
 }
 
@@ -196,8 +198,8 @@ impl Task {
     async fn conclude(&mut self, inbox: &mut UnboundedReceiver<ToTask>) {
         self.holder = None;
         self.images.clear();
-        let (shared, dir, containers) = (self.shared.clone(), self.dir.clone(), self.spec.containers.len());
-        let tidied = tokio::task::spawn_blocking(move || steps::tidy(&shared, &dir, containers)).await;
+        let (shared, dir, spec) = (self.shared.clone(), self.dir.clone(), self.spec.clone());
+        let tidied = tokio::task::spawn_blocking(move || steps::tidy(&shared, &dir, &spec)).await;
         if let Ok(Err(error)) = tidied {
             tracing::warn!(task = self.spec.id, %error, "a finished task's files are not all removed");
         }

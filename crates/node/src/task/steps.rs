@@ -8,6 +8,8 @@ use crate::plan::observed::{Event, Observed};
 use crate::plan::reason::Failure;
 use crate::plan::{Step, network_of};
 use crate::ports::{EngineError, Holder, ImageConfig, MadeNetwork, ReadyImage};
+use crate::quota;
+use crate::slots::{self, remove_if_there};
 use neargate_core::Timestamp;
 use neargate_link::{AwslogsSpec, LogSpec, TaskSpec};
 use neargate_runtime::{ContainerLaunch, Exec, RootFs, TaskState};
@@ -51,18 +53,35 @@ pub fn begin(shared: &Shared, dir: &TaskDir, spec: &TaskSpec) -> io::Result<Jour
     if free.f_bavail.saturating_mul(free.f_frsize) < shared.settings.min_free_bytes {
         return Err(io::Error::from(io::ErrorKind::StorageFull));
     }
-    dir.create(spec)
+    let journal = dir.create(spec)?;
+    if let Some(gib) = limited(shared, spec)
+        && let Err(error) = quota::limit(dir.path(), &spec.id, gib)
+    {
+        let _ = dir.remove();
+        return Err(error);
+    }
+    Ok(journal)
+}
+
+/// The size that a task's directory is held to, where that is possible.
+fn limited(shared: &Shared, spec: &TaskSpec) -> Option<u32> {
+    spec.ephemeral_storage_gib.filter(|_| shared.settings.quotas)
 }
 
 /// Gives back what a finished task held on disk, but for its spec, journal and log positions.
-pub fn tidy(shared: &Shared, dir: &TaskDir, containers: usize) -> io::Result<()> {
-    for index in 0..containers {
-        shared.slots.give_back(&dir.rootfs(index))?;
+pub fn tidy(shared: &Shared, dir: &TaskDir, spec: &TaskSpec) -> io::Result<()> {
+    let is_limited = limited(shared, spec).is_some();
+    for index in 0..spec.containers.len() {
+        // What belongs to a limited task's project is of no use to another task.
+        match is_limited {
+            true => remove_if_there(&dir.rootfs(index))?,
+            false => shared.slots.give_back(&dir.rootfs(index))?,
+        }
     }
-    match fs::remove_dir_all(dir.volumes()) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
+    if is_limited {
+        quota::release(dir.path())?;
     }
+    remove_if_there(&dir.volumes())
 }
 
 impl Task {
@@ -314,10 +333,14 @@ async fn remove_network(shared: &Shared, spec: &TaskSpec, index: usize) {
 /// A writable layer and a place for the log.
 fn prepare(shared: &Shared, spec: &TaskSpec, dir: &TaskDir, index: usize) -> Result<(), String> {
     let cannot = |what: &str, e: io::Error| Failure::CannotCreateContainer.because(format_args!("{what}: {e}"));
-    shared
-        .slots
-        .take(&dir.rootfs(index))
-        .map_err(|e| cannot("make the container's writable layer", e))?;
+    let rootfs = dir.rootfs(index);
+    // A slot that was not made in a limited directory would not count to its size.
+    let made = if limited(shared, spec).is_some() {
+        slots::make(&rootfs)
+    } else {
+        shared.slots.take(&rootfs)
+    };
+    made.map_err(|e| cannot("make the container's writable layer", e))?;
     let log = shared.dirs.log_file(spec, index);
     let log_dir = log.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(log_dir).map_err(|e| cannot("make the container's log directory", e))

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub mod fakes;
+pub mod machine;
 
 /// No step of a test takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
