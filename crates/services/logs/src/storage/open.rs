@@ -29,8 +29,13 @@ impl Storage {
             memory,
         };
         let journals = shared.journals();
-        fs::create_dir_all(&journals).map_err(StorageError::io("create", &journals))?;
-        sync_dir(dir)?;
+        if !journals.is_dir() {
+            fs::create_dir_all(&journals).map_err(StorageError::io("create", &journals))?;
+            sync_dir(dir)?;
+            dir.parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .map_or(Ok(()), sync_dir)?;
+        }
         let mut numbers = journal_numbers(&journals)?;
         let mut next_seq = u64::try_from(now).unwrap_or(0) << 20 | 1;
         let mut highest = 0;
@@ -179,8 +184,12 @@ fn open_group(group: &GroupDir, journals: &[u64]) -> Result<Vec<Arc<Segment>>, S
         }
         match Segment::open(&path, *name) {
             Ok(segment) => segments.push(Arc::new(segment)),
-            // Whatever else is there can still be read.
-            Err(error @ StorageError::Damaged { .. }) => tracing::error!(%error, "a log segment is left out"),
+            Err(error @ StorageError::Damaged { .. }) => {
+                // Whatever else is there can still be read. Under its own name a merge would seem to replace it.
+                tracing::error!(%error, "a log segment is set aside");
+                let aside = path.with_extension("damaged");
+                fs::rename(&path, &aside).map_err(StorageError::io("set aside", &path))?;
+            }
             Err(error) => return Err(error),
         }
     }

@@ -136,6 +136,8 @@ impl Writer {
             frames.append(&mut frame);
             accepted.push(Accepted { append, first_seq });
         }
+        // Also when the write fails: what was half written must never share a number with what comes next.
+        self.next_seq = next_seq;
         if !accepted.is_empty()
             && let Err(error) = self.journal.append(&frames)
         {
@@ -145,7 +147,6 @@ impl Writer {
             }
             return;
         }
-        self.next_seq = next_seq;
         let mut state = self.shared.state();
         for Accepted { append, first_seq } in &accepted {
             let batch = &append.batch;

@@ -235,6 +235,37 @@ async fn files_that_a_crash_would_have_left_do_not_repeat_events() {
     assert!(!segment.with_extension("tmp").exists());
 }
 
+#[tokio::test]
+async fn a_damaged_segment_is_set_aside_and_damaged_blocks_are_told() {
+    let mut bed = Bed::with_memory(2_000);
+    for i in 0..60u64 {
+        let one = batch("t/c", i, &[(NOW + i as i64, "some line")]);
+        bed.logs().ingest(one).await.unwrap();
+    }
+    bed.logs = None;
+    let files = copy(bed.dir.path());
+    let is_segment = |path: &&PathBuf| path.extension().is_some_and(|e| e == "seg");
+    let segment = files.keys().find(is_segment).unwrap();
+    let input = json!({"logGroupName": "/ecs/web"});
+    // In a block: the read fails rather than leaving events out.
+    let mut bytes = files[segment].clone();
+    bytes[10] ^= 0xff;
+    std::fs::write(segment, &bytes).unwrap();
+    bed.restart();
+    let (code, _) = bed.refused("FilterLogEvents", input.clone()).await;
+    assert_eq!(code, "ServiceUnavailableException");
+    bed.logs = None;
+    // At the end: nothing can be read, the file stays for whoever wants to look.
+    std::fs::write(segment, &bytes[..bytes.len() - 1]).unwrap();
+    for _ in 0..2 {
+        bed.restart();
+        let left = bed.filter(input.clone()).await.len();
+        assert!((1..60).contains(&left), "{left}");
+        assert!(segment.with_extension("damaged").exists());
+        bed.logs = None;
+    }
+}
+
 /// A file system of its own that is soon full; unmounted when dropped.
 struct SmallDisk(TempDir);
 
