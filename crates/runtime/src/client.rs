@@ -1,6 +1,7 @@
 //! The node's end: starts a task's shim or finds it again, and talks to it. Either blocking, or (for an async caller that
 //! waits for [`AsRawFd`] to become readable) by [`ShimClient::send`] and [`ShimClient::receive`].
 
+use crate::exe::ShimExe;
 use crate::launch::{ContainerLaunch, Exec, ShimLaunch};
 use crate::protocol::{self, Call, Event, Failure, Message, Reply, Request};
 use crate::state::{ExecResult, TaskState, read_state};
@@ -8,11 +9,9 @@ use crate::sys;
 use neargate_core::Timestamp;
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::Shutdown;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Name of the socket in a task's directory.
@@ -47,30 +46,6 @@ pub struct ShimClient {
     incoming: Vec<u8>,
     /// Arrived and not yet given, in order.
     inbox: VecDeque<Message>,
-    /// The short-lived process that became the shim's parent; reaped once the shim answers.
-    starter: Option<Child>,
-}
-
-/// The program that shims are made of, as a handle that no container can write through: a read-only mount of its own of
-/// the neargate binary (see ADR 3).
-#[derive(Debug)]
-pub struct ShimExe {
-    fd: OwnedFd,
-}
-
-impl ShimExe {
-    /// # Errors
-    /// When `path` does not exist, or the kernel is older than 5.12, or without CAP_SYS_ADMIN.
-    pub fn open(path: &Path) -> io::Result<ShimExe> {
-        let fd = sys::open_tree(libc::AT_FDCWD, path, true)?;
-        sys::mount_setattr(
-            fd.as_raw_fd(),
-            false,
-            sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NOSUID,
-            0,
-        )?;
-        Ok(ShimExe { fd })
-    }
 }
 
 impl ShimClient {
@@ -81,18 +56,9 @@ impl ShimClient {
     /// When the program cannot be executed. What the shim itself finds wrong (cgroups …) comes with the first reply.
     pub fn spawn(exe: &ShimExe, launch: &ShimLaunch) -> Result<ShimClient, ShimError> {
         let (ours, theirs) = UnixStream::pair().map_err(ShimError::io("socketpair"))?;
-        let starter = Command::new(format!("/proc/self/fd/{}", exe.fd.as_raw_fd()))
-            .arg("shim")
-            .arg(&launch.task_id)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
+        exe.bear(&launch.cgroup_base, &theirs)
             .map_err(ShimError::io("start the shim"))?;
         let mut client = ShimClient::over(ours);
-        client.starter = Some(starter);
         client.next_id = CONFIGURE;
         client.send(Request::Configure(Box::new(launch.clone())))?;
         Ok(client)
@@ -137,7 +103,6 @@ impl ShimClient {
             next_id: CONFIGURE + 1,
             incoming: Vec::new(),
             inbox: VecDeque::new(),
-            starter: None,
         }
     }
 
@@ -282,10 +247,6 @@ impl ShimClient {
         let mut taken = 0;
         while let Some((message, length)) = protocol::decode(&self.incoming[taken..]).map_err(ShimError::Lost)? {
             taken += length;
-            // An answer proves that the starter has done its work and exited, so that this does not wait.
-            if let Some(mut starter) = self.starter.take() {
-                let _ = starter.wait();
-            }
             // The reply to Configure is of interest only when it refuses.
             if !matches!(
                 message,
@@ -306,16 +267,6 @@ impl AsRawFd for ShimClient {
     /// Readable when [`receive`](ShimClient::receive) has something to give.
     fn as_raw_fd(&self) -> RawFd {
         self.stream.as_raw_fd()
-    }
-}
-
-impl Drop for ShimClient {
-    fn drop(&mut self) {
-        if let Some(mut starter) = self.starter.take() {
-            // It may still wait for what will never come.
-            let _ = self.stream.shutdown(Shutdown::Both);
-            let _ = starter.wait();
-        }
     }
 }
 

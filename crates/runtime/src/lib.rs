@@ -11,6 +11,7 @@
 mod caps;
 mod cgroup;
 mod client;
+mod exe;
 mod init;
 mod launch;
 mod log;
@@ -24,7 +25,8 @@ mod state;
 mod sys;
 mod user;
 
-pub use client::{ShimClient, ShimError, ShimExe};
+pub use client::{ShimClient, ShimError};
+pub use exe::ShimExe;
 pub use launch::{
     ContainerLaunch, Device, Exec, Log, LogMode, Mount, MountSource, Network, Resources, RootFs, RuntimeKind, Seccomp,
     Sharing, ShimLaunch, TaskLimits, Ulimit,

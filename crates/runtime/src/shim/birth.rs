@@ -1,5 +1,5 @@
-//! How a shim comes to life: configured over the descriptor it was born with, reborn in the cgroup of shims without any tie to
-//! the node, then the loop.
+//! How a shim comes to life: forked off the nursery into the cgroup of shims, configured over the socket it was born with,
+//! then the loop. The nursery is a child of the node and may die with it; shims then have no parent that waits for them.
 
 use super::{Shim, Unsaved, connection::Connection, notes, record::Record};
 use crate::cgroup::{Cgroups, Place};
@@ -13,32 +13,67 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-/// The whole life of a shim. Called by the binary as `neargate shim …` before anything else, with one thread. The arguments are
-/// for people looking at `ps`; what matters comes over descriptor 0.
+/// The whole life of the nursery, and in its forks the whole life of a shim. Called by the binary as `neargate shim` before anything
+/// else, with one thread; orders come over descriptor 0.
 pub fn shim_main(_args: &[OsString]) -> ! {
-    // What whoever started the node left open by accident would stay open for as long as the task lives.
+    // What whoever started the node left open by accident would stay open for as long as tasks live.
     sys::close_from(3);
-    // SAFETY: descriptor 0 is the socket that the client gave us, and nobody else uses it.
-    let stream = unsafe { UnixStream::from_raw_fd(0) };
-    let status = match live(stream) {
+    let status = match nurse() {
         Ok(()) => 0,
         Err(_) => 1,
     };
     std::process::exit(status)
 }
 
-fn live(mut stream: UnixStream) -> io::Result<()> {
-    // Nobody in a container may look into this process or its children before they execute.
+/// Forks a shim for each packet, which holds the name of the cgroup base and the shim's socket; ends when there are no more.
+fn nurse() -> io::Result<()> {
+    // Nobody in a container may look into this process or its forks before they execute.
     sys::prctl(libc::PR_SET_DUMPABLE, 0)?;
+    // SAFETY: plain numbers; setsid fails only where there is a session of its own already. Shims are reaped by the kernel.
+    unsafe {
+        libc::setsid();
+        libc::umask(0o022);
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+        libc::signal(libc::SIGINT, libc::SIG_IGN);
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+    }
+    // SAFETY: descriptor 0 is the socket that ShimExe gave us, and nobody else uses it.
+    let orders = unsafe { OwnedFd::from_raw_fd(0) };
+    let mut packet = [0; 512];
+    loop {
+        while !sys::wait_readable(orders.as_raw_fd(), -1)? {}
+        let (length, passed) = sys::recv_packet(orders.as_raw_fd(), &mut packet)?;
+        let Some(socket) = passed.filter(|_| length > 0) else {
+            return Ok(());
+        };
+        let base = String::from_utf8_lossy(&packet[..length]).into_owned();
+        // What is wrong with cgroups the shim finds again, and can tell its client.
+        let place = Cgroups::in_base(&base).and_then(|cgroups| cgroups.shims()).ok();
+        let born_in = place.as_ref().and_then(Place::born_in);
+        // SAFETY: one thread, by shim_main's contract.
+        if unsafe { sys::fork_into(0, born_in)? }.is_none() {
+            return live(socket.into(), orders);
+        }
+    }
+}
+
+/// The life of a shim.
+fn live(mut stream: UnixStream, orders: OwnedFd) -> io::Result<()> {
+    // Descriptor 0 becomes what children expect there.
+    let null = std::fs::File::open("/dev/null")?;
+    // SAFETY: plain numbers; SIGCHLD's default, without which the kernel would keep exits to itself.
+    unsafe {
+        sys::check(libc::dup2(null.as_raw_fd(), 0))?;
+        libc::setsid();
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
+    std::mem::forget(orders);
     let (call, rest) = first_call(&mut stream)?;
     let Request::Configure(launch) = call.request else {
         return Err(io::Error::other("the first request is not Configure"));
     };
     match prepare(&launch) {
-        Ok((cgroups, place)) => match rebirth(&place)? {
-            false => Ok(()),
-            true => run(stream, rest, *launch, cgroups, &place, call.id),
-        },
+        Ok((cgroups, place)) => run(stream, rest, *launch, cgroups, &place, call.id),
         Err(e) => refuse(&mut stream, call.id, &e),
     }
 }
@@ -86,22 +121,6 @@ fn prepare(launch: &ShimLaunch) -> io::Result<(Cgroups, Place)> {
     Ok((cgroups, place))
 }
 
-/// Forks into the cgroup of shims; true in the child, which has no parent that waits for it and a session of its own.
-fn rebirth(place: &Place) -> io::Result<bool> {
-    // SAFETY: one thread, by shim_main's contract.
-    if unsafe { sys::fork_into(0, place.born_in())? }.is_some() {
-        return Ok(false);
-    }
-    // SAFETY: plain numbers; a new process leads no group, so that setsid cannot fail.
-    unsafe {
-        libc::setsid();
-        libc::umask(0o022);
-        libc::signal(libc::SIGHUP, libc::SIG_IGN);
-        libc::signal(libc::SIGINT, libc::SIG_IGN);
-    }
-    Ok(true)
-}
-
 fn run(
     stream: UnixStream,
     rest: Vec<u8>,
@@ -110,14 +129,8 @@ fn run(
     place: &Place,
     configure: u64,
 ) -> io::Result<()> {
-    // From descriptor 0 to another; 0 is then what children expect there.
-    let socket: OwnedFd = stream.try_clone()?.into();
-    let null = std::fs::File::open("/dev/null")?;
-    // SAFETY: plain numbers; `stream` owned 0 and is forgotten.
-    sys::check(unsafe { libc::dup2(null.as_raw_fd(), 0) })?;
-    std::mem::forget(stream);
     sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1)?;
-    let mut first = Connection::new(0, socket.into())?;
+    let mut first = Connection::new(0, stream)?;
     first.subscribed = true;
 
     notes::to(&launch.task_dir);

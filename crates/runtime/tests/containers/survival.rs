@@ -123,6 +123,36 @@ fn a_lost_shim_is_told_to_the_client() {
 }
 
 #[test]
+fn a_killed_nursery_is_replaced_and_takes_no_shim_with_it() {
+    let bed = Bed::new();
+    let mut shim = bed.spawn(&bed.task());
+    let before = shim.states().unwrap().shim;
+    let me = std::process::id();
+    let children = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let parent = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok())
+    };
+    let nurseries: Vec<i32> = children.filter(|pid| parent(pid) == Some(me)).collect();
+    // Under a runner with one process for all tests there are those of other tests, too.
+    let nursery = nurseries
+        .into_iter()
+        .find(|pid| parent(&before.pid) == Some(*pid as u32))
+        .expect("the shim's parent");
+    unsafe { libc::kill(nursery, libc::SIGKILL) };
+    assert!(eventually(|| is_dead(nursery)));
+    shim.states().unwrap();
+    shim.shutdown().unwrap();
+    let mut shim = bed.spawn(&bed.task());
+    assert_ne!(shim.states().unwrap().shim, before);
+    shim.shutdown().unwrap();
+}
+
+#[test]
 fn a_long_path_is_no_obstacle() {
     let bed = Bed::new();
     let mut task = bed.task();
