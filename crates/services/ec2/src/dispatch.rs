@@ -11,6 +11,7 @@ neargate_wire::routes! { Ec2;
     "DescribeRegions" => ops::describe_regions::handle,
     "DescribeSecurityGroups" => ops::describe_security_groups::handle,
     "DescribeSubnets" => ops::describe_subnets::handle,
+    "DescribeVpcAttribute" => ops::describe_vpc_attribute::handle,
     "DescribeVpcs" => ops::describe_vpcs::handle,
 }
 

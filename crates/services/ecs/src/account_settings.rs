@@ -98,7 +98,10 @@ pub fn admit(name: &str, value: &str) -> Result<(), AwsError> {
     }
     match (name, value) {
         ("fargateFIPSMode", "enabled") => Err(unsupported("fargateFIPSMode enabled")),
-        (name, "disabled") if name.ends_with("LongArnFormat") => Err(unsupported(format!("{name} disabled"))),
+        // Terraform lets it pass by these words when it destroys such a setting.
+        (name, "disabled") if name.ends_with("LongArnFormat") => Err(errors::invalid_parameter_exception(
+            "You can no longer disable Long Arn settings",
+        )),
         _ => Ok(()),
     }
 }

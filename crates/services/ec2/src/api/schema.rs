@@ -52,6 +52,15 @@ static OPERATIONS: &[Operation] = &[
         errors: &[],
     },
     Operation {
+        name: "DescribeVpcAttribute",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_VPC_ATTRIBUTE_REQUEST),
+        output: Some(&DESCRIBE_VPC_ATTRIBUTE_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
         name: "DescribeVpcs",
         method: "POST",
         uri: "/",
@@ -895,6 +904,14 @@ static MODELLED: &[&str] = &[
     "WithdrawByoipCidr",
 ];
 
+static ATTRIBUTE_BOOLEAN_VALUE: Shape = Shape {
+    name: "AttributeBooleanValue",
+    kind: Kind::Structure {
+        members: &[m("Value", &BOOLEAN).named("value")],
+        union: false,
+    },
+};
+
 static AVAILABILITY_ZONE: Shape = Shape {
     name: "AvailabilityZone",
     kind: Kind::Structure {
@@ -1129,6 +1146,31 @@ static DESCRIBE_SUBNETS_RESULT: Shape = Shape {
         members: &[
             m("NextToken", &STRING).named("nextToken"),
             m("Subnets", &SUBNET_LIST).named("subnetSet"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_VPC_ATTRIBUTE_REQUEST: Shape = Shape {
+    name: "DescribeVpcAttributeRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("Attribute", &VPC_ATTRIBUTE_NAME).required(),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("VpcId", &STRING).required(),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_VPC_ATTRIBUTE_RESULT: Shape = Shape {
+    name: "DescribeVpcAttributeResult",
+    kind: Kind::Structure {
+        members: &[
+            m("EnableDnsHostnames", &ATTRIBUTE_BOOLEAN_VALUE).named("enableDnsHostnames"),
+            m("EnableDnsSupport", &ATTRIBUTE_BOOLEAN_VALUE).named("enableDnsSupport"),
+            m("EnableNetworkAddressUsageMetrics", &ATTRIBUTE_BOOLEAN_VALUE).named("enableNetworkAddressUsageMetrics"),
+            m("VpcId", &STRING).named("vpcId"),
         ],
         union: false,
     },
@@ -1636,6 +1678,20 @@ static VPC: Shape = Shape {
             m("VpcId", &STRING).named("vpcId"),
         ],
         union: false,
+    },
+};
+
+static VPC_ATTRIBUTE_NAME: Shape = Shape {
+    name: "VpcAttributeName",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "enableDnsSupport",
+            "enableDnsHostnames",
+            "enableNetworkAddressUsageMetrics",
+        ],
     },
 };
 

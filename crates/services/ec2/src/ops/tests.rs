@@ -197,3 +197,27 @@ async fn zones_and_regions_answer() {
         .unwrap();
     assert_eq!(regions["Regions"][0]["Endpoint"], "ec2.eu-west-1.amazonaws.com");
 }
+
+#[tokio::test]
+async fn attributes_of_a_vpc_are_answered_one_at_a_time() {
+    let ec2 = ec2();
+    let vpcs = call(&ec2, "DescribeVpcs", json!({})).await.unwrap();
+    let id = &vpcs["Vpcs"][0]["VpcId"];
+    for (asked, member, value) in [
+        ("enableDnsSupport", "EnableDnsSupport", true),
+        ("enableDnsHostnames", "EnableDnsHostnames", true),
+        (
+            "enableNetworkAddressUsageMetrics",
+            "EnableNetworkAddressUsageMetrics",
+            false,
+        ),
+    ] {
+        let reply = call(&ec2, "DescribeVpcAttribute", json!({"VpcId": id, "Attribute": asked}))
+            .await
+            .unwrap();
+        assert_eq!(reply, json!({"VpcId": id, member: {"Value": value}}));
+    }
+    let unknown = json!({"VpcId": "vpc-00000000000000000", "Attribute": "enableDnsSupport"});
+    let missing = refused(&ec2, "DescribeVpcAttribute", unknown).await;
+    assert!(missing.contains("InvalidVpcID.NotFound"), "{missing}");
+}

@@ -84,7 +84,7 @@ async fn values_and_principals_are_checked() {
         (
             "taskLongArnFormat",
             "disabled",
-            "ClientException: taskLongArnFormat disabled is not supported",
+            "InvalidParameterException: You can no longer disable Long Arn settings",
         ),
         (
             "fargateFIPSMode",

@@ -11,7 +11,8 @@ const MAX_CONSTRAINTS: usize = 10;
 const MAX_STRATEGIES: usize = 5;
 
 /// The network that tasks of `definition` get: required for awsvpc, refused otherwise. Subnets and groups must exist and
-/// share a VPC; without groups the VPC's default group is filled in.
+/// share a VPC. Without groups an interface gets its VPC's default group when it is made, and the answer shows none, as on
+/// AWS: Terraform compares the two.
 ///
 /// `assignPublicIp=ENABLED` is taken for Fargate: what it is for, reaching the internet, every task can do through the
 /// machine's address. No public address is attached.
@@ -93,9 +94,6 @@ pub fn admit_network(
         if !unique.contains(id) {
             unique.push(id.clone());
         }
-    }
-    if unique.is_empty() {
-        unique.extend(neargate_ec2::default_security_group(snapshot, &cx.region, &vpc).map(|g| g.id.clone()));
     }
     Ok(Some(api::AwsVpcConfiguration {
         subnets: Some(subnets.to_vec()),

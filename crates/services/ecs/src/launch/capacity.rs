@@ -1,6 +1,7 @@
 //! Where a task's capacity comes from: a launch type, or a capacity provider chosen by base and weight.
 
 use crate::api::{self, errors};
+use crate::clusters;
 use crate::records::{ClusterRecord, TaskDefinitionRecord};
 use neargate_core::AwsError;
 use std::collections::BTreeMap;
@@ -90,7 +91,7 @@ pub fn admit_capacity(
         }
         None if !strategy.is_empty() => {
             admit_strategy(cluster, strategy)?;
-            CapacityPlan::Strategy(strategy.to_vec())
+            CapacityPlan::Strategy(clusters::whole_strategy(Some(strategy.to_vec())))
         }
         None if !cluster.default_capacity_provider_strategy.is_empty() => {
             CapacityPlan::Strategy(cluster.default_capacity_provider_strategy.clone())

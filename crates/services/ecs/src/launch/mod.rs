@@ -31,7 +31,7 @@ pub struct LaunchRequest<'a> {
     pub definition: &'a TaskDefinitionRecord,
     pub overrides: api::TaskOverride,
     pub capacity: Capacity,
-    /// awsvpc only, with its security groups filled in.
+    /// awsvpc only.
     pub network: Option<api::AwsVpcConfiguration>,
     /// None: `service:NAME` for a service's task, otherwise `family:FAMILY`.
     pub group: Option<String>,

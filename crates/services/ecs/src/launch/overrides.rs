@@ -8,7 +8,7 @@ const MAX_CHARACTERS: usize = 8192;
 /// Fargate's storage when nothing is asked for.
 const DEFAULT_STORAGE_GIB: u32 = 20;
 /// The least memory a container may be given, in MiB.
-const MIN_CONTAINER_MEMORY: i32 = 6;
+const MIN_CONTAINER_MEMORY: i32 = 4;
 
 /// Sizes after overrides, cpu in units and memory in MiB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ fn two_containers() -> api::TaskDefinition {
     definition(json!({
         "cpu": "512", "memory": "1024",
         "containerDefinitions": [
-            { "name": "app", "image": "a", "cpu": 256, "memory": 512, "memoryReservation": 256 },
+            { "name": "app", "image": "a", "cpu": 256, "memory": 312, "memoryReservation": 256 },
             { "name": "log", "image": "b", "memory": 128 },
         ],
     }))
@@ -49,7 +49,7 @@ fn overrides_change_sizes_and_what_does_not_fit_is_refused() {
             "Duplicate container override",
         ),
         (
-            json!({ "containerOverrides": [{ "name": "app", "memory": 5 }] }),
+            json!({ "containerOverrides": [{ "name": "app", "memory": 3 }] }),
             "The minimum is 6",
         ),
         (

@@ -48,12 +48,16 @@ pub(crate) fn admit(
         .and_then(|key| snapshot.get::<ClientTokenRecord>(key))
     {
         let made = earlier.made.first().and_then(|key| snapshot.get::<ServiceRecord>(key));
-        return match made {
-            Some(made) if earlier.request == fingerprint => Ok((txn, (*made.record).clone())),
-            _ => Err(invalid(
-                "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
-            )),
-        };
+        match made.filter(|made| made.status == ServiceStatus::Active) {
+            Some(made) if earlier.request == fingerprint => return Ok((txn, (*made.record).clone())),
+            Some(_) => {
+                return Err(invalid(
+                    "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+                ));
+            }
+            // What it made is deleted: the token stands for nothing any more.
+            None => {}
+        }
     }
     let key = ServiceRecord::key(&cx.region, &cluster.name, &name);
     let existing = snapshot.get::<ServiceRecord>(&key);

@@ -5,7 +5,7 @@ use crate::launch::request::{self, TaskRequest};
 use crate::plan::placement::{Miss, NO_INSTANCES, Refused};
 use crate::reconcile::placement::{Choices, Unplaceable};
 use crate::records::{ClientTokenRecord, ClusterRecord, TaskRecord};
-use crate::{Ecs, instances, tasks};
+use crate::{Ecs, instances, resolve, tasks};
 use neargate_core::{AwsError, RequestContext};
 use neargate_store::{CommitError, Condition, Snapshot, Txn};
 use std::collections::BTreeMap;
@@ -58,14 +58,16 @@ fn plan(
     if !(1..=10).contains(&count) {
         return Err(errors::invalid_parameter_exception("count should be between 1 and 10"));
     }
-    let admitted = request::admit(snapshot, cx, members(input))?;
-    let token = token(cx, &admitted.cluster.name, input)?;
+    // A request made before is answered again even if its task definition is gone by now.
+    let cluster = resolve::cluster(snapshot, cx, input.cluster.as_deref())?;
+    let token = token(cx, &cluster.name, input)?;
     if let Some((key, request)) = &token
         && let Some(known) = snapshot.get::<ClientTokenRecord>(key)
         && cx.now.since(known.created_at) < ClientTokenRecord::LIFETIME
     {
         return repeat(snapshot, &known, request);
     }
+    let admitted = request::admit(snapshot, cx, members(input))?;
 
     let mut txn = Txn::new();
     admitted.guard(snapshot, &mut txn);
@@ -152,6 +154,7 @@ fn token(
     }
     let plain = api::RunTaskRequest {
         client_token: None,
+        cluster: Some(cluster.to_owned()),
         ..input.clone()
     };
     let text = serde_json::to_string(&plain).map_err(|_| AwsError::internal())?;

@@ -134,6 +134,24 @@ async fn creating_again_is_idempotent_or_refused() {
 }
 
 #[tokio::test]
+async fn what_the_request_leaves_out_reads_back_as_terraform_expects() {
+    let world = world().await;
+    let service = create(&world, json!({})).await.unwrap();
+    let network = &service["networkConfiguration"]["awsvpcConfiguration"];
+    assert_eq!(network["securityGroups"], json!([]));
+    assert_eq!(network["assignPublicIp"], "DISABLED");
+
+    let providers =
+        json!({ "cluster": "default", "capacityProviders": ["FARGATE"], "defaultCapacityProviderStrategy": [] });
+    world.call("PutClusterCapacityProviders", providers).await.unwrap();
+    let strategy = json!([{ "capacityProvider": "FARGATE", "weight": 1 }]);
+    let more = json!({ "serviceName": "spot", "launchType": null, "capacityProviderStrategy": strategy });
+    let service = create(&world, more).await.unwrap();
+    let whole = json!([{ "capacityProvider": "FARGATE", "weight": 1, "base": 0 }]);
+    assert_eq!(service["capacityProviderStrategy"], whole);
+}
+
+#[tokio::test]
 async fn what_is_not_there_yet_is_refused_by_name() {
     let world = world().await;
     let cases = [
