@@ -21,6 +21,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinError;
 
+/// As the ECS agent's `ECS_CONTAINER_START_TIMEOUT`.
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// A holder that does not end within this time is cleaned up from outside.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses before what cannot be removed is tried again.
@@ -165,7 +167,15 @@ impl Task {
                 around.launch(index, &images, &image, network)
             });
             let started = match launch.await {
-                Ok(Ok(launch)) => holder.start(launch).await,
+                Ok(Ok(launch)) => match tokio::time::timeout(START_TIMEOUT, holder.start(launch)).await {
+                    Ok(started) => started,
+                    Err(_) => Err(EngineError::Refused(Failure::ContainerRuntimeTimeout.because(
+                        format_args!(
+                            "Could not transition to running; timed out after waiting {}s",
+                            START_TIMEOUT.as_secs()
+                        ),
+                    ))),
+                },
                 Ok(Err(reason)) => Err(EngineError::Refused(reason)),
                 Err(panicked) => Err(EngineError::Refused(Failure::CannotCreateContainer.because(panicked))),
             };
