@@ -52,7 +52,11 @@ fn end_process(process: ProcessId) -> io::Result<()> {
     };
     // With the handle taken, the number cannot pass to another process unseen.
     if ProcessId::of(process.pid).is_ok_and(|now| now == process) {
-        sys::pidfd_signal(pidfd.as_raw_fd(), libc::SIGKILL)?;
+        match sys::pidfd_signal(pidfd.as_raw_fd(), libc::SIGKILL) {
+            // On its way out by itself.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+            other => other?,
+        }
         if !sys::wait_readable(pidfd.as_raw_fd(), 10_000)? {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the shim does not die"));
         }
