@@ -162,17 +162,31 @@ fn show(aws: &Instance, once: bool) -> Result<()> {
     }
 
     say("Its logs");
+    let tail = [
+        "logs",
+        "filter-log-events",
+        "--log-group-name",
+        "/demo/web",
+        "--query",
+        "events[].[logStreamName,message]",
+    ];
     let lines = wait_for("the logs arrive", Duration::from_secs(20), || {
-        let out = aws
-            .aws(&["logs", "tail", "/demo/web"])
-            .output()
-            .map_err(|e| e.to_string())?;
-        let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        Ok(text.contains("crashing as asked").then_some(text))
+        let events = aws.aws_json(&tail)?;
+        let crashed = events.as_array().is_some_and(|all| {
+            all.iter()
+                .any(|e| e[1].as_str().is_some_and(|m| m.contains("crashing as asked")))
+        });
+        Ok(crashed.then_some(events))
     })?;
-    println!("    $ aws logs tail /demo/web");
-    for line in lines.lines().rev().take(6).collect::<Vec<_>>().into_iter().rev() {
-        println!("    {line}");
+    println!("    $ aws {}", tail.join(" "));
+    let lines: Vec<&Value> = lines.as_array().into_iter().flatten().collect();
+    for line in lines.iter().skip(lines.len().saturating_sub(6)) {
+        let stream = line[0].as_str().unwrap_or("?");
+        println!(
+            "    {}  {}",
+            &stream[..stream.len().min(20)],
+            line[1].as_str().unwrap_or("?")
+        );
     }
     if once {
         say("Every step held");

@@ -109,7 +109,7 @@ async fn supervise(instance: &Instance, listener: TcpListener) -> Result<(), Str
             () = keep(instance, &mut roles, &listener) => {}
         }
     }
-    eprintln!("neargate: ending");
+    tell("neargate: ending");
     end(&mut roles).await;
     Ok(())
 }
@@ -146,7 +146,7 @@ async fn keep_one(instance: &Instance, role: &mut Role, listener: &TcpListener) 
     loop {
         let ended = role.child.wait().await;
         let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
-        eprintln!("neargate: {} ended ({how}); starting it again", role.name);
+        tell(&format!("neargate: {} ended ({how}); starting it again", role.name));
         let mut pause = if role.started.elapsed() >= SETTLED {
             Duration::ZERO
         } else {
@@ -160,7 +160,7 @@ async fn keep_one(instance: &Instance, role: &mut Role, listener: &TcpListener) 
                     *role = Role { pause, ..again };
                     break;
                 }
-                Err(why) => eprintln!("neargate: {why}; trying again in {pause:?}"),
+                Err(why) => tell(&format!("neargate: {why}; trying again in {pause:?}")),
             }
         }
     }
@@ -218,6 +218,12 @@ async fn start(instance: &Instance, name: &'static str, listener: &TcpListener) 
     }
 }
 
+/// Says something to the person at the terminal; a standard error that cannot be written to (a full disk) stops nothing.
+fn tell(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// This program: a newer one installed in its place is taken (an upgrade), and one that was removed still runs.
 fn program() -> PathBuf {
     static AT_START: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -244,7 +250,7 @@ async fn end(roles: &mut [Role]) {
             unsafe { libc::kill(pid.cast_signed(), libc::SIGTERM) };
         }
         if tokio::time::timeout(END_WITHIN, role.child.wait()).await.is_err() {
-            eprintln!("neargate: {} does not end: killing it", role.name);
+            tell(&format!("neargate: {} does not end: killing it", role.name));
             let _ = role.child.kill().await;
         }
     }
