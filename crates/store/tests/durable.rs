@@ -21,12 +21,13 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Runs the ignored test `name` of this file in a process of its own; `wrapper` is a shell prefix.
+/// Runs the test `name` of this file in a process of its own, where it finds `STORE` set and plays the child;
+/// `wrapper` is a shell prefix.
 fn child(name: &str, directory: &Path, wrapper: &str) -> Command {
     let mut command = Command::new("sh");
     command
         .arg("-c")
-        .arg(format!("{wrapper} exec \"$0\" --exact --ignored --nocapture {name}"));
+        .arg(format!("{wrapper} exec \"$0\" --exact --nocapture {name}"));
     command
         .arg(std::env::current_exe().unwrap())
         .env("STORE", directory)
@@ -44,8 +45,7 @@ impl Drop for Killed {
     }
 }
 
-#[test]
-#[ignore = "run by the crash test, in a process that is killed"]
+/// The child of the crash test.
 fn commits_until_killed() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -81,10 +81,21 @@ fn commits_until_killed() {
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_half_done_by_kill_9() {
+    if std::env::var_os("STORE").is_some() {
+        return commits_until_killed();
+    }
     let directory = tempfile::tempdir().unwrap();
     let mut acknowledged: HashMap<u64, u64> = HashMap::new();
     for round in 0..8 {
-        let mut process = Killed(child("commits_until_killed", directory.path(), "").spawn().unwrap());
+        let mut process = Killed(
+            child(
+                "nothing_acknowledged_is_lost_and_nothing_is_half_done_by_kill_9",
+                directory.path(),
+                "",
+            )
+            .spawn()
+            .unwrap(),
+        );
         let output = BufReader::new(process.0.stdout.take().unwrap());
         let enough = 50 + round * 137;
         let mut count = 0;
@@ -183,8 +194,7 @@ fn outlives_a_full_disk(directory: &Path, make_room: impl FnOnce()) {
     });
 }
 
-#[test]
-#[ignore = "run by the file-size test, in a process whose files may not grow"]
+/// The child of the file-size test.
 fn outlives_a_file_size_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let before = getrlimit(Resource::Fsize);
@@ -202,11 +212,18 @@ fn outlives_a_file_size_limit() {
 
 #[test]
 fn files_that_may_not_grow_refuse_commits_until_they_may() {
+    if std::env::var_os("STORE").is_some() {
+        return outlives_a_file_size_limit();
+    }
     let directory = tempfile::tempdir().unwrap();
     // Without the trap the kernel kills who writes beyond the limit.
-    let output = child("outlives_a_file_size_limit", directory.path(), "trap '' XFSZ;")
-        .output()
-        .unwrap();
+    let output = child(
+        "files_that_may_not_grow_refuse_commits_until_they_may",
+        directory.path(),
+        "trap '' XFSZ;",
+    )
+    .output()
+    .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
