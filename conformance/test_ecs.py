@@ -522,3 +522,13 @@ def test_the_clis_waiters_end_as_on_aws(sim, ecs, cluster, web):
         ends(process, 0)
     for process, words in bad:
         ends(process, 255, words)
+
+
+def test_a_count_beyond_the_machines_stays_bounded(ecs, web):
+    service = web(desiredCount=1_000_000)
+    wait_for(lambda: any("was unable to place a task" in m for m in service.messages()), "no room is told")
+    full = service.now()
+    assert full["runningCount"] + full["pendingCount"] < 3000
+    ecs.stop_task(cluster=service.cluster, task=service.tasks()[0]["taskArn"])
+    assert service.now()["pendingCount"] <= full["pendingCount"] + 100
+    service.delete()

@@ -50,7 +50,7 @@ fn overrides_change_sizes_and_what_does_not_fit_is_refused() {
         ),
         (
             json!({ "containerOverrides": [{ "name": "app", "memory": 3 }] }),
-            "The minimum is 6",
+            "The minimum is 4",
         ),
         (
             json!({ "containerOverrides": [{ "name": "app", "memory": 100 }] }),

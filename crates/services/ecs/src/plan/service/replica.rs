@@ -11,6 +11,10 @@ use std::time::Duration;
 /// Zones are evened out at most this often, and one task at a time.
 const REBALANCE_EVERY: Duration = Duration::from_secs(600);
 
+/// Tasks of a deployment that may wait for a node while nodes refuse it: a count beyond what the machines hold must not
+/// fill the store with tasks that cannot run.
+const MOST_WAITING: u32 = 100;
+
 /// A deployment's tasks in numbers.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
@@ -19,8 +23,10 @@ struct Tally {
     healthy: u32,
     serving: u32,
     unhealthy: u32,
-    /// Without a node.
+    /// Refused by every node.
     unplaced: u32,
+    /// Without a node.
+    waiting: u32,
 }
 
 impl Draft<'_> {
@@ -45,6 +51,7 @@ impl Draft<'_> {
             out.healthy += u32::from(self.healthy(task));
             out.serving += u32::from(task.serving());
             out.unplaced += u32::from(task.waiting.is_some());
+            out.waiting += u32::from(task.state == TaskState::Provisioning);
         }
         out
     }
@@ -127,7 +134,10 @@ impl Draft<'_> {
                 continue;
             }
             let tally = self.tally(at);
-            let wanted = d.target.saturating_sub(tally.good);
+            let mut wanted = d.target.saturating_sub(tally.good);
+            if tally.unplaced > 0 {
+                wanted = wanted.min(MOST_WAITING.saturating_sub(tally.waiting));
+            }
             if wanted == 0 {
                 continue;
             }
