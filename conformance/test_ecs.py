@@ -532,3 +532,36 @@ def test_a_count_beyond_the_machines_stays_bounded(ecs, web):
     ecs.stop_task(cluster=service.cluster, task=service.tasks()[0]["taskArn"])
     assert service.now()["pendingCount"] <= full["pendingCount"] + 100
     service.delete()
+
+
+def test_a_deployment_waits_for_a_protected_task_and_a_newer_one_stops_it(ecs, web):
+    service = web()
+    service.settle()
+    kept = service.tasks()[0]["taskArn"]
+    protect = lambda on: ecs.update_task_protection(cluster=service.cluster, tasks=[kept], protectionEnabled=on)
+    protect(True)
+    fargate(ecs, "web", command=["2"])
+    second = service.update(taskDefinition="web")["currentServiceDeployment"]
+    left = lambda: [(d["status"], d["desiredCount"], d["runningCount"]) for d in service.now()["deployments"]]
+    wait_for(lambda: left() == [("PRIMARY", 2, 2), ("ACTIVE", 0, 1)], "only the protected task is left")
+    assert service.now()["deployments"][0]["rolloutState"] == "IN_PROGRESS"
+    fargate(ecs, "web", command=["3"])
+    third = service.update(taskDefinition="web")["currentServiceDeployment"]
+    stopped = service.deployment(second)
+    assert (stopped["status"], kept in [t["taskArn"] for t in service.tasks()]) == ("STOPPED", True)
+    protect(False)
+    service.settle()
+    wait_for(lambda: service.deployment(third)["status"] == "SUCCESSFUL", "the third is done")
+    assert kept not in [t["taskArn"] for t in service.tasks()]
+
+
+def test_a_service_moves_between_launch_type_and_capacity_providers(ecs, cluster, web):
+    ecs.put_cluster_capacity_providers(cluster=cluster, capacityProviders=["FARGATE_SPOT"], defaultCapacityProviderStrategy=[])
+    service = web(desiredCount=1)
+    service.settle()
+    moved = service.update(capacityProviderStrategy=[{"capacityProvider": "FARGATE_SPOT", "weight": 1}], forceNewDeployment=True)
+    assert "launchType" not in moved and len(moved["deployments"]) == 2
+    service.settle()
+    assert [t["capacityProviderName"] for t in service.tasks()] == ["FARGATE_SPOT"]
+    back = service.update(capacityProviderStrategy=[])
+    assert back["launchType"] == "FARGATE" and "capacityProviderStrategy" not in back
