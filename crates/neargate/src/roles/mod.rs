@@ -21,7 +21,7 @@ pub fn run(name: &str, instance: Instance) -> Outcome {
     let _lock = hold(&instance, name)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 8)))
-        .max_blocking_threads(64)
+        .max_blocking_threads(16)
         .thread_keep_alive(Duration::from_secs(5))
         .enable_all()
         .build()
@@ -70,7 +70,21 @@ fn log_to_stderr() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Stderr)
         .with_ansi(false)
         .init();
+}
+
+/// Standard error that takes everything: a log that cannot be written (a full disk) must not stop a request.
+struct Stderr;
+
+impl std::io::Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = std::io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
