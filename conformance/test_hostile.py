@@ -43,7 +43,7 @@ def test_layers_cannot_write_outside_the_image(real, tmp_path, name, files):
 
 
 def test_a_corrupt_layer_is_refused(real, tmp_path):
-    images.busybox(tmp_path / "layout", "corrupt:1")
+    images.busybox(tmp_path / "layout", "corrupt:1", unlike=True)
     biggest = max((tmp_path / "layout/blobs/sha256").iterdir(), key=lambda p: p.stat().st_size)
     data = bytearray(biggest.read_bytes())
     data[len(data) // 2] ^= 0xFF
@@ -61,7 +61,7 @@ def test_a_corrupt_layer_is_refused(real, tmp_path):
     ("denied", ["denied", "authentication", "unauthorized", "credentials"]),
 ])
 def test_a_registry_that_refuses_is_told_plainly(run, tmp_path, fault, words):
-    images.busybox(tmp_path / "layout", "x:1")
+    images.busybox(tmp_path / "layout", "x:1", unlike=True)
     with Registry(tmp_path / "layout", fault) as registry:
         arn = run.run([{"name": "c", "image": f"{registry.host}/app/{fault}:1", "command": ["true"]}])
         ended = run.until(arn, "STOPPED", 60)
@@ -72,7 +72,7 @@ def test_a_registry_that_refuses_is_told_plainly(run, tmp_path, fault, words):
 
 
 def test_a_registry_that_stalls_harms_no_other_task(run, tmp_path):
-    images.busybox(tmp_path / "layout", "x:1")
+    images.busybox(tmp_path / "layout", "x:1", unlike=True)
     with Registry(tmp_path / "layout", "stall") as registry:
         stuck = run.run([{"name": "c", "image": f"{registry.host}/app/stall:1", "command": ["true"]}])
         other, lines = run.sh("echo fine")
@@ -83,7 +83,7 @@ def test_a_registry_that_stalls_harms_no_other_task(run, tmp_path):
 
 
 def test_an_image_is_pulled_from_a_registry(run, tmp_path):
-    images.busybox(tmp_path / "layout", "x:1")
+    images.busybox(tmp_path / "layout", "x:1", unlike=True)
     with Registry(tmp_path / "layout") as registry:
         ended, lines = run.sh("echo pulled", image=f"{registry.host}/app/good:1")
         assert lines == ["pulled"]
@@ -150,13 +150,13 @@ def test_a_full_disk_refuses_writes_and_recovers(tmp_path):
             assert {"before", "after"} <= names
             assert f"full-{i}" not in names
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_a_task_cannot_reach_the_control_endpoint_or_host_services(run):
     port = run.real.port
     _, lines = run.sh(f"nc -w 2 10.62.0.2 {port} </dev/null && echo reached || echo refused; nc -w 2 127.0.0.1 {port} </dev/null && echo reached || echo refused")
-    assert lines == ["refused", "refused"]
+    assert [line for line in lines if line in ("reached", "refused")] == ["refused", "refused"]
 
 
 def test_secrets_are_private_on_disk(real):
