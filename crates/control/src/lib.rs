@@ -2,4 +2,3 @@
 
 pub mod front_door;
 pub mod nodes;
-

@@ -22,7 +22,12 @@ pub struct AwsError {
 impl AwsError {
     /// An error with `code`, HTTP `status` and `message`.
     pub fn new(code: impl Into<Cow<'static, str>>, status: u16, message: impl Into<String>) -> Self {
-        AwsError { code: code.into(), status, message: message.into(), extra: Vec::new() }
+        AwsError {
+            code: code.into(),
+            status,
+            message: message.into(),
+            extra: Vec::new(),
+        }
     }
 
     /// The same error with one more member of its shape.
@@ -33,7 +38,11 @@ impl AwsError {
 
     /// What leaves the process when something internal failed; the cause is logged by the caller, never sent.
     pub fn internal() -> Self {
-        AwsError::new("InternalFailure", 500, "The request processing has failed because of an unknown error.")
+        AwsError::new(
+            "InternalFailure",
+            500,
+            "The request processing has failed because of an unknown error.",
+        )
     }
 
     /// True when the caller is at fault (4xx).

@@ -45,10 +45,16 @@ pub fn page<T>(
     next_token: Option<&str>,
 ) -> Result<Page<T>, BadToken> {
     let after = next_token.map(|t| resume(listing, t)).transpose()?;
-    let mut rest = items.into_iter().filter(|item| after.as_ref().is_none_or(|a| key(item) > *a));
+    let mut rest = items
+        .into_iter()
+        .filter(|item| after.as_ref().is_none_or(|a| key(item) > *a));
     let out: Vec<T> = rest.by_ref().take(max).collect();
     let more = rest.next().is_some();
-    let next_token = if more { out.last().map(|item| token(listing, &key(item))) } else { None };
+    let next_token = if more {
+        out.last().map(|item| token(listing, &key(item)))
+    } else {
+        None
+    };
     Ok(Page { items: out, next_token })
 }
 

@@ -30,7 +30,10 @@ impl std::fmt::Display for TagFault {
             }
             TagFault::Duplicate(k) => write!(f, "Duplicate tag keys found: '{k}'."),
             TagFault::Characters(k) => {
-                write!(f, "Invalid tag '{k}': letters, numbers, spaces and _ . : / = + - @ are allowed.")
+                write!(
+                    f,
+                    "Invalid tag '{k}': letters, numbers, spaces and _ . : / = + - @ are allowed."
+                )
             }
         }
     }

@@ -25,12 +25,18 @@ impl Timestamp {
 
     /// `self + duration`, saturating.
     pub fn plus(self, duration: std::time::Duration) -> Self {
-        Timestamp(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Timestamp(
+            self.0
+                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// `self - duration`, saturating.
     pub fn minus(self, duration: std::time::Duration) -> Self {
-        Timestamp(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Timestamp(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Time from `earlier` to `self`; zero when `earlier` is later.
@@ -48,7 +54,9 @@ impl Timestamp {
 
     /// Reads ISO 8601 / RFC 3339.
     pub fn parse_iso8601(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>().ok().map(|t| Timestamp(t.as_millisecond()))
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|t| Timestamp(t.as_millisecond()))
     }
 }
 
