@@ -67,9 +67,9 @@ fn system() -> Finding {
     let release = read("/proc/sys/kernel/osrelease").trim().to_owned();
     let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
-        (Some(major), Some(minor)) if (major, minor) >= (5, 10) => Good(format!("Linux {release}")),
+        (Some(major), Some(minor)) if (major, minor) >= (5, 12) => Good(format!("Linux {release}")),
         (Some(_), _) => Lacking(format!(
-            "Linux {release} is too old: 5.10 or newer is needed (openat2, clone3, cgroup v2)"
+            "Linux {release} is too old: 5.12 or newer is needed (clone3 into cgroups, mount_setattr, openat2)"
         )),
         _ => Lacking("this is not Linux: containers need it".into()),
     }
