@@ -1,13 +1,10 @@
 //! The command line: what it takes, and which function each command is.
 
 use crate::instance::{Instance, Overrides};
+use crate::outcome::Outcome;
 use crate::{doctor, down, images, roles, up};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
-use std::process::ExitCode;
-
-/// What went wrong, for the person at the terminal.
-pub type Outcome = Result<ExitCode, String>;
 
 const ABOUT: &str = "Amazon ECS on machines you own: the AWS CLI, boto3 and Terraform drive it unchanged.";
 

@@ -1,7 +1,7 @@
 //! The root access key: made at the first start or taken from the environment, kept readable by its owner only.
 
-use crate::cli::Outcome;
 use crate::instance::Instance;
+use crate::outcome::Outcome;
 use crate::paths;
 use neargate_core::{Ids as _, ids::RandomIds};
 use serde::{Deserialize, Serialize};

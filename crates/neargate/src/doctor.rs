@@ -1,6 +1,6 @@
 //! `neargate doctor`: what the machine lacks, and how to get it.
 
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::{lock, paths};
 use std::path::Path;
 use std::process::{Command, ExitCode};

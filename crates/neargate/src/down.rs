@@ -1,7 +1,7 @@
 //! `neargate down`: ends a running `up`, every task, and everything they left in the kernel.
 
-use crate::cli::Outcome;
 use crate::instance::Instance;
+use crate::outcome::Outcome;
 use crate::{lock, paths, roles};
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! `neargate images …`.
 
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::paths;
 use neargate_images::ImageStore;
 use std::path::Path;

@@ -10,6 +10,7 @@ mod down;
 mod images;
 mod instance;
 mod lock;
+mod outcome;
 mod paths;
 mod roles;
 mod shutdown;

@@ -3,8 +3,8 @@
 //! The roles see this process's end on their standard input, so that also `kill -9` of `up` leaves no role behind.
 //! Containers belong to their shims and outlive all of them.
 
-use crate::cli::Outcome;
 use crate::instance::{Instance, Overrides};
+use crate::outcome::Outcome;
 use crate::{credentials, down, lock, paths};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd as _, OwnedFd};

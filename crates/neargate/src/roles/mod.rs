@@ -4,8 +4,8 @@ mod control;
 mod gateway;
 pub mod node;
 
-use crate::cli::Outcome;
 use crate::instance::Instance;
+use crate::outcome::Outcome;
 use crate::shutdown;
 use crate::{lock, paths, up};
 use std::io::Write as _;
