@@ -58,7 +58,7 @@ fn up_command() -> Command {
     Command::new("up")
         .about("Start Neargate here: the AWS endpoint, this machine as a node, the gateway")
         .after_help(
-            "The first start makes a root access key (or takes NEARGATE_ROOT_ACCESS_KEY_ID and\nNEARGATE_ROOT_SECRET_ACCESS_KEY). Ctrl-C ends Neargate and leaves containers running: the next `up` takes\nthem over. Settings given once are kept in the data directory.",
+            "The first start makes a root access key (or takes NEARGATE_ROOT_ACCESS_KEY_ID and\nNEARGATE_ROOT_SECRET_ACCESS_KEY). Ctrl-C ends Neargate and leaves containers running: the next `up` takes\nthem over. Settings given once are kept in the data directory, but for --simulated-nodes and --stop-tasks. With\n--listen 127.0.0.1:0 the system picks a free port, which `neargate env` tells.",
         )
         .arg(data_dir())
         .arg(
@@ -91,6 +91,13 @@ fn up_command() -> Command {
                 .help("Seconds after which a running task without health check counts as healthy in a deployment [default: 40, as on AWS]"),
         )
         .arg(
+            Arg::new("registry-auth")
+                .long("registry-auth")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Registry accounts, as `docker login` writes them [default: ~/.docker/config.json if it is there]"),
+        )
+        .arg(
             Arg::new("stop-tasks")
                 .long("stop-tasks")
                 .action(ArgAction::SetTrue)
@@ -109,7 +116,7 @@ fn images_command() -> Command {
                 .after_help(
                     "FILE|DIR is an OCI image layout (a folder, or a tar of one) or what `docker save` and\n`skopeo copy … docker-archive:` write; gzip and zstd are recognised. Example:\n  docker save my/app:1 | gzip > app.tar.gz && sudo neargate images load app.tar.gz",
                 )
-                .arg(Arg::new("path").value_name("FILE|DIR").required(true).value_parser(value_parser!(PathBuf)))
+                .arg(Arg::new("path").value_name("FILE|DIR").required(true).value_parser(value_parser!(PathBuf)).help("OCI image layout or docker archive"))
                 .arg(Arg::new("name").long("name").value_name("REFERENCE").help("Name for an image that brings none, e.g. my/app:1"))
                 .arg(data_dir()),
         )
@@ -117,7 +124,7 @@ fn images_command() -> Command {
         .subcommand(
             Command::new("remove")
                 .about("Forget an image; its layers go once no task uses them")
-                .arg(Arg::new("reference").value_name("REFERENCE").required(true))
+                .arg(Arg::new("reference").value_name("REFERENCE").required(true).help("As `neargate images list` shows it, e.g. my/app:1"))
                 .arg(data_dir()),
         )
 }
@@ -164,6 +171,7 @@ pub fn run(matches: &ArgMatches) -> Outcome {
                 runtime: text(args, "runtime"),
                 simulated_nodes: args.get_one::<u32>("simulated-nodes").copied(),
                 healthy_after: args.get_one::<u32>("healthy-after").copied(),
+                registry_auth: args.get_one::<PathBuf>("registry-auth").cloned(),
             };
             up::run(&dir(args)?, overrides, args.get_flag("stop-tasks"))
         }

@@ -23,6 +23,9 @@ pub struct Settings {
     pub simulated_nodes: Option<u32>,
     /// Seconds.
     pub healthy_after: u32,
+    /// Registry accounts in the form of Docker's configuration file; none is the starting user's own.
+    #[serde(default)]
+    pub registry_auth: Option<PathBuf>,
 }
 
 /// What a command line changes.
@@ -36,6 +39,7 @@ pub struct Overrides {
     pub runtime: Option<String>,
     pub simulated_nodes: Option<u32>,
     pub healthy_after: Option<u32>,
+    pub registry_auth: Option<PathBuf>,
 }
 
 /// A data directory and its settings.
@@ -63,23 +67,36 @@ impl Instance {
         }
     }
 
-    /// Opens or makes the instance and applies what the command line says.
+    /// Opens or makes the instance and applies what the command line says; `keep` makes it last.
     ///
     /// # Errors
     /// A value that cannot be, named with its flag.
     pub fn prepare(data: &Path, overrides: Overrides) -> Result<Instance, String> {
         paths::make_private(data)?;
-        let before = match read(data)? {
-            Some(settings) => settings,
-            None => fresh(data)?,
+        let settings = match read(data)? {
+            Some(settings) => {
+                same_account(&settings, &overrides)?;
+                apply(settings, overrides)?
+            }
+            None => apply(fresh(data)?, overrides)?,
         };
-        let settings = apply(before, overrides)?;
-        let text = serde_json::to_vec_pretty(&settings).map_err(|e| e.to_string())?;
-        paths::write_private(&paths::instance(data), &text)?;
         Ok(Instance {
             data: data.to_owned(),
             settings,
         })
+    }
+
+    /// Stores the settings, and returns what puts the earlier ones back.
+    ///
+    /// # Errors
+    /// When the data directory cannot be written.
+    pub fn keep(&self) -> Result<Earlier, String> {
+        let earlier = Earlier {
+            data: self.data.clone(),
+            settings: read(&self.data)?,
+        };
+        write(&self.data, &self.settings)?;
+        Ok(earlier)
     }
 
     /// Where AWS tools reach it.
@@ -90,6 +107,46 @@ impl Instance {
             IpAddr::V6(ip) => format!("http://[{ip}]:{}", listen.port()),
             IpAddr::V4(ip) => format!("http://{ip}:{}", listen.port()),
         }
+    }
+}
+
+/// The settings before a start; none before the first.
+pub struct Earlier {
+    data: PathBuf,
+    settings: Option<Settings>,
+}
+
+impl Earlier {
+    pub fn is_first(&self) -> bool {
+        self.settings.is_none()
+    }
+
+    /// Forgets what a start that failed had asked for.
+    ///
+    /// # Errors
+    /// When the data directory cannot be written.
+    pub fn restore(self) -> Result<(), String> {
+        let path = paths::instance(&self.data);
+        match self.settings {
+            Some(settings) => write(&self.data, &settings),
+            None => std::fs::remove_file(&path).map_err(|e| format!("{}: {e}", path.display())),
+        }
+    }
+}
+
+fn write(data: &Path, settings: &Settings) -> Result<(), String> {
+    let text = serde_json::to_vec_pretty(settings).map_err(|e| e.to_string())?;
+    paths::write_private(&paths::instance(data), &text)
+}
+
+/// Every ARN that is stored holds the account.
+fn same_account(settings: &Settings, overrides: &Overrides) -> Result<(), String> {
+    match &overrides.account {
+        Some(asked) if *asked != settings.account => Err(format!(
+            "--account {asked}: what is in this data directory belongs to account {}; name another with --data-dir",
+            settings.account
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -127,12 +184,14 @@ fn fresh(data: &Path) -> Result<Settings, String> {
         runtime: "builtin".into(),
         simulated_nodes: None,
         healthy_after: 40,
+        registry_auth: None,
     })
 }
 
 fn apply(mut settings: Settings, overrides: Overrides) -> Result<Settings, String> {
     if let Some(listen) = overrides.listen {
         settings.listen = listen
+            .replace("localhost:", "127.0.0.1:")
             .parse()
             .map_err(|_| format!("--listen {listen}: give an address and a port, such as 127.0.0.1:4566"))?;
     }
@@ -167,6 +226,10 @@ fn apply(mut settings: Settings, overrides: Overrides) -> Result<Settings, Strin
     if let Some(seconds) = overrides.healthy_after {
         settings.healthy_after = seconds;
     }
+    if let Some(path) = overrides.registry_auth {
+        settings.registry_auth =
+            Some(std::path::absolute(&path).map_err(|e| format!("--registry-auth {}: {e}", path.display()))?);
+    }
     settings.simulated_nodes = overrides.simulated_nodes;
     Ok(settings)
 }
@@ -197,6 +260,7 @@ mod tests {
             runtime: "builtin".into(),
             simulated_nodes: Some(3),
             healthy_after: 40,
+            registry_auth: None,
         }
     }
 
@@ -213,6 +277,47 @@ mod tests {
         assert_eq!(kept.region, "eu-central-1");
         assert_eq!(kept.account, "000000000000");
         assert_eq!(kept.simulated_nodes, None);
+    }
+
+    #[test]
+    fn the_account_stays_and_localhost_is_an_address() {
+        let asked = |account: &str| Overrides {
+            account: Some(account.into()),
+            ..Overrides::default()
+        };
+        assert!(same_account(&settings(), &asked("000000000000")).is_ok());
+        assert!(
+            same_account(&settings(), &asked("123456789012"))
+                .unwrap_err()
+                .starts_with("--account")
+        );
+        let local = Overrides {
+            listen: Some("localhost:4700".into()),
+            ..Overrides::default()
+        };
+        assert_eq!(
+            apply(settings(), local).unwrap().listen,
+            "127.0.0.1:4700".parse().unwrap()
+        );
+    }
+
+    #[test]
+    fn what_a_failed_start_asked_for_is_forgotten() {
+        let data = std::env::temp_dir().join(format!("neargate-settings-{}", std::process::id()));
+        let region = |region: &str| Overrides {
+            region: Some(region.into()),
+            ..Overrides::default()
+        };
+        let first = Instance::prepare(&data, region("eu-west-1")).unwrap().keep().unwrap();
+        assert!(first.is_first());
+        let second = Instance::prepare(&data, region("eu-west-2")).unwrap().keep().unwrap();
+        assert!(!second.is_first());
+        second.restore().unwrap();
+        let kept = Instance::open(&data).unwrap().settings.region;
+        first.restore().unwrap();
+        let forgotten = Instance::open(&data).is_err();
+        std::fs::remove_dir_all(&data).unwrap();
+        assert_eq!((kept.as_str(), forgotten), ("eu-west-1", true));
     }
 
     #[test]

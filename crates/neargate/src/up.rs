@@ -40,15 +40,24 @@ pub fn run(data: &Path, overrides: Overrides, stop_tasks: bool) -> Outcome {
             data.display()
         ));
     };
-    let instance = Instance::prepare(data, overrides)?;
+    let mut instance = Instance::prepare(data, overrides)?;
     credentials::prepare(data)?;
     program();
     let listener = listen(&instance)?;
+    // Port 0 asks for any: the one found is where `neargate env` points.
+    instance.settings.listen = listener.local_addr().map_err(|e| e.to_string())?;
+    let earlier = instance.keep()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| e.to_string())?;
-    runtime.block_on(supervise(&instance, listener))?;
+    if let Err(why) = runtime.block_on(supervise(&instance, listener, stop_tasks)) {
+        // What cannot be cleaned keeps its settings, so that `down` can.
+        if !earlier.is_first() || down::clean(&instance).is_ok() {
+            earlier.restore()?;
+        }
+        return Err(why);
+    }
     if stop_tasks {
         down::clean(&instance)?;
     }
@@ -80,7 +89,7 @@ struct Role {
     pause: Duration,
 }
 
-async fn supervise(instance: &Instance, listener: TcpListener) -> Result<(), String> {
+async fn supervise(instance: &Instance, listener: TcpListener, stop_tasks: bool) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
     let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
@@ -101,7 +110,7 @@ async fn supervise(instance: &Instance, listener: TcpListener) -> Result<(), Str
         return Err(why);
     }
     if roles.len() == 3 {
-        announce(instance);
+        say(&announcement(instance, stop_tasks));
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -114,22 +123,27 @@ async fn supervise(instance: &Instance, listener: TcpListener) -> Result<(), Str
     Ok(())
 }
 
-fn announce(instance: &Instance) {
-    let endpoint = instance.endpoint();
-    println!("Neargate is up: {endpoint}");
-    match instance.settings.simulated_nodes {
-        Some(n) => println!("  {n} simulated nodes: no containers run, any image exists"),
-        None => println!(
-            "  data in {}, tasks in {}",
-            instance.data.display(),
-            instance.settings.vpc_cidr
-        ),
-    }
-    println!(
-        "  in another terminal: eval \"$(neargate env --data-dir '{}')\"",
-        instance.data.display()
-    );
-    println!("  Ctrl-C ends it; containers keep running until `neargate down`");
+fn announcement(instance: &Instance, stop_tasks: bool) -> String {
+    let data = instance.data.display();
+    let what = match instance.settings.simulated_nodes {
+        Some(n) => format!("{n} simulated nodes: no containers run, any image exists"),
+        None => format!("data in {data}, tasks in {}", instance.settings.vpc_cidr),
+    };
+    let end = match (instance.settings.simulated_nodes, stop_tasks) {
+        (Some(_), _) => "Ctrl-C ends it".to_owned(),
+        (None, true) => "Ctrl-C ends it, stops every task and cleans up".to_owned(),
+        (None, false) => format!("Ctrl-C ends it; containers keep running until `neargate down --data-dir '{data}'`"),
+    };
+    format!(
+        "Neargate is up: {}\n  {what}\n  in another terminal: eval \"$(neargate env --data-dir '{data}')\"\n  {end}",
+        instance.endpoint()
+    )
+}
+
+/// Says something on standard output; nobody need be there to read it.
+fn say(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Starts again whatever dies, for ever.

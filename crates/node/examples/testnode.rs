@@ -29,7 +29,7 @@ fn node(args: &[OsString]) {
         .enable_all()
         .build();
     let runtime = runtime.expect("threads can be made");
-    if let Err(error) = runtime.block_on(neargate_node::run(config, std::future::pending())) {
+    if let Err(error) = runtime.block_on(neargate_node::run(config, || {}, std::future::pending())) {
         eprintln!("testnode: {error}");
         std::process::exit(1);
     }

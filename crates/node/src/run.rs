@@ -41,19 +41,25 @@ impl NodeError {
     }
 }
 
-/// Runs the node of this machine until `shutdown`. Containers stay; the next run finds them.
+/// Runs the node of this machine until `shutdown`, and calls `ready` once the machine's network is its. Containers stay;
+/// the next run finds them.
 ///
 /// # Errors
 /// When the machine lacks something the node stands on; the text says what.
-pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
+pub async fn run(
+    config: NodeConfig,
+    ready: impl FnOnce(),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), NodeError> {
     let engine = ShimEngine::open(&config.exe).map_err(NodeError::io("prepare the program of shims", &config.exe))?;
     let images = ImageStore::open_with(config.images_dir(), config.images.clone())?;
     let network_config = config.network();
     let network = blocking(move || Network::start(network_config)).await?;
     let network = Arc::new(network);
+    ready();
     let ports = Ports {
         engine: Box::new(engine),
-        images: Box::new(StoredImages::new(images, config.image_gc)),
+        images: Box::new(StoredImages::new(images, config.image_gc, config.registry_auth.clone())),
         network: Box::new(HostNetwork::new(network.clone())),
         clock: Arc::new(SystemClock),
     };

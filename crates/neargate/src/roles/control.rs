@@ -7,16 +7,17 @@ use crate::{credentials, paths};
 use neargate_control::front_door::{FrontDoor, RootCredentials};
 use neargate_control::nodes::{BoxFuture, LogSink, Nodes, NodesOptions, TaskPlane};
 use neargate_core::{AwsError, Clock, Ids, RequestContext, clock::SystemClock, ids::RandomIds};
-use neargate_ec2::Ec2;
+use neargate_ec2::{Ec2, VpcRecord};
 use neargate_ecs::Ecs;
 use neargate_ecs::records::TaskRecord;
 use neargate_link::{LinkListener, LogBatch, NodeHello, TaskReport, TaskSpec, Timing};
 use neargate_logs::Logs;
-use neargate_store::{Snapshot, Store};
+use neargate_store::{CommitError, Snapshot, Store};
 use neargate_sts::Sts;
 use neargate_wire::dispatch::{Outcome, Running, ServiceDispatch};
 use neargate_wire::schema::Service;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::os::fd::FromRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
         account: settings.account.clone(),
         vpc_cidr: (range.base(), range.prefix()),
     };
+    fit_regions(&store, &ec2).await?;
     let mut ecs = Ecs::new(store.clone(), clock.clone(), ids.clone(), &settings.account);
     ecs.healthy_after = Duration::from_secs(u64::from(settings.healthy_after));
     let ecs = Arc::new(ecs);
@@ -127,11 +129,33 @@ impl<S: ServiceDispatch> ServiceDispatch for InRegion<S> {
 /// ECS as the node link sees it.
 struct Plane(Arc<Ecs>);
 
-fn stored<E: std::fmt::Display>(done: Result<(), E>) -> Result<(), AwsError> {
-    done.map_err(|e| {
-        tracing::error!(error = %e, "cannot store what a node said");
-        AwsError::internal()
+/// A full disk or a race passes, so the node link tries again; what the store would never take, it would refuse for ever.
+fn stored(done: Result<(), CommitError>) -> Result<(), AwsError> {
+    done.map_err(|e| match e {
+        CommitError::Storage(_) | CommitError::Conflict { .. } => {
+            tracing::error!(error = %e, "cannot store what a node said");
+            AwsError::internal()
+        }
+        other => AwsError::new("ClientException", 400, other.to_string()),
     })
+}
+
+/// Fits the VPCs that are here to the range asked for.
+///
+/// # Errors
+/// Tasks hold addresses of another range; the text says what to do.
+async fn fit_regions(store: &Store, ec2: &Ec2) -> Result<(), String> {
+    let snapshot = store.snapshot();
+    let regions: BTreeSet<String> = snapshot
+        .range::<VpcRecord>("")
+        .map(|(_, vpc)| vpc.region.clone())
+        .collect();
+    for region in regions {
+        ec2.ensure_region(&region)
+            .await
+            .map_err(|e| format!("--vpc-cidr: {e}; until then start with the range it has"))?;
+    }
+    Ok(())
 }
 
 impl TaskPlane for Plane {

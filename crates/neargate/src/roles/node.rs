@@ -18,10 +18,11 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
         return Ok(());
     }
     let config = config(instance)?;
-    ready()?;
-    neargate_node::run(config, shutdown::requested(shutdown))
+    let mut told = Ok(());
+    neargate_node::run(config, || told = ready(), shutdown::requested(shutdown))
         .await
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.to_string())?;
+    told
 }
 
 /// Removes what this machine's node left running; safe to repeat.
@@ -41,6 +42,7 @@ fn config(instance: &Instance) -> Result<NodeConfig, String> {
     config.vpc_cidr = settings.vpc_cidr.parse()?;
     config.bridge_cidr = settings.bridge_cidr.parse()?;
     config.runtime = runtime(&settings.runtime)?;
+    config.registry_auth = settings.registry_auth.clone().or_else(paths::docker_config);
     Ok(config)
 }
 
