@@ -14,7 +14,10 @@ def sim():
 @pytest.fixture(scope="session")
 def real(tmp_path_factory):
     """Real containers on this machine; the image busybox:test is loaded."""
-    with Neargate("--healthy-after", "1", "--vpc-cidr", "10.62.0.0/16", "--bridge-cidr", "198.18.62.0/24") as running:
+    accounts = tmp_path_factory.mktemp("docker") / "config.json"
+    with Neargate("--healthy-after", "1", "--vpc-cidr", "10.62.0.0/16", "--bridge-cidr", "198.18.62.0/24",
+                  "--registry-auth", str(accounts)) as running:
+        running.registry_accounts = accounts
         layout = tmp_path_factory.mktemp("images") / "busybox"
         images.busybox(layout)
         running.neargate("images", "load", str(layout))

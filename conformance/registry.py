@@ -1,5 +1,6 @@
 """A registry for tests on loopback: serves one OCI layout, and misbehaves as told."""
 
+import base64
 import http.server
 import json
 import pathlib
@@ -7,9 +8,10 @@ import threading
 
 
 class Registry:
-    """Serves the image of an OCI layout under any name. `fault` is one of: None, 'stall', 'rate', 'missing', 'corrupt', 'denied'."""
+    """Serves the image of an OCI layout under any name. `fault` is one of: None, 'stall', 'rate', 'missing', 'corrupt', 'denied'.
+    With `account` (user, password) only who signs in gets anything."""
 
-    def __init__(self, layout, fault=None):
+    def __init__(self, layout, fault=None, account=None):
         layout = pathlib.Path(layout)
         index = json.loads((layout / "index.json").read_text())
         entry = index["manifests"][0]
@@ -39,6 +41,10 @@ class Registry:
 
             def do_GET(self):
                 requests.append(self.path)
+                if account:
+                    wanted = "Basic " + base64.b64encode(":".join(account).encode()).decode()
+                    if self.headers.get("Authorization") != wanted:
+                        return self.answer(401, b"{}", WWW_Authenticate='Basic realm="test"')
                 if fault == "rate":
                     body = {"errors": [{"code": "TOOMANYREQUESTS", "message": "You have reached your pull rate limit."}]}
                     return self.answer(429, json.dumps(body).encode(), Content_Type="application/json")

@@ -1,5 +1,7 @@
 """Bad input, tried for real: each gets a clear error or stopped reason, and nothing else is harmed."""
 
+import base64
+import json
 import os
 import pathlib
 import subprocess
@@ -89,6 +91,19 @@ def test_an_image_is_pulled_from_a_registry(run, tmp_path):
         assert lines == ["pulled"]
         assert ended["containers"][0]["imageDigest"].startswith("sha256:")
         assert ended["pullStartedAt"] <= ended["pullStoppedAt"]
+
+
+def test_a_docker_login_is_used(run, tmp_path):
+    images.busybox(tmp_path / "layout", "x:1", unlike=True)
+    with Registry(tmp_path / "layout", account=("me", "s3cret")) as registry:
+        image = f"{registry.host}/private/app:1"
+        ended = run.until(run.run([{"name": "c", "image": image, "command": ["true"]}]), "STOPPED")
+        assert "CannotPullContainerError" in ended["stoppedReason"] + ended["containers"][0].get("reason", "")
+        auth = base64.b64encode(b"me:s3cret").decode()
+        run.real.registry_accounts.write_text(json.dumps({"auths": {registry.host: {"auth": auth}}}))
+        _, lines = run.sh("echo private", image=image)
+        assert lines == ["private"]
+        assert "s3cret" not in run.real.log_text()
 
 
 def test_forks_without_end_are_bounded(run):

@@ -64,6 +64,13 @@ pub fn images(data: &Path) -> PathBuf {
     data.join("images")
 }
 
+/// Where `docker login` keeps this user's registry accounts.
+pub fn docker_config() -> Option<PathBuf> {
+    let dir = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    dir.or_else(home).map(|dir| dir.join("config.json"))
+}
+
 /// Makes the data directory, readable by its owner only.
 pub fn make_private(dir: &Path) -> Result<(), String> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};

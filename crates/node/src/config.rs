@@ -36,6 +36,8 @@ pub struct NodeConfig {
     pub attributes: BTreeMap<String, String>,
     pub images: ImageOptions,
     pub image_gc: GcPolicy,
+    /// Registry accounts in the form of Docker's configuration file, read at each pull.
+    pub registry_auth: Option<PathBuf>,
     /// Size at which a container's log file is rotated, and how many are kept.
     pub log_max_bytes: u64,
     pub log_files: u32,
@@ -67,6 +69,7 @@ impl NodeConfig {
             attributes: BTreeMap::new(),
             images: ImageOptions::default(),
             image_gc: GcPolicy::default(),
+            registry_auth: None,
             log_max_bytes: 10 << 20,
             log_files: 5,
             logs_kept_for: Duration::from_secs(60 * 60),

@@ -1,18 +1,34 @@
 //! The image store of `neargate-images`.
 
+use super::{blocking, registry_auth};
 use crate::ports::{BoxFuture, ImageConfig, Images, ReadyImage};
-use neargate_images::{Digest, GcPolicy, Image, ImageStore, PullRequest};
+use neargate_images::{Credentials, Digest, GcPolicy, Image, ImageStore, PullRequest, Reference};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// Images in the node's directory.
 pub struct StoredImages {
     store: ImageStore,
     policy: GcPolicy,
+    /// Registry accounts, in the form of Docker's configuration.
+    accounts: Option<PathBuf>,
 }
 
 impl StoredImages {
-    pub fn new(store: ImageStore, policy: GcPolicy) -> StoredImages {
-        StoredImages { store, policy }
+    pub fn new(store: ImageStore, policy: GcPolicy, accounts: Option<PathBuf>) -> StoredImages {
+        StoredImages {
+            store,
+            policy,
+            accounts,
+        }
+    }
+
+    /// The account to pull `image` with, if the machine's user has one.
+    async fn account(&self, image: &str) -> Result<Option<Credentials>, String> {
+        let (Some(path), Ok(reference)) = (self.accounts.clone(), image.parse::<Reference>()) else {
+            return Ok(None);
+        };
+        blocking(move || registry_auth::account(&path, &reference.registry)).await
     }
 
     fn ready(&self, image: Image) -> ReadyImage {
@@ -45,7 +61,7 @@ impl Images for StoredImages {
             let request = PullRequest {
                 image: image.to_owned(),
                 digest,
-                credentials: None,
+                credentials: self.account(image).await?,
             };
             let image = self.store.pull(request).await.map_err(|e| e.stopped_reason())?;
             Ok(self.ready(image))

@@ -3,6 +3,7 @@
 mod engine;
 mod images;
 mod network;
+mod registry_auth;
 
 pub use engine::ShimEngine;
 pub use images::StoredImages;

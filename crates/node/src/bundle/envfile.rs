@@ -21,6 +21,8 @@ pub enum EnvFileError {
     NotAnObject(String),
     #[error("failed to download env files: {arn} is not there; put the file at {path} on the node")]
     Missing { arn: String, path: PathBuf },
+    #[error("failed to download env files: {arn} leads out of the node's directory of buckets")]
+    Outside { arn: String },
     #[error("failed to read env file {path} for {arn}: {source}")]
     Io {
         arn: String,
@@ -46,6 +48,7 @@ pub fn read(s3_dir: &Path, arn: &str) -> Result<Vec<Variable>, EnvFileError> {
             arn: arn.to_owned(),
             path: path.clone(),
         },
+        rustix::io::Errno::XDEV => EnvFileError::Outside { arn: arn.to_owned() },
         other => EnvFileError::Io {
             arn: arn.to_owned(),
             path: path.clone(),
@@ -155,8 +158,10 @@ mod tests {
             missing.contains(&s3.join("bucket/none.env").display().to_string()),
             "{missing}"
         );
-        assert!(read(&s3, "arn:aws:s3:::bucket/../../secret.env").is_err());
-        assert!(read(&s3, "arn:aws:s3:::bucket/link.env").is_err());
+        for outside in ["arn:aws:s3:::bucket/../../secret.env", "arn:aws:s3:::bucket/link.env"] {
+            let told = read(&s3, outside).unwrap_err();
+            assert!(matches!(told, EnvFileError::Outside { .. }), "{told}");
+        }
         assert!(matches!(
             read(&s3, "arn:aws:s3:::bucket"),
             Err(EnvFileError::NotAnObject(_))
