@@ -226,16 +226,47 @@ fn runtimes() -> Finding {
 
 fn aws_cli() -> Finding {
     match Command::new("aws").arg("--version").output() {
-        Ok(out) if out.status.success() => Good(
-            String::from_utf8_lossy(&out.stdout)
-                .split(' ')
-                .next()
-                .unwrap_or("aws")
-                .to_owned(),
-        ),
+        Ok(out) if out.status.success() => {
+            let text = String::from_utf8_lossy(&out.stdout);
+            let name = text.split(' ').next().unwrap_or("aws");
+            if reads_endpoint(name) {
+                Good(name.to_owned())
+            } else {
+                Advice(format!(
+                    "{name} does not read AWS_ENDPOINT_URL (1.29 and 2.13 do): update it, or call aws --endpoint-url \"$AWS_ENDPOINT_URL\""
+                ))
+            }
+        }
         _ => Advice(
             "not installed: pip install awscli, or see docs.aws.amazon.com/cli; boto3 and Terraform work as well"
                 .into(),
         ),
+    }
+}
+
+/// Whether a CLI such as `aws-cli/2.9.19` takes its endpoint from the environment; older ones would ask AWS itself.
+fn reads_endpoint(name: &str) -> bool {
+    let version = name.rsplit('/').next().unwrap_or_default();
+    let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(1), Some(minor)) => minor >= 29,
+        (Some(2), Some(minor)) => minor >= 13,
+        (Some(major), _) => major > 2,
+        (None, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cli_that_would_ask_aws_itself_is_known() {
+        for good in ["aws-cli/1.45.11", "aws-cli/1.29.0", "aws-cli/2.13.0", "aws-cli/3.0.0"] {
+            assert!(reads_endpoint(good), "{good}");
+        }
+        for old in ["aws-cli/1.28.9", "aws-cli/2.9.19", "aws", ""] {
+            assert!(!reads_endpoint(old), "{old}");
+        }
     }
 }

@@ -43,6 +43,7 @@ pub fn run(data: &Path, overrides: Overrides, stop_tasks: bool) -> Outcome {
     let mut instance = Instance::prepare(data, overrides)?;
     credentials::prepare(data)?;
     program();
+    wait_for_killed(data);
     let listener = listen(&instance)?;
     // Port 0 asks for any: the one found is where `neargate env` points.
     instance.settings.listen = listener.local_addr().map_err(|e| e.to_string())?;
@@ -62,6 +63,15 @@ pub fn run(data: &Path, overrides: Overrides, stop_tasks: bool) -> Outcome {
         down::clean(&instance)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The control role of an `up` that was killed ends by itself, and holds the socket until then.
+fn wait_for_killed(data: &Path) {
+    let control = paths::role_lock(data, "control");
+    let until = std::time::Instant::now() + END_WITHIN;
+    while lock::holder(&control).is_some() && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The socket is bound here and inherited by control, so that clients wait instead of being refused while control
