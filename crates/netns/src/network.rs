@@ -70,14 +70,7 @@ impl Network {
         namespace::prepare(&config.run_dir).map_err(io_error(format!("prepare {}", config.run_dir.display())))?;
         remember_forwarding(&config).map_err(io_error(format!("turn on {FORWARD}")))?;
         firewall::apply(&firewall::ruleset(&config)).map_err(io_error("load the firewall"))?;
-        for cidr in [config.vpc_cidr, config.bridge_cidr] {
-            netlink
-                .add_unreachable(cidr)
-                .map_err(io_error(format!("add the unreachable route for {cidr}")))?;
-        }
-        netlink
-            .add_address(LOOPBACK, config.resolver())
-            .map_err(io_error("add the resolver's address"))?;
+        add_base(&config, &mut netlink)?;
         Ok(Network {
             config,
             host_ns,
@@ -143,7 +136,17 @@ impl Network {
             made = namespace::create(&path, content);
         }
         made.map_err(io_error(format!("make the network namespace of {name}")))?;
-        if let Err(source) = self.connect(&host_name, interface) {
+        let mut connected = self.connect(&host_name, interface);
+        if connected
+            .as_ref()
+            .is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL))
+        {
+            // So the kernel refuses a source address that is gone: a network daemon of the machine, or a person, took
+            // the resolver's address away since the start, and perhaps the routes with it.
+            add_base(&self.config, &mut lock(&self.netlink))?;
+            connected = self.connect(&host_name, interface);
+        }
+        if let Err(source) = connected {
             let _ = namespace::remove(&path);
             return Err(NetworkError::Io {
                 what: format!("connect the network of {name}"),
@@ -301,6 +304,18 @@ impl Network {
             None => Ok(()),
         }
     }
+}
+
+/// What all namespaces need of the machine: the unreachable routes and the resolver's address. Safe to repeat.
+fn add_base(config: &NetworkConfig, netlink: &mut Netlink) -> Result<(), NetworkError> {
+    for cidr in [config.vpc_cidr, config.bridge_cidr] {
+        netlink
+            .add_unreachable(cidr)
+            .map_err(io_error(format!("add the unreachable route for {cidr}")))?;
+    }
+    netlink
+        .add_address(LOOPBACK, config.resolver())
+        .map_err(io_error("add the resolver's address"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

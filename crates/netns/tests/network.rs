@@ -235,3 +235,17 @@ fn a_restart_takes_over_what_runs() {
     assert_eq!(greeting((task.address, 80).into()).unwrap(), "hello");
     server.join().unwrap();
 }
+
+#[test]
+fn a_resolver_address_that_somebody_removed_comes_back_with_the_next_task() {
+    let bed = bed(7, None);
+    let resolver = bed.config.resolver().to_string();
+    ip(&format!("addr del {resolver}/32 dev lo"));
+    assert!(!ip("addr show lo").contains(&resolver));
+    let task = interface(&bed, 70);
+    let path = bed.network.create("task", task).unwrap();
+    assert!(ip("addr show lo").contains(&resolver));
+    let server = greeter(&path, 80);
+    assert_eq!(greeting((task.address, 80).into()).unwrap(), "hello");
+    server.join().unwrap();
+}
