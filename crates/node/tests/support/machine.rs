@@ -185,7 +185,7 @@ impl Machine {
     pub fn start_node(&mut self) {
         let (shutdown, down) = oneshot::channel::<()>();
         let config = self.config.clone();
-        let running = self.runtime.spawn(run(config, async { drop(down.await) }));
+        let running = self.runtime.spawn(run(config, || (), async { drop(down.await) }));
         self.node = Some((shutdown, running));
     }
 
