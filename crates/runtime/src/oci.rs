@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 pub struct Places<'a> {
     pub root: &'a str,
     pub cgroup: &'a str,
-    /// Namespaces that the task shares: kind and path.
+    /// Namespaces that are joined: kind and path.
     pub shared: &'a [(&'static str, String)],
     /// The task's shared memory, where its containers share one.
     pub shm: Option<&'a str>,
@@ -97,7 +97,11 @@ fn namespaces(plan: &Plan, places: &Places<'_>) -> Vec<Value> {
     add("ipc", plan.ipc);
     match &plan.network {
         Network::Private => all.push(json!({ "type": "network" })),
-        Network::Path(path) => all.push(json!({ "type": "network", "path": path })),
+        Network::Path(path) => {
+            let open = places.shared.iter().find(|(kind, _)| *kind == "network");
+            let path = open.map_or_else(|| json!(path), |(_, open)| json!(open));
+            all.push(json!({ "type": "network", "path": path }));
+        }
         Network::Host => {}
     }
     all

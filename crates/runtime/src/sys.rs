@@ -258,6 +258,14 @@ pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     owned(fd.into())
 }
 
+/// Opens the file at the absolute `path` as it is seen from the root `root`, which may be of another mount namespace.
+pub fn open_from(root: RawFd, path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path.strip_prefix("/").unwrap_or(path))?;
+    // SAFETY: valid C string.
+    let fd = unsafe { libc::openat(root, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    owned(fd.into())
+}
+
 /// Connects to the socket `name` in `dir`, whatever the length of the path.
 pub fn connect_in(dir: &Path, name: &str) -> io::Result<UnixStream> {
     let dir = open_dir(dir)?;

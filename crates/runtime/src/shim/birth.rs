@@ -151,7 +151,9 @@ fn settle(launch: ShimLaunch, cgroups: Cgroups) -> io::Result<Shim> {
     // Before anything is made, so that whatever this process leaves behind can be found.
     record.save(&[])?;
     cgroups.create_task(&launch.limits)?;
+    let mut machine = None;
     if launch.runtime != RuntimeKind::Native {
+        machine = Some(sys::open_dir(std::path::Path::new("/"))?);
         // The root file systems that an OCI runtime needs mounted live and die with this process.
         sys::unshare(libc::CLONE_NEWNS)?;
         sys::mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")?;
@@ -173,6 +175,7 @@ fn settle(launch: ShimLaunch, cgroups: Cgroups) -> io::Result<Shim> {
         around,
         cgroups,
         pause,
+        machine,
         containers: Vec::new(),
         execs: Vec::new(),
         connections: Vec::new(),

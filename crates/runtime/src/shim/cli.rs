@@ -3,7 +3,7 @@
 //! what it runs, tens of milliseconds, since runtimes answer only by ending.
 
 use crate::cgroup::devices;
-use crate::launch::Sharing;
+use crate::launch::{Network, Sharing};
 use crate::native::{Pause, Stdio, files};
 use crate::oci::{self, Node, Places};
 use crate::plan::{MountKind, Plan};
@@ -25,6 +25,8 @@ pub struct Cli<'a> {
     pub program: &'a Path,
     pub task_dir: &'a Path,
     pub pause: Option<&'a Pause>,
+    /// The root of the machine's mount namespace.
+    pub machine: Option<&'a OwnedFd>,
 }
 
 /// A container that runs.
@@ -52,7 +54,8 @@ impl Cli<'_> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&root);
         made.map_err(|e| format!("bundle: {}", sys::describe(&e)))?;
         let user = self.prepare(plan, &root)?;
-        let config = self.config(plan, &user, cgroup)?;
+        let network = self.network(plan)?;
+        let config = self.config(plan, &user, cgroup, network.as_ref())?;
         let text = serde_json::to_vec(&config).map_err(|e| e.to_string())?;
         fs::write(bundle.join("config.json"), text).map_err(|e| format!("bundle: {}", sys::describe(&e)))?;
         let made = self
@@ -142,11 +145,30 @@ impl Cli<'_> {
         sys::move_mount(memory.as_raw_fd(), at.as_raw_fd())
     }
 
-    fn config(&self, plan: &Plan, user: &User, cgroup: &str) -> Result<serde_json::Value, String> {
+    /// The network namespace to join. Its handle is a mount of the machine's namespace that may have been made after this
+    /// process got a namespace of its own, so it is opened there.
+    fn network(&self, plan: &Plan) -> Result<Option<OwnedFd>, String> {
+        let (Network::Path(path), Some(machine)) = (&plan.network, self.machine) else {
+            return Ok(None);
+        };
+        let opened = sys::open_from(machine.as_raw_fd(), path);
+        opened
+            .map(Some)
+            .map_err(|e| format!("open {}: {}", path.display(), sys::describe(&e)))
+    }
+
+    fn config(
+        &self,
+        plan: &Plan,
+        user: &User,
+        cgroup: &str,
+        network: Option<&OwnedFd>,
+    ) -> Result<serde_json::Value, String> {
         let pause = self.pause.into_iter();
-        let shared: Vec<_> = pause
+        let mut shared: Vec<_> = pause
             .flat_map(|p| ["pid", "ipc"].map(|kind| (kind, p.namespace_path(kind))))
             .collect();
+        shared.extend(network.map(|n| ("network", format!("/proc/{}/fd/{}", std::process::id(), n.as_raw_fd()))));
         let memory = self.task_dir.join("shm");
         let rules = devices::rules(&plan.devices)?;
         let mut nodes = Vec::new();

@@ -36,6 +36,8 @@ struct Shim {
     around: Surroundings,
     cgroups: Cgroups,
     pause: Option<Pause>,
+    /// Root of the machine's mount namespace, kept where this process has a namespace of its own.
+    machine: Option<OwnedFd>,
     containers: Vec<Container>,
     execs: Vec<RunningExec>,
     connections: Vec<Connection>,
@@ -85,6 +87,7 @@ impl Shim {
                 program,
                 task_dir: &self.launch.task_dir,
                 pause: self.pause.as_ref(),
+                machine: self.machine.as_ref(),
             }),
         }
     }
