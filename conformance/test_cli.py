@@ -77,6 +77,15 @@ def test_commands_before_any_start_say_so(tmp_path):
     assert code == 0 and "Nothing to stop" in said
 
 
+def test_a_folder_of_other_files_is_left_as_it_is(tmp_path):
+    (tmp_path / "letter").write_text("dear")
+    tmp_path.chmod(0o755)
+    for command in (["up", "--simulated-nodes", "1"], ["images", "list"]):
+        code, said = run(*command, "--data-dir", tmp_path)
+        assert code == 1 and "not Neargate's" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["letter"] and tmp_path.stat().st_mode & 0o777 == 0o755
+
+
 def test_half_a_root_key_is_refused_and_a_whole_one_taken_and_kept(tmp_path):
     given = {"NEARGATE_ROOT_ACCESS_KEY_ID": "AKIACHOSEN", "NEARGATE_ROOT_SECRET_ACCESS_KEY": "chosen-secret"}
     for name in given:

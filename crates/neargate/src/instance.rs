@@ -153,9 +153,12 @@ fn same_account(settings: &Settings, overrides: &Overrides) -> Result<(), String
 fn read(data: &Path) -> Result<Option<Settings>, String> {
     let path = paths::instance(data);
     match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| format!("{}: {e}", path.display())),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+            format!(
+                "{} is damaged ({e}): mend it, or remove it to start with new settings",
+                path.display()
+            )
+        }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(format!(
             "{}: {e}; was it started by root? Try with sudo",

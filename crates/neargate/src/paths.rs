@@ -71,7 +71,11 @@ pub fn docker_config() -> Option<PathBuf> {
     dir.or_else(home).map(|dir| dir.join("config.json"))
 }
 
-/// Makes the data directory, readable by its owner only.
+/// Makes the data directory, readable by its owner only. A directory of somebody else's files, such as /tmp, must not be
+/// closed to others.
+///
+/// # Errors
+/// When it cannot be made, or holds files that are not Neargate's.
 pub fn make_private(dir: &Path) -> Result<(), String> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     let failed = |e: std::io::Error| format!("cannot use {}: {e}", dir.display());
@@ -80,7 +84,28 @@ pub fn make_private(dir: &Path) -> Result<(), String> {
         .mode(0o700)
         .create(dir)
         .map_err(failed)?;
+    if is_foreign(dir).map_err(failed)? {
+        return Err(format!(
+            "{} holds files that are not Neargate's: name a directory of its own, such as --data-dir {}",
+            dir.display(),
+            dir.join("neargate").display()
+        ));
+    }
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// Holds something, and nothing that an earlier command of ours left.
+fn is_foreign(dir: &Path) -> std::io::Result<bool> {
+    const OURS: [&str; 4] = ["instance.json", "credentials.json", "up.lock", "images"];
+    let mut any = false;
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if OURS.iter().any(|ours| name == *ours) {
+            return Ok(false);
+        }
+        any |= name != "lost+found";
+    }
+    Ok(any)
 }
 
 /// Writes `bytes` to `path` for the owner's eyes only, whole or not at all.
@@ -98,4 +123,30 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), String> {
         .map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&new, path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_directory_of_other_files_is_left_as_it_is() {
+        let dir = std::env::temp_dir().join(format!("neargate-paths-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("lost+found")).unwrap();
+        let open = || std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mode = || std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777;
+        open();
+        let fresh = (make_private(&dir), mode());
+        open();
+        std::fs::write(dir.join("letter"), "").unwrap();
+        let foreign = (make_private(&dir), mode());
+        std::fs::write(dir.join("up.lock"), "").unwrap();
+        let ours = (make_private(&dir), mode());
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(fresh, (Ok(()), 0o700));
+        assert!(foreign.0.unwrap_err().contains("--data-dir"));
+        assert_eq!(foreign.1, 0o755);
+        assert_eq!(ours, (Ok(()), 0o700));
+    }
 }
