@@ -161,6 +161,33 @@ def test_simulated_nodes_need_no_root():
         shutil.rmtree(home)
 
 
+def test_a_range_with_tasks_in_it_stays_until_they_are_stopped(tmp_path):
+    running = Neargate("--simulated-nodes", "1", "--vpc-cidr", "10.64.0.0/16", data=tmp_path).start()
+    try:
+        ecs, subnets = running.client("ecs"), running.client("ec2").describe_subnets()["Subnets"]
+        ecs.create_cluster(clusterName="c")
+        ecs.register_task_definition(family="t", networkMode="awsvpc", containerDefinitions=[{"name": "a", "image": "any", "memory": 16}])
+        network = {"awsvpcConfiguration": {"subnets": [subnets[0]["SubnetId"]]}}
+        task = ecs.run_task(cluster="c", taskDefinition="t", networkConfiguration=network)["tasks"][0]["taskArn"]
+        running.stop()
+        other = ["up", "--data-dir", tmp_path, "--simulated-nodes", "1", "--listen", f"127.0.0.1:{running.port}", "--vpc-cidr", "10.65.0.0/16"]
+        code, said = run(*other)
+        assert code == 1 and "start with --vpc-cidr 10.64.0.0/16" in said
+        # What the refused start asked for is forgotten.
+        running.args = ("--simulated-nodes", "1")
+        running.start()
+        ecs, ec2 = running.client("ecs"), running.client("ec2")
+        assert ec2.describe_vpcs()["Vpcs"][0]["CidrBlock"] == "10.64.0.0/16"
+        ecs.stop_task(cluster="c", task=task)
+        wait_for(lambda: ecs.describe_tasks(cluster="c", tasks=[task])["tasks"][0]["lastStatus"] == "STOPPED", "the task to stop")
+        running.stop()
+        running.args = ("--simulated-nodes", "1", "--vpc-cidr", "10.65.0.0/16")
+        running.start()
+        assert running.client("ec2").describe_vpcs()["Vpcs"][0]["CidrBlock"] == "10.65.0.0/16"
+    finally:
+        running.down()
+
+
 def test_up_starts_at_once_after_it_was_killed(tmp_path):
     running = Neargate("--simulated-nodes", "2", data=tmp_path).start()
     try:

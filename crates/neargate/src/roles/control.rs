@@ -7,6 +7,7 @@ use crate::{credentials, paths};
 use neargate_control::front_door::{FrontDoor, RootCredentials};
 use neargate_control::nodes::{BoxFuture, LogSink, Nodes, NodesOptions, TaskPlane};
 use neargate_core::{AwsError, Clock, Ids, RequestContext, clock::SystemClock, ids::RandomIds};
+use neargate_ec2::region::RegionError;
 use neargate_ec2::{Ec2, VpcRecord};
 use neargate_ecs::Ecs;
 use neargate_ecs::records::TaskRecord;
@@ -153,7 +154,12 @@ async fn fit_regions(store: &Store, ec2: &Ec2) -> Result<(), String> {
     for region in regions {
         ec2.ensure_region(&region)
             .await
-            .map_err(|e| format!("--vpc-cidr: {e}; until then start with the range it has"))?;
+            .map_err(|e| match &e {
+                RegionError::RangeInUse { stored, .. } => format!(
+                    "--vpc-cidr: {e}: start with --vpc-cidr {stored}, stop its services and tasks through the API, then start again"
+                ),
+                _ => e.to_string(),
+            })?;
     }
     Ok(())
 }
