@@ -135,6 +135,20 @@ def test_a_clash_of_networks_is_told_at_start(tmp_path):
     assert run("env", "--data-dir", tmp_path)[0] == 1
 
 
+def test_a_runtime_that_is_not_there_is_told_at_start_and_down_needs_none(tmp_path):
+    ranges = ["--vpc-cidr", "10.64.0.0/16", "--bridge-cidr", "198.18.64.0/24"]
+    up = ["up", "--data-dir", tmp_path / "data", "--listen", f"127.0.0.1:{free_port()}", *ranges]
+    code, said = run(*up, "--runtime", "nonesuch")
+    assert code == 1 and "--runtime nonesuch: no such program" in said and "is up" not in said
+    assert run("env", "--data-dir", tmp_path / "data")[0] == 1
+    gone = tmp_path / "runtime"
+    gone.symlink_to("/bin/true")
+    with Neargate("--runtime", str(gone), *ranges, data=tmp_path / "data") as running:
+        running.stop()
+        gone.unlink()
+        assert running.neargate("down").returncode == 0
+
+
 def test_simulated_nodes_need_no_root():
     # The test's own folder is closed to others.
     home = pathlib.Path(f"/tmp/neargate-nobody-{os.getpid()}")
