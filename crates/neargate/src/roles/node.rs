@@ -17,7 +17,9 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
         simulated::run(options, Arc::new(SystemClock), shutdown::requested(shutdown)).await;
         return Ok(());
     }
-    let config = config(instance)?;
+    let mut config = config(instance)?;
+    // Only starting needs it: `down` cleans up also after the runtime was removed.
+    config.runtime = runtime(&instance.settings.runtime)?;
     let mut told = Ok(());
     neargate_node::run(config, || told = ready(), shutdown::requested(shutdown))
         .await
@@ -41,7 +43,6 @@ fn config(instance: &Instance) -> Result<NodeConfig, String> {
     config.run_dir = PathBuf::from(format!("/run/neargate-{}", settings.instance));
     config.vpc_cidr = settings.vpc_cidr.parse()?;
     config.bridge_cidr = settings.bridge_cidr.parse()?;
-    config.runtime = runtime(&settings.runtime)?;
     config.registry_auth = settings.registry_auth.clone().or_else(paths::docker_config);
     Ok(config)
 }
