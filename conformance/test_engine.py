@@ -186,16 +186,6 @@ def test_a_failed_dependency_stops_the_task(run):
     assert {c["name"]: c.get("exitCode") for c in ended["containers"]}["bad"] == 3
 
 
-def test_restart_policy_restarts_in_place(run):
-    arn = run.run([{"name": "c", "command": ["sleep", "600"]},
-                   {"name": "flaky", "essential": False, "command": ["sh", "-c", "echo up; sleep 61; exit 1"],
-                    "restartPolicy": {"enabled": True, "restartAttemptPeriod": 60}}])
-    run.until(arn, "RUNNING")
-    # The restart itself, a minute later, is proved on a virtual clock in the node's own tests.
-    run.ecs.stop_task(cluster=run.cluster, task=arn)
-    run.until(arn, "STOPPED", 90)
-
-
 def test_stop_sends_sigterm_then_sigkill(run):
     polite = run.run([{"name": "c", "command": ["sh", "-c", "trap 'echo bye; exit 5' TERM; echo up; while true; do sleep 0.1; done"]}])
     stubborn = run.run([{"name": "c", "stopTimeout": 2, "command": ["sh", "-c", "trap '' TERM; echo up; while true; do sleep 0.1; done"]}])
