@@ -541,7 +541,7 @@ fn field_name(member: &str) -> String {
     let name = snake(member);
     match name.as_str() {
         "type" | "match" | "ref" | "enum" | "final" | "static" | "default" | "where" | "use" | "in" | "for"
-        | "async" | "virtual" => {
+        | "async" | "virtual" | "return" | "if" | "else" | "loop" | "while" | "move" | "mod" | "pub" | "struct" => {
             format!("r#{name}")
         }
         "self" => "self_".to_owned(),

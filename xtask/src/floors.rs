@@ -8,12 +8,13 @@ use std::process::Command;
 fn floor(package: &str) -> Option<u32> {
     Some(match package {
         "neargate-core" => 0,
-        "neargate-wire" | "neargate-store" | "neargate-link" => 1,
-        "neargate-images" | "neargate-runtime" | "neargate-netns" => 2,
-        "neargate-sts" | "neargate-ec2" | "neargate-logs" => 3,
-        "neargate-ecs" => 4,
-        "neargate-control" | "neargate-node" | "neargate-gateway" => 5,
-        "neargate" => 6,
+        "neargate-wire" | "neargate-store" | "neargate-link" | "neargate-seal" => 1,
+        "neargate-images" | "neargate-runtime" | "neargate-netns" | "neargate-routing" => 2,
+        "neargate-sts" | "neargate-iam" | "neargate-ec2" | "neargate-acm" | "neargate-logs" => 3,
+        "neargate-elbv2" => 4,
+        "neargate-ecs" => 5,
+        "neargate-control" | "neargate-node" | "neargate-gateway" => 6,
+        "neargate" => 7,
         "xtask" | "neargate-example-web" | "neargate-bench" => 9,
         _ => return None,
     })
@@ -23,11 +24,24 @@ fn floor(package: &str) -> Option<u32> {
 fn forbidden(from: &str, to: &str) -> bool {
     let data_plane = matches!(
         from,
-        "neargate-node" | "neargate-gateway" | "neargate-images" | "neargate-runtime" | "neargate-netns"
+        "neargate-node"
+            | "neargate-gateway"
+            | "neargate-routing"
+            | "neargate-images"
+            | "neargate-runtime"
+            | "neargate-netns"
     );
     let services = matches!(
         to,
-        "neargate-store" | "neargate-sts" | "neargate-ec2" | "neargate-logs" | "neargate-ecs" | "neargate-wire"
+        "neargate-store"
+            | "neargate-sts"
+            | "neargate-iam"
+            | "neargate-ec2"
+            | "neargate-acm"
+            | "neargate-elbv2"
+            | "neargate-logs"
+            | "neargate-ecs"
+            | "neargate-wire"
     );
     data_plane && services
 }

@@ -206,7 +206,9 @@ impl DesiredSet {
                 upsert,
                 remove,
             } => self.change(generation, base, upsert, remove),
-            ToNode::LogsStored { .. } | ToNode::ReportsStored { .. } | ToNode::Pong => Ok(Changed::default()),
+            ToNode::Network { .. } | ToNode::LogsStored { .. } | ToNode::ReportsStored { .. } | ToNode::Pong => {
+                Ok(Changed::default())
+            }
         }
     }
 

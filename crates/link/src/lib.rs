@@ -7,7 +7,9 @@ pub mod connection;
 pub mod desired;
 mod error;
 pub mod frame;
+pub mod gateway;
 pub mod message;
+pub mod network;
 pub mod task;
 pub mod unix;
 
@@ -15,6 +17,8 @@ pub use connection::{Connection, ControlConnection, NodeConnection, Receiver, Se
 pub use desired::{Changed, DesiredSet, Offer, Resync};
 pub use error::LinkError;
 pub use frame::Framed;
+pub use gateway::{FromGateway, GatewayTable, ToGateway};
 pub use message::{FromNode, LogBatch, LogEvent, NodeHello, ToNode};
+pub use network::{Holder, InterfaceEntry, NetworkEntry, Peer, Traffic, TrafficRule};
 pub use task::*;
 pub use unix::{Accepted, LinkListener, connect_unix};

@@ -1,5 +1,6 @@
 //! The messages of the node link.
 
+use crate::network::NetworkEntry;
 use crate::task::{TaskReport, TaskSpec};
 use neargate_core::{CpuUnits, MiB, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,15 @@ pub enum ToNode {
         upsert: Vec<Arc<TaskSpec>>,
         remove: Vec<String>,
     },
+    /// The node's network table. With `whole` it is `upsert` alone; otherwise what the node has, changed. Sent before
+    /// the tasks that stand on it; never to simulated nodes.
+    Network {
+        generation: u64,
+        whole: bool,
+        upsert: Vec<NetworkEntry>,
+        /// Keys as of `NetworkEntry::key`.
+        remove: Vec<String>,
+    },
     /// Log events of `source` up to `offset` are durable.
     LogsStored { source: String, offset: u64 },
     /// Reports up to `sequence` are durable.
@@ -51,6 +61,10 @@ pub enum FromNode {
     Hello(NodeHello),
     /// The desired set at this generation is taken over.
     Applied {
+        generation: u64,
+    },
+    /// The network table of this generation is what packets meet.
+    NetworkApplied {
         generation: u64,
     },
     /// Send the whole desired set again.

@@ -80,6 +80,11 @@ pub struct InterfaceSpec {
     pub vpc_cidr: (Ipv4Addr, u8),
     /// `ip-172-31-0-10.ec2.internal`.
     pub private_dns_name: String,
+    #[serde(default)]
+    pub vpc_id: String,
+    /// Security groups that hold from the task's first packet on, also when the network table is late.
+    #[serde(default)]
+    pub groups: Vec<String>,
 }
 
 /// A container with its overrides applied.

@@ -281,7 +281,7 @@ impl Keeper {
                 }
                 Vec::new()
             }
-            ToNode::Pong => Vec::new(),
+            ToNode::Network { .. } | ToNode::Pong => Vec::new(),
         }
     }
 

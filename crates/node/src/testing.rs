@@ -38,6 +38,8 @@ pub fn task(names: &str) -> TaskSpec {
             gateway: Ipv4Addr::new(172, 31, 0, 1),
             vpc_cidr: (Ipv4Addr::new(172, 31, 0, 0), 16),
             private_dns_name: "ip-172-31-0-10.ec2.internal".to_owned(),
+            vpc_id: "vpc-1".to_owned(),
+            groups: Vec::new(),
         }),
         containers: names.split_whitespace().map(container).collect(),
         volumes: Vec::new(),

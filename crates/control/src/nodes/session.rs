@@ -152,7 +152,7 @@ impl Node {
                     self.store_reports(sequence, tasks).await
                 }
                 FromNode::Ping => self.sender.send(&self.id, &ToNode::Pong).await,
-                FromNode::Logs(_) => Ok(()),
+                FromNode::NetworkApplied { .. } | FromNode::Logs(_) => Ok(()),
             };
             if let Err(error) = outcome {
                 tracing::debug!(node = %self.id, %error, "the node can no longer be answered");

@@ -257,6 +257,8 @@ pub fn task(n: u8, command: &[&str]) -> TaskSpec {
             gateway: Ipv4Addr::new(10, 253, 77, 1),
             vpc_cidr: (Ipv4Addr::new(10, 253, 77, 0), 24),
             private_dns_name: format!("ip-{}.ec2.internal", address.to_string().replace('.', "-")),
+            vpc_id: String::new(),
+            groups: Vec::new(),
         }),
         containers: vec![container("app", command)],
         volumes: Vec::new(),

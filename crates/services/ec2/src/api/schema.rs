@@ -16,6 +16,321 @@ pub static SERVICE: Service = Service {
 
 static OPERATIONS: &[Operation] = &[
     Operation {
+        name: "AllocateAddress",
+        method: "POST",
+        uri: "/",
+        input: Some(&ALLOCATE_ADDRESS_REQUEST),
+        output: Some(&ALLOCATE_ADDRESS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "AssociateAddress",
+        method: "POST",
+        uri: "/",
+        input: Some(&ASSOCIATE_ADDRESS_REQUEST),
+        output: Some(&ASSOCIATE_ADDRESS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "AssociateRouteTable",
+        method: "POST",
+        uri: "/",
+        input: Some(&ASSOCIATE_ROUTE_TABLE_REQUEST),
+        output: Some(&ASSOCIATE_ROUTE_TABLE_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "AssociateVpcCidrBlock",
+        method: "POST",
+        uri: "/",
+        input: Some(&ASSOCIATE_VPC_CIDR_BLOCK_REQUEST),
+        output: Some(&ASSOCIATE_VPC_CIDR_BLOCK_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "AttachInternetGateway",
+        method: "POST",
+        uri: "/",
+        input: Some(&ATTACH_INTERNET_GATEWAY_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "AttachNetworkInterface",
+        method: "POST",
+        uri: "/",
+        input: Some(&ATTACH_NETWORK_INTERFACE_REQUEST),
+        output: Some(&ATTACH_NETWORK_INTERFACE_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "AuthorizeSecurityGroupEgress",
+        method: "POST",
+        uri: "/",
+        input: Some(&AUTHORIZE_SECURITY_GROUP_EGRESS_REQUEST),
+        output: Some(&AUTHORIZE_SECURITY_GROUP_EGRESS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "AuthorizeSecurityGroupIngress",
+        method: "POST",
+        uri: "/",
+        input: Some(&AUTHORIZE_SECURITY_GROUP_INGRESS_REQUEST),
+        output: Some(&AUTHORIZE_SECURITY_GROUP_INGRESS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateDefaultSubnet",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_DEFAULT_SUBNET_REQUEST),
+        output: Some(&CREATE_DEFAULT_SUBNET_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateDefaultVpc",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_DEFAULT_VPC_REQUEST),
+        output: Some(&CREATE_DEFAULT_VPC_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateInternetGateway",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_INTERNET_GATEWAY_REQUEST),
+        output: Some(&CREATE_INTERNET_GATEWAY_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateManagedPrefixList",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_MANAGED_PREFIX_LIST_REQUEST),
+        output: Some(&CREATE_MANAGED_PREFIX_LIST_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateNatGateway",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_NAT_GATEWAY_REQUEST),
+        output: Some(&CREATE_NAT_GATEWAY_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateNetworkInterface",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_NETWORK_INTERFACE_REQUEST),
+        output: Some(&CREATE_NETWORK_INTERFACE_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateRoute",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_ROUTE_REQUEST),
+        output: Some(&CREATE_ROUTE_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateRouteTable",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_ROUTE_TABLE_REQUEST),
+        output: Some(&CREATE_ROUTE_TABLE_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateSecurityGroup",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_SECURITY_GROUP_REQUEST),
+        output: Some(&CREATE_SECURITY_GROUP_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateSubnet",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_SUBNET_REQUEST),
+        output: Some(&CREATE_SUBNET_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateTags",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_TAGS_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateVpc",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_VPC_REQUEST),
+        output: Some(&CREATE_VPC_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "CreateVpcEndpoint",
+        method: "POST",
+        uri: "/",
+        input: Some(&CREATE_VPC_ENDPOINT_REQUEST),
+        output: Some(&CREATE_VPC_ENDPOINT_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteInternetGateway",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_INTERNET_GATEWAY_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteManagedPrefixList",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_MANAGED_PREFIX_LIST_REQUEST),
+        output: Some(&DELETE_MANAGED_PREFIX_LIST_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteNatGateway",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_NAT_GATEWAY_REQUEST),
+        output: Some(&DELETE_NAT_GATEWAY_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteNetworkInterface",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_NETWORK_INTERFACE_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteRoute",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_ROUTE_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteRouteTable",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_ROUTE_TABLE_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteSecurityGroup",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_SECURITY_GROUP_REQUEST),
+        output: Some(&DELETE_SECURITY_GROUP_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteSubnet",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_SUBNET_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteTags",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_TAGS_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteVpc",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_VPC_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DeleteVpcEndpoints",
+        method: "POST",
+        uri: "/",
+        input: Some(&DELETE_VPC_ENDPOINTS_REQUEST),
+        output: Some(&DELETE_VPC_ENDPOINTS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeAccountAttributes",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_ACCOUNT_ATTRIBUTES_REQUEST),
+        output: Some(&DESCRIBE_ACCOUNT_ATTRIBUTES_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeAddresses",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_ADDRESSES_REQUEST),
+        output: Some(&DESCRIBE_ADDRESSES_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeAddressesAttribute",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_ADDRESSES_ATTRIBUTE_REQUEST),
+        output: Some(&DESCRIBE_ADDRESSES_ATTRIBUTE_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
         name: "DescribeAvailabilityZones",
         method: "POST",
         uri: "/",
@@ -25,11 +340,101 @@ static OPERATIONS: &[Operation] = &[
         errors: &[],
     },
     Operation {
+        name: "DescribeDhcpOptions",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_DHCP_OPTIONS_REQUEST),
+        output: Some(&DESCRIBE_DHCP_OPTIONS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeInternetGateways",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_INTERNET_GATEWAYS_REQUEST),
+        output: Some(&DESCRIBE_INTERNET_GATEWAYS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeManagedPrefixLists",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_MANAGED_PREFIX_LISTS_REQUEST),
+        output: Some(&DESCRIBE_MANAGED_PREFIX_LISTS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeNatGateways",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_NAT_GATEWAYS_REQUEST),
+        output: Some(&DESCRIBE_NAT_GATEWAYS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeNetworkAcls",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_NETWORK_ACLS_REQUEST),
+        output: Some(&DESCRIBE_NETWORK_ACLS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeNetworkInterfaceAttribute",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_REQUEST),
+        output: Some(&DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeNetworkInterfaces",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_NETWORK_INTERFACES_REQUEST),
+        output: Some(&DESCRIBE_NETWORK_INTERFACES_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribePrefixLists",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_PREFIX_LISTS_REQUEST),
+        output: Some(&DESCRIBE_PREFIX_LISTS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
         name: "DescribeRegions",
         method: "POST",
         uri: "/",
         input: Some(&DESCRIBE_REGIONS_REQUEST),
         output: Some(&DESCRIBE_REGIONS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeRouteTables",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_ROUTE_TABLES_REQUEST),
+        output: Some(&DESCRIBE_ROUTE_TABLES_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeSecurityGroupRules",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_SECURITY_GROUP_RULES_REQUEST),
+        output: Some(&DESCRIBE_SECURITY_GROUP_RULES_RESULT),
         result_wrapper: None,
         errors: &[],
     },
@@ -52,6 +457,15 @@ static OPERATIONS: &[Operation] = &[
         errors: &[],
     },
     Operation {
+        name: "DescribeTags",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_TAGS_REQUEST),
+        output: Some(&DESCRIBE_TAGS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
         name: "DescribeVpcAttribute",
         method: "POST",
         uri: "/",
@@ -61,11 +475,200 @@ static OPERATIONS: &[Operation] = &[
         errors: &[],
     },
     Operation {
+        name: "DescribeVpcEndpointServices",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_VPC_ENDPOINT_SERVICES_REQUEST),
+        output: Some(&DESCRIBE_VPC_ENDPOINT_SERVICES_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DescribeVpcEndpoints",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_VPC_ENDPOINTS_REQUEST),
+        output: Some(&DESCRIBE_VPC_ENDPOINTS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
         name: "DescribeVpcs",
         method: "POST",
         uri: "/",
         input: Some(&DESCRIBE_VPCS_REQUEST),
         output: Some(&DESCRIBE_VPCS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DetachInternetGateway",
+        method: "POST",
+        uri: "/",
+        input: Some(&DETACH_INTERNET_GATEWAY_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DetachNetworkInterface",
+        method: "POST",
+        uri: "/",
+        input: Some(&DETACH_NETWORK_INTERFACE_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DisassociateAddress",
+        method: "POST",
+        uri: "/",
+        input: Some(&DISASSOCIATE_ADDRESS_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DisassociateRouteTable",
+        method: "POST",
+        uri: "/",
+        input: Some(&DISASSOCIATE_ROUTE_TABLE_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "DisassociateVpcCidrBlock",
+        method: "POST",
+        uri: "/",
+        input: Some(&DISASSOCIATE_VPC_CIDR_BLOCK_REQUEST),
+        output: Some(&DISASSOCIATE_VPC_CIDR_BLOCK_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "GetManagedPrefixListEntries",
+        method: "POST",
+        uri: "/",
+        input: Some(&GET_MANAGED_PREFIX_LIST_ENTRIES_REQUEST),
+        output: Some(&GET_MANAGED_PREFIX_LIST_ENTRIES_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "ModifyManagedPrefixList",
+        method: "POST",
+        uri: "/",
+        input: Some(&MODIFY_MANAGED_PREFIX_LIST_REQUEST),
+        output: Some(&MODIFY_MANAGED_PREFIX_LIST_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "ModifyNetworkInterfaceAttribute",
+        method: "POST",
+        uri: "/",
+        input: Some(&MODIFY_NETWORK_INTERFACE_ATTRIBUTE_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "ModifySecurityGroupRules",
+        method: "POST",
+        uri: "/",
+        input: Some(&MODIFY_SECURITY_GROUP_RULES_REQUEST),
+        output: Some(&MODIFY_SECURITY_GROUP_RULES_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "ModifySubnetAttribute",
+        method: "POST",
+        uri: "/",
+        input: Some(&MODIFY_SUBNET_ATTRIBUTE_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "ModifyVpcAttribute",
+        method: "POST",
+        uri: "/",
+        input: Some(&MODIFY_VPC_ATTRIBUTE_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "ModifyVpcEndpoint",
+        method: "POST",
+        uri: "/",
+        input: Some(&MODIFY_VPC_ENDPOINT_REQUEST),
+        output: Some(&MODIFY_VPC_ENDPOINT_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "ReleaseAddress",
+        method: "POST",
+        uri: "/",
+        input: Some(&RELEASE_ADDRESS_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "ReplaceRoute",
+        method: "POST",
+        uri: "/",
+        input: Some(&REPLACE_ROUTE_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "ReplaceRouteTableAssociation",
+        method: "POST",
+        uri: "/",
+        input: Some(&REPLACE_ROUTE_TABLE_ASSOCIATION_REQUEST),
+        output: Some(&REPLACE_ROUTE_TABLE_ASSOCIATION_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "RevokeSecurityGroupEgress",
+        method: "POST",
+        uri: "/",
+        input: Some(&REVOKE_SECURITY_GROUP_EGRESS_REQUEST),
+        output: Some(&REVOKE_SECURITY_GROUP_EGRESS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "RevokeSecurityGroupIngress",
+        method: "POST",
+        uri: "/",
+        input: Some(&REVOKE_SECURITY_GROUP_INGRESS_REQUEST),
+        output: Some(&REVOKE_SECURITY_GROUP_INGRESS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "UpdateSecurityGroupRuleDescriptionsEgress",
+        method: "POST",
+        uri: "/",
+        input: Some(&UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_REQUEST),
+        output: Some(&UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_RESULT),
+        result_wrapper: None,
+        errors: &[],
+    },
+    Operation {
+        name: "UpdateSecurityGroupRuleDescriptionsIngress",
+        method: "POST",
+        uri: "/",
+        input: Some(&UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_REQUEST),
+        output: Some(&UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_RESULT),
         result_wrapper: None,
         errors: &[],
     },
@@ -904,11 +1507,484 @@ static MODELLED: &[&str] = &[
     "WithdrawByoipCidr",
 ];
 
+static ACCOUNT_ATTRIBUTE: Shape = Shape {
+    name: "AccountAttribute",
+    kind: Kind::Structure {
+        members: &[
+            m("AttributeName", &STRING).named("attributeName"),
+            m("AttributeValues", &ACCOUNT_ATTRIBUTE_VALUE_LIST).named("attributeValueSet"),
+        ],
+        union: false,
+    },
+};
+
+static ACCOUNT_ATTRIBUTE_LIST: Shape = Shape {
+    name: "AccountAttributeList",
+    kind: Kind::List {
+        member: &ACCOUNT_ATTRIBUTE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ACCOUNT_ATTRIBUTE_NAME: Shape = Shape {
+    name: "AccountAttributeName",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["supported-platforms", "default-vpc"],
+    },
+};
+
+static ACCOUNT_ATTRIBUTE_NAME_STRING_LIST: Shape = Shape {
+    name: "AccountAttributeNameStringList",
+    kind: Kind::List {
+        member: &ACCOUNT_ATTRIBUTE_NAME,
+        member_name: Some("attributeName"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ACCOUNT_ATTRIBUTE_VALUE: Shape = Shape {
+    name: "AccountAttributeValue",
+    kind: Kind::Structure {
+        members: &[m("AttributeValue", &STRING).named("attributeValue")],
+        union: false,
+    },
+};
+
+static ACCOUNT_ATTRIBUTE_VALUE_LIST: Shape = Shape {
+    name: "AccountAttributeValueList",
+    kind: Kind::List {
+        member: &ACCOUNT_ATTRIBUTE_VALUE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ADD_PREFIX_LIST_ENTRIES: Shape = Shape {
+    name: "AddPrefixListEntries",
+    kind: Kind::List {
+        member: &ADD_PREFIX_LIST_ENTRY,
+        member_name: None,
+        flattened: false,
+        min: Some(0),
+        max: Some(100),
+    },
+};
+
+static ADD_PREFIX_LIST_ENTRY: Shape = Shape {
+    name: "AddPrefixListEntry",
+    kind: Kind::Structure {
+        members: &[m("Cidr", &STRING).required(), m("Description", &STRING)],
+        union: false,
+    },
+};
+
+static ADDRESS: Shape = Shape {
+    name: "Address",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationId", &STRING).named("allocationId"),
+            m("AssociationId", &STRING).named("associationId"),
+            m("CarrierIp", &STRING).named("carrierIp"),
+            m("CustomerOwnedIp", &STRING).named("customerOwnedIp"),
+            m("CustomerOwnedIpv4Pool", &STRING).named("customerOwnedIpv4Pool"),
+            m("Domain", &DOMAIN_TYPE).named("domain"),
+            m("InstanceId", &STRING).named("instanceId"),
+            m("NetworkBorderGroup", &STRING).named("networkBorderGroup"),
+            m("NetworkInterfaceId", &STRING).named("networkInterfaceId"),
+            m("NetworkInterfaceOwnerId", &STRING).named("networkInterfaceOwnerId"),
+            m("PrivateIpAddress", &STRING).named("privateIpAddress"),
+            m("PublicIp", &STRING).named("publicIp"),
+            m("PublicIpv4Pool", &STRING).named("publicIpv4Pool"),
+            m("ServiceManaged", &SERVICE_MANAGED).named("serviceManaged"),
+            m("SubnetId", &STRING).named("subnetId"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+        ],
+        union: false,
+    },
+};
+
+static ADDRESS_ATTRIBUTE: Shape = Shape {
+    name: "AddressAttribute",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationId", &STRING).named("allocationId"),
+            m("PtrRecord", &STRING).named("ptrRecord"),
+            m("PtrRecordUpdate", &PTR_UPDATE_STATUS).named("ptrRecordUpdate"),
+            m("PublicIp", &STRING).named("publicIp"),
+        ],
+        union: false,
+    },
+};
+
+static ADDRESS_ATTRIBUTE_NAME: Shape = Shape {
+    name: "AddressAttributeName",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["domain-name"],
+    },
+};
+
+static ADDRESS_LIST: Shape = Shape {
+    name: "AddressList",
+    kind: Kind::List {
+        member: &ADDRESS,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ADDRESS_MAX_RESULTS: Shape = Shape {
+    name: "AddressMaxResults",
+    kind: Kind::Integer {
+        min: Some(1),
+        max: Some(1000),
+    },
+};
+
+static ADDRESS_SET: Shape = Shape {
+    name: "AddressSet",
+    kind: Kind::List {
+        member: &ADDRESS_ATTRIBUTE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ALLOCATE_ADDRESS_REQUEST: Shape = Shape {
+    name: "AllocateAddressRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("Address", &STRING),
+            m("CustomerOwnedIpv4Pool", &STRING),
+            m("Domain", &DOMAIN_TYPE),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("IpamPoolId", &STRING),
+            m("NetworkBorderGroup", &STRING),
+            m("PublicIpv4Pool", &STRING),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+        ],
+        union: false,
+    },
+};
+
+static ALLOCATE_ADDRESS_RESULT: Shape = Shape {
+    name: "AllocateAddressResult",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationId", &STRING).named("allocationId"),
+            m("CarrierIp", &STRING).named("carrierIp"),
+            m("CustomerOwnedIp", &STRING).named("customerOwnedIp"),
+            m("CustomerOwnedIpv4Pool", &STRING).named("customerOwnedIpv4Pool"),
+            m("Domain", &DOMAIN_TYPE).named("domain"),
+            m("NetworkBorderGroup", &STRING).named("networkBorderGroup"),
+            m("PublicIp", &STRING).named("publicIp"),
+            m("PublicIpv4Pool", &STRING).named("publicIpv4Pool"),
+        ],
+        union: false,
+    },
+};
+
+static ALLOCATION_ID_LIST: Shape = Shape {
+    name: "AllocationIdList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("AllocationId"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ALLOCATION_IDS: Shape = Shape {
+    name: "AllocationIds",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ASSOCIATE_ADDRESS_REQUEST: Shape = Shape {
+    name: "AssociateAddressRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationId", &STRING),
+            m("AllowReassociation", &BOOLEAN).named("allowReassociation"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("InstanceId", &STRING),
+            m("NetworkInterfaceId", &STRING).named("networkInterfaceId"),
+            m("PrivateIpAddress", &STRING).named("privateIpAddress"),
+            m("PublicIp", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static ASSOCIATE_ADDRESS_RESULT: Shape = Shape {
+    name: "AssociateAddressResult",
+    kind: Kind::Structure {
+        members: &[m("AssociationId", &STRING).named("associationId")],
+        union: false,
+    },
+};
+
+static ASSOCIATE_ROUTE_TABLE_REQUEST: Shape = Shape {
+    name: "AssociateRouteTableRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("GatewayId", &STRING),
+            m("PublicIpv4Pool", &STRING),
+            m("RouteTableId", &STRING).required().named("routeTableId"),
+            m("SubnetId", &STRING).named("subnetId"),
+        ],
+        union: false,
+    },
+};
+
+static ASSOCIATE_ROUTE_TABLE_RESULT: Shape = Shape {
+    name: "AssociateRouteTableResult",
+    kind: Kind::Structure {
+        members: &[
+            m("AssociationId", &STRING).named("associationId"),
+            m("AssociationState", &ROUTE_TABLE_ASSOCIATION_STATE).named("associationState"),
+        ],
+        union: false,
+    },
+};
+
+static ASSOCIATE_VPC_CIDR_BLOCK_REQUEST: Shape = Shape {
+    name: "AssociateVpcCidrBlockRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AmazonProvidedIpv6CidrBlock", &BOOLEAN).named("amazonProvidedIpv6CidrBlock"),
+            m("CidrBlock", &STRING),
+            m("Ipv4IpamPoolId", &STRING),
+            m("Ipv4NetmaskLength", &INTEGER),
+            m("Ipv6CidrBlock", &STRING),
+            m("Ipv6CidrBlockNetworkBorderGroup", &STRING),
+            m("Ipv6IpamPoolId", &STRING),
+            m("Ipv6NetmaskLength", &INTEGER),
+            m("Ipv6Pool", &STRING),
+            m("VpcId", &STRING).required().named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static ASSOCIATE_VPC_CIDR_BLOCK_RESULT: Shape = Shape {
+    name: "AssociateVpcCidrBlockResult",
+    kind: Kind::Structure {
+        members: &[
+            m("CidrBlockAssociation", &VPC_CIDR_BLOCK_ASSOCIATION).named("cidrBlockAssociation"),
+            m("Ipv6CidrBlockAssociation", &VPC_IPV6_CIDR_BLOCK_ASSOCIATION).named("ipv6CidrBlockAssociation"),
+            m("VpcId", &STRING).named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static ASSOCIATED_SUBNET_LIST: Shape = Shape {
+    name: "AssociatedSubnetList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ATTACH_INTERNET_GATEWAY_REQUEST: Shape = Shape {
+    name: "AttachInternetGatewayRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("InternetGatewayId", &STRING).required().named("internetGatewayId"),
+            m("VpcId", &STRING).required().named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static ATTACH_NETWORK_INTERFACE_REQUEST: Shape = Shape {
+    name: "AttachNetworkInterfaceRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DeviceIndex", &INTEGER).required().named("deviceIndex"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("EnaQueueCount", &INTEGER),
+            m("EnaSrdSpecification", &ENA_SRD_SPECIFICATION),
+            m("InstanceId", &STRING).required().named("instanceId"),
+            m("NetworkCardIndex", &INTEGER),
+            m("NetworkInterfaceId", &STRING).required().named("networkInterfaceId"),
+        ],
+        union: false,
+    },
+};
+
+static ATTACH_NETWORK_INTERFACE_RESULT: Shape = Shape {
+    name: "AttachNetworkInterfaceResult",
+    kind: Kind::Structure {
+        members: &[
+            m("AttachmentId", &STRING).named("attachmentId"),
+            m("NetworkCardIndex", &INTEGER).named("networkCardIndex"),
+        ],
+        union: false,
+    },
+};
+
+static ATTACHMENT_ENA_SRD_SPECIFICATION: Shape = Shape {
+    name: "AttachmentEnaSrdSpecification",
+    kind: Kind::Structure {
+        members: &[
+            m("EnaSrdEnabled", &BOOLEAN).named("enaSrdEnabled"),
+            m("EnaSrdUdpSpecification", &ATTACHMENT_ENA_SRD_UDP_SPECIFICATION).named("enaSrdUdpSpecification"),
+        ],
+        union: false,
+    },
+};
+
+static ATTACHMENT_ENA_SRD_UDP_SPECIFICATION: Shape = Shape {
+    name: "AttachmentEnaSrdUdpSpecification",
+    kind: Kind::Structure {
+        members: &[m("EnaSrdUdpEnabled", &BOOLEAN).named("enaSrdUdpEnabled")],
+        union: false,
+    },
+};
+
+static ATTACHMENT_STATUS: Shape = Shape {
+    name: "AttachmentStatus",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["attaching", "attached", "detaching", "detached"],
+    },
+};
+
 static ATTRIBUTE_BOOLEAN_VALUE: Shape = Shape {
     name: "AttributeBooleanValue",
     kind: Kind::Structure {
         members: &[m("Value", &BOOLEAN).named("value")],
         union: false,
+    },
+};
+
+static ATTRIBUTE_VALUE: Shape = Shape {
+    name: "AttributeValue",
+    kind: Kind::Structure {
+        members: &[m("Value", &STRING).named("value")],
+        union: false,
+    },
+};
+
+static AUTHORIZE_SECURITY_GROUP_EGRESS_REQUEST: Shape = Shape {
+    name: "AuthorizeSecurityGroupEgressRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("CidrIp", &STRING).named("cidrIp"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("FromPort", &INTEGER).named("fromPort"),
+            m("GroupId", &STRING).required().named("groupId"),
+            m("IpPermissions", &IP_PERMISSION_LIST).named("ipPermissions"),
+            m("IpProtocol", &STRING).named("ipProtocol"),
+            m("SourceSecurityGroupName", &STRING).named("sourceSecurityGroupName"),
+            m("SourceSecurityGroupOwnerId", &STRING).named("sourceSecurityGroupOwnerId"),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+            m("ToPort", &INTEGER).named("toPort"),
+        ],
+        union: false,
+    },
+};
+
+static AUTHORIZE_SECURITY_GROUP_EGRESS_RESULT: Shape = Shape {
+    name: "AuthorizeSecurityGroupEgressResult",
+    kind: Kind::Structure {
+        members: &[
+            m("Return", &BOOLEAN).named("return"),
+            m("SecurityGroupRules", &SECURITY_GROUP_RULE_LIST).named("securityGroupRuleSet"),
+        ],
+        union: false,
+    },
+};
+
+static AUTHORIZE_SECURITY_GROUP_INGRESS_REQUEST: Shape = Shape {
+    name: "AuthorizeSecurityGroupIngressRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("CidrIp", &STRING),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("FromPort", &INTEGER),
+            m("GroupId", &STRING),
+            m("GroupName", &STRING),
+            m("IpPermissions", &IP_PERMISSION_LIST),
+            m("IpProtocol", &STRING),
+            m("SourceSecurityGroupName", &STRING),
+            m("SourceSecurityGroupOwnerId", &STRING),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+            m("ToPort", &INTEGER),
+        ],
+        union: false,
+    },
+};
+
+static AUTHORIZE_SECURITY_GROUP_INGRESS_RESULT: Shape = Shape {
+    name: "AuthorizeSecurityGroupIngressResult",
+    kind: Kind::Structure {
+        members: &[
+            m("Return", &BOOLEAN).named("return"),
+            m("SecurityGroupRules", &SECURITY_GROUP_RULE_LIST).named("securityGroupRuleSet"),
+        ],
+        union: false,
+    },
+};
+
+static AUTO_PROVISION_ZONES_STATE: Shape = Shape {
+    name: "AutoProvisionZonesState",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["enabled", "disabled"],
+    },
+};
+
+static AUTO_SCALING_IPS_STATE: Shape = Shape {
+    name: "AutoScalingIpsState",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["enabled", "disabled"],
+    },
+};
+
+static AVAILABILITY_MODE: Shape = Shape {
+    name: "AvailabilityMode",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["zonal", "regional"],
     },
 };
 
@@ -932,6 +2008,29 @@ static AVAILABILITY_ZONE: Shape = Shape {
             m("ZoneType", &STRING).named("zoneType"),
         ],
         union: false,
+    },
+};
+
+static AVAILABILITY_ZONE_ADDRESS: Shape = Shape {
+    name: "AvailabilityZoneAddress",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationIds", &ALLOCATION_ID_LIST).named("AllocationId"),
+            m("AvailabilityZone", &STRING),
+            m("AvailabilityZoneId", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static AVAILABILITY_ZONE_ADDRESSES: Shape = Shape {
+    name: "AvailabilityZoneAddresses",
+    kind: Kind::List {
+        member: &AVAILABILITY_ZONE_ADDRESS,
+        member_name: Some("AvailabilityZoneAddress"),
+        flattened: false,
+        min: None,
+        max: None,
     },
 };
 
@@ -1041,6 +2140,604 @@ static BLOCK_PUBLIC_ACCESS_STATES: Shape = Shape {
     },
 };
 
+static CONNECTION_TRACKING_CONFIGURATION: Shape = Shape {
+    name: "ConnectionTrackingConfiguration",
+    kind: Kind::Structure {
+        members: &[
+            m("TcpEstablishedTimeout", &INTEGER).named("tcpEstablishedTimeout"),
+            m("UdpStreamTimeout", &INTEGER).named("udpStreamTimeout"),
+            m("UdpTimeout", &INTEGER).named("udpTimeout"),
+        ],
+        union: false,
+    },
+};
+
+static CONNECTION_TRACKING_SPECIFICATION_REQUEST: Shape = Shape {
+    name: "ConnectionTrackingSpecificationRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("TcpEstablishedTimeout", &INTEGER),
+            m("UdpStreamTimeout", &INTEGER),
+            m("UdpTimeout", &INTEGER),
+        ],
+        union: false,
+    },
+};
+
+static CONNECTIVITY_TYPE: Shape = Shape {
+    name: "ConnectivityType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["private", "public"],
+    },
+};
+
+static CREATE_DEFAULT_SUBNET_REQUEST: Shape = Shape {
+    name: "CreateDefaultSubnetRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AvailabilityZone", &STRING),
+            m("AvailabilityZoneId", &STRING),
+            m("DryRun", &BOOLEAN),
+            m("Ipv6Native", &BOOLEAN),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_DEFAULT_SUBNET_RESULT: Shape = Shape {
+    name: "CreateDefaultSubnetResult",
+    kind: Kind::Structure {
+        members: &[m("Subnet", &SUBNET).named("subnet")],
+        union: false,
+    },
+};
+
+static CREATE_DEFAULT_VPC_REQUEST: Shape = Shape {
+    name: "CreateDefaultVpcRequest",
+    kind: Kind::Structure {
+        members: &[m("DryRun", &BOOLEAN)],
+        union: false,
+    },
+};
+
+static CREATE_DEFAULT_VPC_RESULT: Shape = Shape {
+    name: "CreateDefaultVpcResult",
+    kind: Kind::Structure {
+        members: &[m("Vpc", &VPC).named("vpc")],
+        union: false,
+    },
+};
+
+static CREATE_INTERNET_GATEWAY_REQUEST: Shape = Shape {
+    name: "CreateInternetGatewayRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_INTERNET_GATEWAY_RESULT: Shape = Shape {
+    name: "CreateInternetGatewayResult",
+    kind: Kind::Structure {
+        members: &[m("InternetGateway", &INTERNET_GATEWAY).named("internetGateway")],
+        union: false,
+    },
+};
+
+static CREATE_MANAGED_PREFIX_LIST_REQUEST: Shape = Shape {
+    name: "CreateManagedPrefixListRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AddressFamily", &STRING).required(),
+            m("ClientToken", &STRING),
+            m("DryRun", &BOOLEAN),
+            m("Entries", &ADD_PREFIX_LIST_ENTRIES).named("Entry"),
+            m("MaxEntries", &INTEGER).required(),
+            m("PrefixListName", &STRING).required(),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_MANAGED_PREFIX_LIST_RESULT: Shape = Shape {
+    name: "CreateManagedPrefixListResult",
+    kind: Kind::Structure {
+        members: &[m("PrefixList", &MANAGED_PREFIX_LIST).named("prefixList")],
+        union: false,
+    },
+};
+
+static CREATE_NAT_GATEWAY_REQUEST: Shape = Shape {
+    name: "CreateNatGatewayRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationId", &STRING),
+            m("AvailabilityMode", &AVAILABILITY_MODE),
+            m("AvailabilityZoneAddresses", &AVAILABILITY_ZONE_ADDRESSES).named("AvailabilityZoneAddress"),
+            m("ClientToken", &STRING),
+            m("ConnectivityType", &CONNECTIVITY_TYPE),
+            m("DryRun", &BOOLEAN),
+            m("PrivateIpAddress", &STRING),
+            m("SecondaryAllocationIds", &ALLOCATION_ID_LIST).named("SecondaryAllocationId"),
+            m("SecondaryPrivateIpAddressCount", &PRIVATE_IP_ADDRESS_COUNT),
+            m("SecondaryPrivateIpAddresses", &IP_LIST).named("SecondaryPrivateIpAddress"),
+            m("SubnetId", &STRING),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+            m("VpcId", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_NAT_GATEWAY_RESULT: Shape = Shape {
+    name: "CreateNatGatewayResult",
+    kind: Kind::Structure {
+        members: &[
+            m("ClientToken", &STRING).named("clientToken"),
+            m("NatGateway", &NAT_GATEWAY).named("natGateway"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_NETWORK_INTERFACE_REQUEST: Shape = Shape {
+    name: "CreateNetworkInterfaceRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("ClientToken", &STRING),
+            m(
+                "ConnectionTrackingSpecification",
+                &CONNECTION_TRACKING_SPECIFICATION_REQUEST,
+            ),
+            m("Description", &STRING).named("description"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("EnablePrimaryIpv6", &BOOLEAN),
+            m("Groups", &SECURITY_GROUP_ID_STRING_LIST).named("SecurityGroupId"),
+            m("InterfaceType", &NETWORK_INTERFACE_CREATION_TYPE),
+            m("Ipv4PrefixCount", &INTEGER),
+            m("Ipv4Prefixes", &IPV4_PREFIX_LIST).named("Ipv4Prefix"),
+            m("Ipv6AddressCount", &INTEGER).named("ipv6AddressCount"),
+            m("Ipv6Addresses", &INSTANCE_IPV6_ADDRESS_LIST).named("ipv6Addresses"),
+            m("Ipv6PrefixCount", &INTEGER),
+            m("Ipv6Prefixes", &IPV6_PREFIX_LIST).named("Ipv6Prefix"),
+            m("Operator", &OPERATOR_REQUEST),
+            m("PrivateIpAddress", &STRING).named("privateIpAddress"),
+            m("PrivateIpAddresses", &PRIVATE_IP_ADDRESS_SPECIFICATION_LIST).named("privateIpAddresses"),
+            m("SecondaryPrivateIpAddressCount", &INTEGER).named("secondaryPrivateIpAddressCount"),
+            m("SubnetId", &STRING).required().named("subnetId"),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_NETWORK_INTERFACE_RESULT: Shape = Shape {
+    name: "CreateNetworkInterfaceResult",
+    kind: Kind::Structure {
+        members: &[
+            m("ClientToken", &STRING).named("clientToken"),
+            m("NetworkInterface", &NETWORK_INTERFACE).named("networkInterface"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_ROUTE_REQUEST: Shape = Shape {
+    name: "CreateRouteRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("CarrierGatewayId", &STRING),
+            m("CoreNetworkArn", &STRING),
+            m("DestinationCidrBlock", &STRING).named("destinationCidrBlock"),
+            m("DestinationIpv6CidrBlock", &STRING).named("destinationIpv6CidrBlock"),
+            m("DestinationPrefixListId", &STRING),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("EgressOnlyInternetGatewayId", &STRING).named("egressOnlyInternetGatewayId"),
+            m("GatewayId", &STRING).named("gatewayId"),
+            m("InstanceId", &STRING).named("instanceId"),
+            m("LocalGatewayId", &STRING),
+            m("NatGatewayId", &STRING).named("natGatewayId"),
+            m("NetworkInterfaceId", &STRING).named("networkInterfaceId"),
+            m("OdbNetworkArn", &STRING),
+            m("RouteTableId", &STRING).required().named("routeTableId"),
+            m("TransitGatewayId", &STRING),
+            m("VpcEndpointId", &STRING),
+            m("VpcPeeringConnectionId", &STRING).named("vpcPeeringConnectionId"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_ROUTE_RESULT: Shape = Shape {
+    name: "CreateRouteResult",
+    kind: Kind::Structure {
+        members: &[m("Return", &BOOLEAN).named("return")],
+        union: false,
+    },
+};
+
+static CREATE_ROUTE_TABLE_REQUEST: Shape = Shape {
+    name: "CreateRouteTableRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("ClientToken", &STRING),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+            m("VpcId", &STRING).required().named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_ROUTE_TABLE_RESULT: Shape = Shape {
+    name: "CreateRouteTableResult",
+    kind: Kind::Structure {
+        members: &[
+            m("ClientToken", &STRING).named("clientToken"),
+            m("RouteTable", &ROUTE_TABLE).named("routeTable"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_SECURITY_GROUP_REQUEST: Shape = Shape {
+    name: "CreateSecurityGroupRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("Description", &STRING).required().named("GroupDescription"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("GroupName", &STRING).required(),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+            m("VpcId", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_SECURITY_GROUP_RESULT: Shape = Shape {
+    name: "CreateSecurityGroupResult",
+    kind: Kind::Structure {
+        members: &[
+            m("GroupId", &STRING).named("groupId"),
+            m("SecurityGroupArn", &STRING).named("securityGroupArn"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_SUBNET_REQUEST: Shape = Shape {
+    name: "CreateSubnetRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AvailabilityZone", &STRING),
+            m("AvailabilityZoneId", &STRING),
+            m("CidrBlock", &STRING),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Ipv4IpamPoolId", &STRING),
+            m("Ipv4NetmaskLength", &INTEGER),
+            m("Ipv6CidrBlock", &STRING),
+            m("Ipv6IpamPoolId", &STRING),
+            m("Ipv6Native", &BOOLEAN),
+            m("Ipv6NetmaskLength", &INTEGER),
+            m("OutpostArn", &STRING),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+            m("VpcId", &STRING).required(),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_SUBNET_RESULT: Shape = Shape {
+    name: "CreateSubnetResult",
+    kind: Kind::Structure {
+        members: &[m("Subnet", &SUBNET).named("subnet")],
+        union: false,
+    },
+};
+
+static CREATE_TAGS_REQUEST: Shape = Shape {
+    name: "CreateTagsRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Resources", &RESOURCE_ID_LIST).required().named("ResourceId"),
+            m("Tags", &TAG_LIST).required().named("Tag"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_VPC_ENDPOINT_REQUEST: Shape = Shape {
+    name: "CreateVpcEndpointRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("ClientToken", &STRING),
+            m("DnsOptions", &DNS_OPTIONS_SPECIFICATION),
+            m("DryRun", &BOOLEAN),
+            m("IpAddressType", &IP_ADDRESS_TYPE),
+            m("PolicyDocument", &STRING),
+            m("PrivateDnsEnabled", &BOOLEAN),
+            m("ResourceConfigurationArn", &STRING),
+            m("RouteTableIds", &VPC_ENDPOINT_ROUTE_TABLE_ID_LIST).named("RouteTableId"),
+            m("SecurityGroupIds", &VPC_ENDPOINT_SECURITY_GROUP_ID_LIST).named("SecurityGroupId"),
+            m("ServiceName", &STRING),
+            m("ServiceNetworkArn", &STRING),
+            m("ServiceRegion", &STRING),
+            m("SubnetConfigurations", &SUBNET_CONFIGURATIONS_LIST).named("SubnetConfiguration"),
+            m("SubnetIds", &VPC_ENDPOINT_SUBNET_ID_LIST).named("SubnetId"),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+            m("VpcEndpointType", &VPC_ENDPOINT_TYPE),
+            m("VpcId", &STRING).required(),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_VPC_ENDPOINT_RESULT: Shape = Shape {
+    name: "CreateVpcEndpointResult",
+    kind: Kind::Structure {
+        members: &[
+            m("ClientToken", &STRING).named("clientToken"),
+            m("VpcEndpoint", &VPC_ENDPOINT).named("vpcEndpoint"),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_VPC_REQUEST: Shape = Shape {
+    name: "CreateVpcRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AmazonProvidedIpv6CidrBlock", &BOOLEAN).named("amazonProvidedIpv6CidrBlock"),
+            m("CidrBlock", &STRING),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("InstanceTenancy", &TENANCY).named("instanceTenancy"),
+            m("Ipv4IpamPoolId", &STRING),
+            m("Ipv4NetmaskLength", &INTEGER),
+            m("Ipv6CidrBlock", &STRING),
+            m("Ipv6CidrBlockNetworkBorderGroup", &STRING),
+            m("Ipv6IpamPoolId", &STRING),
+            m("Ipv6NetmaskLength", &INTEGER),
+            m("Ipv6Pool", &STRING),
+            m("TagSpecifications", &TAG_SPECIFICATION_LIST).named("TagSpecification"),
+            m("VpcEncryptionControl", &VPC_ENCRYPTION_CONTROL_CONFIGURATION),
+        ],
+        union: false,
+    },
+};
+
+static CREATE_VPC_RESULT: Shape = Shape {
+    name: "CreateVpcResult",
+    kind: Kind::Structure {
+        members: &[m("Vpc", &VPC).named("vpc")],
+        union: false,
+    },
+};
+
+static DELETE_INTERNET_GATEWAY_REQUEST: Shape = Shape {
+    name: "DeleteInternetGatewayRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("InternetGatewayId", &STRING).required().named("internetGatewayId"),
+        ],
+        union: false,
+    },
+};
+
+static DELETE_MANAGED_PREFIX_LIST_REQUEST: Shape = Shape {
+    name: "DeleteManagedPrefixListRequest",
+    kind: Kind::Structure {
+        members: &[m("DryRun", &BOOLEAN), m("PrefixListId", &STRING).required()],
+        union: false,
+    },
+};
+
+static DELETE_MANAGED_PREFIX_LIST_RESULT: Shape = Shape {
+    name: "DeleteManagedPrefixListResult",
+    kind: Kind::Structure {
+        members: &[m("PrefixList", &MANAGED_PREFIX_LIST).named("prefixList")],
+        union: false,
+    },
+};
+
+static DELETE_NAT_GATEWAY_REQUEST: Shape = Shape {
+    name: "DeleteNatGatewayRequest",
+    kind: Kind::Structure {
+        members: &[m("DryRun", &BOOLEAN), m("NatGatewayId", &STRING).required()],
+        union: false,
+    },
+};
+
+static DELETE_NAT_GATEWAY_RESULT: Shape = Shape {
+    name: "DeleteNatGatewayResult",
+    kind: Kind::Structure {
+        members: &[m("NatGatewayId", &STRING).named("natGatewayId")],
+        union: false,
+    },
+};
+
+static DELETE_NETWORK_INTERFACE_REQUEST: Shape = Shape {
+    name: "DeleteNetworkInterfaceRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("NetworkInterfaceId", &STRING).required().named("networkInterfaceId"),
+        ],
+        union: false,
+    },
+};
+
+static DELETE_ROUTE_REQUEST: Shape = Shape {
+    name: "DeleteRouteRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DestinationCidrBlock", &STRING).named("destinationCidrBlock"),
+            m("DestinationIpv6CidrBlock", &STRING).named("destinationIpv6CidrBlock"),
+            m("DestinationPrefixListId", &STRING),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("RouteTableId", &STRING).required().named("routeTableId"),
+        ],
+        union: false,
+    },
+};
+
+static DELETE_ROUTE_TABLE_REQUEST: Shape = Shape {
+    name: "DeleteRouteTableRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("RouteTableId", &STRING).required().named("routeTableId"),
+        ],
+        union: false,
+    },
+};
+
+static DELETE_SECURITY_GROUP_REQUEST: Shape = Shape {
+    name: "DeleteSecurityGroupRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("GroupId", &STRING),
+            m("GroupName", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static DELETE_SECURITY_GROUP_RESULT: Shape = Shape {
+    name: "DeleteSecurityGroupResult",
+    kind: Kind::Structure {
+        members: &[
+            m("GroupId", &STRING).named("groupId"),
+            m("Return", &BOOLEAN).named("return"),
+        ],
+        union: false,
+    },
+};
+
+static DELETE_SUBNET_REQUEST: Shape = Shape {
+    name: "DeleteSubnetRequest",
+    kind: Kind::Structure {
+        members: &[m("DryRun", &BOOLEAN).named("dryRun"), m("SubnetId", &STRING).required()],
+        union: false,
+    },
+};
+
+static DELETE_TAGS_REQUEST: Shape = Shape {
+    name: "DeleteTagsRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Resources", &RESOURCE_ID_LIST).required().named("resourceId"),
+            m("Tags", &TAG_LIST).named("tag"),
+        ],
+        union: false,
+    },
+};
+
+static DELETE_VPC_ENDPOINTS_REQUEST: Shape = Shape {
+    name: "DeleteVpcEndpointsRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("VpcEndpointIds", &VPC_ENDPOINT_ID_LIST)
+                .required()
+                .named("VpcEndpointId"),
+        ],
+        union: false,
+    },
+};
+
+static DELETE_VPC_ENDPOINTS_RESULT: Shape = Shape {
+    name: "DeleteVpcEndpointsResult",
+    kind: Kind::Structure {
+        members: &[m("Unsuccessful", &UNSUCCESSFUL_ITEM_SET).named("unsuccessful")],
+        union: false,
+    },
+};
+
+static DELETE_VPC_REQUEST: Shape = Shape {
+    name: "DeleteVpcRequest",
+    kind: Kind::Structure {
+        members: &[m("DryRun", &BOOLEAN).named("dryRun"), m("VpcId", &STRING).required()],
+        union: false,
+    },
+};
+
+static DESCRIBE_ACCOUNT_ATTRIBUTES_REQUEST: Shape = Shape {
+    name: "DescribeAccountAttributesRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AttributeNames", &ACCOUNT_ATTRIBUTE_NAME_STRING_LIST).named("attributeName"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_ACCOUNT_ATTRIBUTES_RESULT: Shape = Shape {
+    name: "DescribeAccountAttributesResult",
+    kind: Kind::Structure {
+        members: &[m("AccountAttributes", &ACCOUNT_ATTRIBUTE_LIST).named("accountAttributeSet")],
+        union: false,
+    },
+};
+
+static DESCRIBE_ADDRESSES_ATTRIBUTE_REQUEST: Shape = Shape {
+    name: "DescribeAddressesAttributeRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationIds", &ALLOCATION_IDS).named("AllocationId"),
+            m("Attribute", &ADDRESS_ATTRIBUTE_NAME),
+            m("DryRun", &BOOLEAN),
+            m("MaxResults", &ADDRESS_MAX_RESULTS),
+            m("NextToken", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_ADDRESSES_ATTRIBUTE_RESULT: Shape = Shape {
+    name: "DescribeAddressesAttributeResult",
+    kind: Kind::Structure {
+        members: &[
+            m("Addresses", &ADDRESS_SET).named("addressSet"),
+            m("NextToken", &STRING).named("nextToken"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_ADDRESSES_REQUEST: Shape = Shape {
+    name: "DescribeAddressesRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationIds", &ALLOCATION_ID_LIST).named("AllocationId"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("PublicIps", &PUBLIC_IP_STRING_LIST).named("PublicIp"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_ADDRESSES_RESULT: Shape = Shape {
+    name: "DescribeAddressesResult",
+    kind: Kind::Structure {
+        members: &[m("Addresses", &ADDRESS_LIST).named("addressesSet")],
+        union: false,
+    },
+};
+
 static DESCRIBE_AVAILABILITY_ZONES_REQUEST: Shape = Shape {
     name: "DescribeAvailabilityZonesRequest",
     kind: Kind::Structure {
@@ -1063,6 +2760,249 @@ static DESCRIBE_AVAILABILITY_ZONES_RESULT: Shape = Shape {
     },
 };
 
+static DESCRIBE_DHCP_OPTIONS_MAX_RESULTS: Shape = Shape {
+    name: "DescribeDhcpOptionsMaxResults",
+    kind: Kind::Integer {
+        min: Some(5),
+        max: Some(1000),
+    },
+};
+
+static DESCRIBE_DHCP_OPTIONS_REQUEST: Shape = Shape {
+    name: "DescribeDhcpOptionsRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DhcpOptionsIds", &DHCP_OPTIONS_ID_STRING_LIST).named("DhcpOptionsId"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("MaxResults", &DESCRIBE_DHCP_OPTIONS_MAX_RESULTS),
+            m("NextToken", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_DHCP_OPTIONS_RESULT: Shape = Shape {
+    name: "DescribeDhcpOptionsResult",
+    kind: Kind::Structure {
+        members: &[
+            m("DhcpOptions", &DHCP_OPTIONS_LIST).named("dhcpOptionsSet"),
+            m("NextToken", &STRING).named("nextToken"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_INTERNET_GATEWAYS_MAX_RESULTS: Shape = Shape {
+    name: "DescribeInternetGatewaysMaxResults",
+    kind: Kind::Integer {
+        min: Some(5),
+        max: Some(1000),
+    },
+};
+
+static DESCRIBE_INTERNET_GATEWAYS_REQUEST: Shape = Shape {
+    name: "DescribeInternetGatewaysRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("InternetGatewayIds", &INTERNET_GATEWAY_ID_LIST).named("internetGatewayId"),
+            m("MaxResults", &DESCRIBE_INTERNET_GATEWAYS_MAX_RESULTS),
+            m("NextToken", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_INTERNET_GATEWAYS_RESULT: Shape = Shape {
+    name: "DescribeInternetGatewaysResult",
+    kind: Kind::Structure {
+        members: &[
+            m("InternetGateways", &INTERNET_GATEWAY_LIST).named("internetGatewaySet"),
+            m("NextToken", &STRING).named("nextToken"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_MANAGED_PREFIX_LISTS_REQUEST: Shape = Shape {
+    name: "DescribeManagedPrefixListsRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("MaxResults", &PREFIX_LIST_MAX_RESULTS),
+            m("NextToken", &STRING),
+            m("PrefixListIds", &VALUE_STRING_LIST).named("PrefixListId"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_MANAGED_PREFIX_LISTS_RESULT: Shape = Shape {
+    name: "DescribeManagedPrefixListsResult",
+    kind: Kind::Structure {
+        members: &[
+            m("NextToken", &STRING).named("nextToken"),
+            m("PrefixLists", &MANAGED_PREFIX_LIST_SET).named("prefixListSet"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_NAT_GATEWAYS_MAX_RESULTS: Shape = Shape {
+    name: "DescribeNatGatewaysMaxResults",
+    kind: Kind::Integer {
+        min: Some(5),
+        max: Some(1000),
+    },
+};
+
+static DESCRIBE_NAT_GATEWAYS_REQUEST: Shape = Shape {
+    name: "DescribeNatGatewaysRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("Filter", &FILTER_LIST),
+            m("MaxResults", &DESCRIBE_NAT_GATEWAYS_MAX_RESULTS),
+            m("NatGatewayIds", &NAT_GATEWAY_ID_STRING_LIST).named("NatGatewayId"),
+            m("NextToken", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_NAT_GATEWAYS_RESULT: Shape = Shape {
+    name: "DescribeNatGatewaysResult",
+    kind: Kind::Structure {
+        members: &[
+            m("NatGateways", &NAT_GATEWAY_LIST).named("natGatewaySet"),
+            m("NextToken", &STRING).named("nextToken"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_NETWORK_ACLS_MAX_RESULTS: Shape = Shape {
+    name: "DescribeNetworkAclsMaxResults",
+    kind: Kind::Integer {
+        min: Some(5),
+        max: Some(1000),
+    },
+};
+
+static DESCRIBE_NETWORK_ACLS_REQUEST: Shape = Shape {
+    name: "DescribeNetworkAclsRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("MaxResults", &DESCRIBE_NETWORK_ACLS_MAX_RESULTS),
+            m("NetworkAclIds", &NETWORK_ACL_ID_STRING_LIST).named("NetworkAclId"),
+            m("NextToken", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_NETWORK_ACLS_RESULT: Shape = Shape {
+    name: "DescribeNetworkAclsResult",
+    kind: Kind::Structure {
+        members: &[
+            m("NetworkAcls", &NETWORK_ACL_LIST).named("networkAclSet"),
+            m("NextToken", &STRING).named("nextToken"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_REQUEST: Shape = Shape {
+    name: "DescribeNetworkInterfaceAttributeRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("Attribute", &NETWORK_INTERFACE_ATTRIBUTE).named("attribute"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("NetworkInterfaceId", &STRING).required().named("networkInterfaceId"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_RESULT: Shape = Shape {
+    name: "DescribeNetworkInterfaceAttributeResult",
+    kind: Kind::Structure {
+        members: &[
+            m("AssociatePublicIpAddress", &BOOLEAN).named("associatePublicIpAddress"),
+            m("Attachment", &NETWORK_INTERFACE_ATTACHMENT).named("attachment"),
+            m("Description", &ATTRIBUTE_VALUE).named("description"),
+            m("Groups", &GROUP_IDENTIFIER_LIST).named("groupSet"),
+            m("NetworkInterfaceId", &STRING).named("networkInterfaceId"),
+            m("SourceDestCheck", &ATTRIBUTE_BOOLEAN_VALUE).named("sourceDestCheck"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_NETWORK_INTERFACES_MAX_RESULTS: Shape = Shape {
+    name: "DescribeNetworkInterfacesMaxResults",
+    kind: Kind::Integer {
+        min: Some(5),
+        max: Some(1000),
+    },
+};
+
+static DESCRIBE_NETWORK_INTERFACES_REQUEST: Shape = Shape {
+    name: "DescribeNetworkInterfacesRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Filters", &FILTER_LIST).named("filter"),
+            m("IncludeManagedResources", &BOOLEAN),
+            m("MaxResults", &DESCRIBE_NETWORK_INTERFACES_MAX_RESULTS),
+            m("NetworkInterfaceIds", &NETWORK_INTERFACE_ID_LIST).named("NetworkInterfaceId"),
+            m("NextToken", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_NETWORK_INTERFACES_RESULT: Shape = Shape {
+    name: "DescribeNetworkInterfacesResult",
+    kind: Kind::Structure {
+        members: &[
+            m("NetworkInterfaces", &NETWORK_INTERFACE_LIST).named("networkInterfaceSet"),
+            m("NextToken", &STRING).named("nextToken"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_PREFIX_LISTS_REQUEST: Shape = Shape {
+    name: "DescribePrefixListsRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("MaxResults", &INTEGER),
+            m("NextToken", &STRING),
+            m("PrefixListIds", &PREFIX_LIST_RESOURCE_ID_STRING_LIST).named("PrefixListId"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_PREFIX_LISTS_RESULT: Shape = Shape {
+    name: "DescribePrefixListsResult",
+    kind: Kind::Structure {
+        members: &[
+            m("NextToken", &STRING).named("nextToken"),
+            m("PrefixLists", &PREFIX_LIST_SET).named("prefixListSet"),
+        ],
+        union: false,
+    },
+};
+
 static DESCRIBE_REGIONS_REQUEST: Shape = Shape {
     name: "DescribeRegionsRequest",
     kind: Kind::Structure {
@@ -1080,6 +3020,72 @@ static DESCRIBE_REGIONS_RESULT: Shape = Shape {
     name: "DescribeRegionsResult",
     kind: Kind::Structure {
         members: &[m("Regions", &REGION_LIST).named("regionInfo")],
+        union: false,
+    },
+};
+
+static DESCRIBE_ROUTE_TABLES_MAX_RESULTS: Shape = Shape {
+    name: "DescribeRouteTablesMaxResults",
+    kind: Kind::Integer {
+        min: Some(5),
+        max: Some(100),
+    },
+};
+
+static DESCRIBE_ROUTE_TABLES_REQUEST: Shape = Shape {
+    name: "DescribeRouteTablesRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("MaxResults", &DESCRIBE_ROUTE_TABLES_MAX_RESULTS),
+            m("NextToken", &STRING),
+            m("RouteTableIds", &ROUTE_TABLE_ID_STRING_LIST).named("RouteTableId"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_ROUTE_TABLES_RESULT: Shape = Shape {
+    name: "DescribeRouteTablesResult",
+    kind: Kind::Structure {
+        members: &[
+            m("NextToken", &STRING).named("nextToken"),
+            m("RouteTables", &ROUTE_TABLE_LIST).named("routeTableSet"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_SECURITY_GROUP_RULES_MAX_RESULTS: Shape = Shape {
+    name: "DescribeSecurityGroupRulesMaxResults",
+    kind: Kind::Integer {
+        min: Some(5),
+        max: Some(1000),
+    },
+};
+
+static DESCRIBE_SECURITY_GROUP_RULES_REQUEST: Shape = Shape {
+    name: "DescribeSecurityGroupRulesRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("MaxResults", &DESCRIBE_SECURITY_GROUP_RULES_MAX_RESULTS),
+            m("NextToken", &STRING),
+            m("SecurityGroupRuleIds", &SECURITY_GROUP_RULE_ID_LIST).named("SecurityGroupRuleId"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_SECURITY_GROUP_RULES_RESULT: Shape = Shape {
+    name: "DescribeSecurityGroupRulesResult",
+    kind: Kind::Structure {
+        members: &[
+            m("NextToken", &STRING).named("nextToken"),
+            m("SecurityGroupRules", &SECURITY_GROUP_RULE_LIST).named("securityGroupRuleSet"),
+        ],
         union: false,
     },
 };
@@ -1151,6 +3157,30 @@ static DESCRIBE_SUBNETS_RESULT: Shape = Shape {
     },
 };
 
+static DESCRIBE_TAGS_REQUEST: Shape = Shape {
+    name: "DescribeTagsRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("MaxResults", &INTEGER).named("maxResults"),
+            m("NextToken", &STRING).named("nextToken"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_TAGS_RESULT: Shape = Shape {
+    name: "DescribeTagsResult",
+    kind: Kind::Structure {
+        members: &[
+            m("NextToken", &STRING).named("nextToken"),
+            m("Tags", &TAG_DESCRIPTION_LIST).named("tagSet"),
+        ],
+        union: false,
+    },
+};
+
 static DESCRIBE_VPC_ATTRIBUTE_REQUEST: Shape = Shape {
     name: "DescribeVpcAttributeRequest",
     kind: Kind::Structure {
@@ -1171,6 +3201,58 @@ static DESCRIBE_VPC_ATTRIBUTE_RESULT: Shape = Shape {
             m("EnableDnsSupport", &ATTRIBUTE_BOOLEAN_VALUE).named("enableDnsSupport"),
             m("EnableNetworkAddressUsageMetrics", &ATTRIBUTE_BOOLEAN_VALUE).named("enableNetworkAddressUsageMetrics"),
             m("VpcId", &STRING).named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_VPC_ENDPOINT_SERVICES_REQUEST: Shape = Shape {
+    name: "DescribeVpcEndpointServicesRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("MaxResults", &INTEGER),
+            m("NextToken", &STRING),
+            m("ServiceNames", &VALUE_STRING_LIST).named("ServiceName"),
+            m("ServiceRegions", &VALUE_STRING_LIST).named("ServiceRegion"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_VPC_ENDPOINT_SERVICES_RESULT: Shape = Shape {
+    name: "DescribeVpcEndpointServicesResult",
+    kind: Kind::Structure {
+        members: &[
+            m("NextToken", &STRING).named("nextToken"),
+            m("ServiceDetails", &SERVICE_DETAIL_SET).named("serviceDetailSet"),
+            m("ServiceNames", &VALUE_STRING_LIST).named("serviceNameSet"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_VPC_ENDPOINTS_REQUEST: Shape = Shape {
+    name: "DescribeVpcEndpointsRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("Filters", &FILTER_LIST).named("Filter"),
+            m("MaxResults", &INTEGER),
+            m("NextToken", &STRING),
+            m("VpcEndpointIds", &VPC_ENDPOINT_ID_LIST).named("VpcEndpointId"),
+        ],
+        union: false,
+    },
+};
+
+static DESCRIBE_VPC_ENDPOINTS_RESULT: Shape = Shape {
+    name: "DescribeVpcEndpointsResult",
+    kind: Kind::Structure {
+        members: &[
+            m("NextToken", &STRING).named("nextToken"),
+            m("VpcEndpoints", &VPC_ENDPOINT_SET).named("vpcEndpointSet"),
         ],
         union: false,
     },
@@ -1209,6 +3291,238 @@ static DESCRIBE_VPCS_RESULT: Shape = Shape {
     },
 };
 
+static DETACH_INTERNET_GATEWAY_REQUEST: Shape = Shape {
+    name: "DetachInternetGatewayRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("InternetGatewayId", &STRING).required().named("internetGatewayId"),
+            m("VpcId", &STRING).required().named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static DETACH_NETWORK_INTERFACE_REQUEST: Shape = Shape {
+    name: "DetachNetworkInterfaceRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AttachmentId", &STRING).required().named("attachmentId"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("Force", &BOOLEAN).named("force"),
+        ],
+        union: false,
+    },
+};
+
+static DHCP_CONFIGURATION: Shape = Shape {
+    name: "DhcpConfiguration",
+    kind: Kind::Structure {
+        members: &[
+            m("Key", &STRING).named("key"),
+            m("Values", &DHCP_CONFIGURATION_VALUE_LIST).named("valueSet"),
+        ],
+        union: false,
+    },
+};
+
+static DHCP_CONFIGURATION_LIST: Shape = Shape {
+    name: "DhcpConfigurationList",
+    kind: Kind::List {
+        member: &DHCP_CONFIGURATION,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static DHCP_CONFIGURATION_VALUE_LIST: Shape = Shape {
+    name: "DhcpConfigurationValueList",
+    kind: Kind::List {
+        member: &ATTRIBUTE_VALUE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static DHCP_OPTIONS: Shape = Shape {
+    name: "DhcpOptions",
+    kind: Kind::Structure {
+        members: &[
+            m("DhcpConfigurations", &DHCP_CONFIGURATION_LIST).named("dhcpConfigurationSet"),
+            m("DhcpOptionsId", &STRING).named("dhcpOptionsId"),
+            m("OwnerId", &STRING).named("ownerId"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+        ],
+        union: false,
+    },
+};
+
+static DHCP_OPTIONS_ID_STRING_LIST: Shape = Shape {
+    name: "DhcpOptionsIdStringList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("DhcpOptionsId"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static DHCP_OPTIONS_LIST: Shape = Shape {
+    name: "DhcpOptionsList",
+    kind: Kind::List {
+        member: &DHCP_OPTIONS,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static DISASSOCIATE_ADDRESS_REQUEST: Shape = Shape {
+    name: "DisassociateAddressRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AssociationId", &STRING),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("PublicIp", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static DISASSOCIATE_ROUTE_TABLE_REQUEST: Shape = Shape {
+    name: "DisassociateRouteTableRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AssociationId", &STRING).required().named("associationId"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+        ],
+        union: false,
+    },
+};
+
+static DISASSOCIATE_VPC_CIDR_BLOCK_REQUEST: Shape = Shape {
+    name: "DisassociateVpcCidrBlockRequest",
+    kind: Kind::Structure {
+        members: &[m("AssociationId", &STRING).required().named("associationId")],
+        union: false,
+    },
+};
+
+static DISASSOCIATE_VPC_CIDR_BLOCK_RESULT: Shape = Shape {
+    name: "DisassociateVpcCidrBlockResult",
+    kind: Kind::Structure {
+        members: &[
+            m("CidrBlockAssociation", &VPC_CIDR_BLOCK_ASSOCIATION).named("cidrBlockAssociation"),
+            m("Ipv6CidrBlockAssociation", &VPC_IPV6_CIDR_BLOCK_ASSOCIATION).named("ipv6CidrBlockAssociation"),
+            m("VpcId", &STRING).named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static DNS_ENTRY: Shape = Shape {
+    name: "DnsEntry",
+    kind: Kind::Structure {
+        members: &[
+            m("DnsName", &STRING).named("dnsName"),
+            m("HostedZoneId", &STRING).named("hostedZoneId"),
+        ],
+        union: false,
+    },
+};
+
+static DNS_ENTRY_SET: Shape = Shape {
+    name: "DnsEntrySet",
+    kind: Kind::List {
+        member: &DNS_ENTRY,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static DNS_NAME_STATE: Shape = Shape {
+    name: "DnsNameState",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["pendingVerification", "verified", "failed"],
+    },
+};
+
+static DNS_OPTIONS: Shape = Shape {
+    name: "DnsOptions",
+    kind: Kind::Structure {
+        members: &[
+            m("DnsRecordIpType", &DNS_RECORD_IP_TYPE).named("dnsRecordIpType"),
+            m("PrivateDnsOnlyForInboundResolverEndpoint", &BOOLEAN).named("privateDnsOnlyForInboundResolverEndpoint"),
+            m("PrivateDnsPreference", &STRING).named("privateDnsPreference"),
+            m("PrivateDnsSpecifiedDomains", &PRIVATE_DNS_SPECIFIED_DOMAIN_SET).named("privateDnsSpecifiedDomainSet"),
+        ],
+        union: false,
+    },
+};
+
+static DNS_OPTIONS_SPECIFICATION: Shape = Shape {
+    name: "DnsOptionsSpecification",
+    kind: Kind::Structure {
+        members: &[
+            m("DnsRecordIpType", &DNS_RECORD_IP_TYPE),
+            m("PrivateDnsOnlyForInboundResolverEndpoint", &BOOLEAN),
+            m("PrivateDnsPreference", &STRING),
+            m("PrivateDnsSpecifiedDomains", &PRIVATE_DNS_SPECIFIED_DOMAIN_SET).named("PrivateDnsSpecifiedDomain"),
+        ],
+        union: false,
+    },
+};
+
+static DNS_RECORD_IP_TYPE: Shape = Shape {
+    name: "DnsRecordIpType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["ipv4", "dualstack", "ipv6", "service-defined"],
+    },
+};
+
+static DOMAIN_TYPE: Shape = Shape {
+    name: "DomainType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["vpc", "standard"],
+    },
+};
+
+static ENA_SRD_SPECIFICATION: Shape = Shape {
+    name: "EnaSrdSpecification",
+    kind: Kind::Structure {
+        members: &[
+            m("EnaSrdEnabled", &BOOLEAN),
+            m("EnaSrdUdpSpecification", &ENA_SRD_UDP_SPECIFICATION),
+        ],
+        union: false,
+    },
+};
+
+static ENA_SRD_UDP_SPECIFICATION: Shape = Shape {
+    name: "EnaSrdUdpSpecification",
+    kind: Kind::Structure {
+        members: &[m("EnaSrdUdpEnabled", &BOOLEAN)],
+        union: false,
+    },
+};
+
 static FILTER: Shape = Shape {
     name: "Filter",
     kind: Kind::Structure {
@@ -1228,11 +3542,69 @@ static FILTER_LIST: Shape = Shape {
     },
 };
 
+static GET_MANAGED_PREFIX_LIST_ENTRIES_REQUEST: Shape = Shape {
+    name: "GetManagedPrefixListEntriesRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("MaxResults", &PREFIX_LIST_MAX_RESULTS),
+            m("NextToken", &STRING),
+            m("PrefixListId", &STRING).required(),
+            m("TargetVersion", &LONG),
+        ],
+        union: false,
+    },
+};
+
+static GET_MANAGED_PREFIX_LIST_ENTRIES_RESULT: Shape = Shape {
+    name: "GetManagedPrefixListEntriesResult",
+    kind: Kind::Structure {
+        members: &[
+            m("Entries", &PREFIX_LIST_ENTRY_SET).named("entrySet"),
+            m("NextToken", &STRING).named("nextToken"),
+        ],
+        union: false,
+    },
+};
+
 static GROUP_ID_STRING_LIST: Shape = Shape {
     name: "GroupIdStringList",
     kind: Kind::List {
         member: &STRING,
         member_name: Some("groupId"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static GROUP_IDENTIFIER: Shape = Shape {
+    name: "GroupIdentifier",
+    kind: Kind::Structure {
+        members: &[
+            m("GroupId", &STRING).named("groupId"),
+            m("GroupName", &STRING).named("groupName"),
+        ],
+        union: false,
+    },
+};
+
+static GROUP_IDENTIFIER_LIST: Shape = Shape {
+    name: "GroupIdentifierList",
+    kind: Kind::List {
+        member: &GROUP_IDENTIFIER,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static GROUP_IDENTIFIER_SET: Shape = Shape {
+    name: "GroupIdentifierSet",
+    kind: Kind::List {
+        member: &SECURITY_GROUP_IDENTIFIER,
+        member_name: Some("item"),
         flattened: false,
         min: None,
         max: None,
@@ -1257,6 +3629,114 @@ static HOSTNAME_TYPE: Shape = Shape {
         max: None,
         pattern: None,
         values: &["ip-name", "resource-name"],
+    },
+};
+
+static ICMP_TYPE_CODE: Shape = Shape {
+    name: "IcmpTypeCode",
+    kind: Kind::Structure {
+        members: &[m("Code", &INTEGER).named("code"), m("Type", &INTEGER).named("type")],
+        union: false,
+    },
+};
+
+static INSTANCE_IPV6_ADDRESS: Shape = Shape {
+    name: "InstanceIpv6Address",
+    kind: Kind::Structure {
+        members: &[
+            m("Ipv6Address", &STRING).named("ipv6Address"),
+            m("IsPrimaryIpv6", &BOOLEAN).named("isPrimaryIpv6"),
+        ],
+        union: false,
+    },
+};
+
+static INSTANCE_IPV6_ADDRESS_LIST: Shape = Shape {
+    name: "InstanceIpv6AddressList",
+    kind: Kind::List {
+        member: &INSTANCE_IPV6_ADDRESS,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static INTERNET_GATEWAY: Shape = Shape {
+    name: "InternetGateway",
+    kind: Kind::Structure {
+        members: &[
+            m("Attachments", &INTERNET_GATEWAY_ATTACHMENT_LIST).named("attachmentSet"),
+            m("InternetGatewayId", &STRING).named("internetGatewayId"),
+            m("OwnerId", &STRING).named("ownerId"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+        ],
+        union: false,
+    },
+};
+
+static INTERNET_GATEWAY_ATTACHMENT: Shape = Shape {
+    name: "InternetGatewayAttachment",
+    kind: Kind::Structure {
+        members: &[
+            m("State", &ATTACHMENT_STATUS).named("state"),
+            m("VpcId", &STRING).named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static INTERNET_GATEWAY_ATTACHMENT_LIST: Shape = Shape {
+    name: "InternetGatewayAttachmentList",
+    kind: Kind::List {
+        member: &INTERNET_GATEWAY_ATTACHMENT,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static INTERNET_GATEWAY_ID_LIST: Shape = Shape {
+    name: "InternetGatewayIdList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static INTERNET_GATEWAY_LIST: Shape = Shape {
+    name: "InternetGatewayList",
+    kind: Kind::List {
+        member: &INTERNET_GATEWAY,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static IP_ADDRESS_TYPE: Shape = Shape {
+    name: "IpAddressType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["ipv4", "dualstack", "ipv6"],
+    },
+};
+
+static IP_LIST: Shape = Shape {
+    name: "IpList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
     },
 };
 
@@ -1319,6 +3799,44 @@ static IP_SOURCE: Shape = Shape {
     },
 };
 
+static IPV4_PREFIX_LIST: Shape = Shape {
+    name: "Ipv4PrefixList",
+    kind: Kind::List {
+        member: &IPV4_PREFIX_SPECIFICATION_REQUEST,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static IPV4_PREFIX_SPECIFICATION: Shape = Shape {
+    name: "Ipv4PrefixSpecification",
+    kind: Kind::Structure {
+        members: &[m("Ipv4Prefix", &STRING).named("ipv4Prefix")],
+        union: false,
+    },
+};
+
+static IPV4_PREFIX_SPECIFICATION_REQUEST: Shape = Shape {
+    name: "Ipv4PrefixSpecificationRequest",
+    kind: Kind::Structure {
+        members: &[m("Ipv4Prefix", &STRING)],
+        union: false,
+    },
+};
+
+static IPV4_PREFIXES_LIST: Shape = Shape {
+    name: "Ipv4PrefixesList",
+    kind: Kind::List {
+        member: &IPV4_PREFIX_SPECIFICATION,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
 static IPV6_ADDRESS_ATTRIBUTE: Shape = Shape {
     name: "Ipv6AddressAttribute",
     kind: Kind::String {
@@ -1326,6 +3844,44 @@ static IPV6_ADDRESS_ATTRIBUTE: Shape = Shape {
         max: None,
         pattern: None,
         values: &["public", "private"],
+    },
+};
+
+static IPV6_PREFIX_LIST: Shape = Shape {
+    name: "Ipv6PrefixList",
+    kind: Kind::List {
+        member: &IPV6_PREFIX_SPECIFICATION_REQUEST,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static IPV6_PREFIX_SPECIFICATION: Shape = Shape {
+    name: "Ipv6PrefixSpecification",
+    kind: Kind::Structure {
+        members: &[m("Ipv6Prefix", &STRING).named("ipv6Prefix")],
+        union: false,
+    },
+};
+
+static IPV6_PREFIX_SPECIFICATION_REQUEST: Shape = Shape {
+    name: "Ipv6PrefixSpecificationRequest",
+    kind: Kind::Structure {
+        members: &[m("Ipv6Prefix", &STRING)],
+        union: false,
+    },
+};
+
+static IPV6_PREFIXES_LIST: Shape = Shape {
+    name: "Ipv6PrefixesList",
+    kind: Kind::List {
+        member: &IPV6_PREFIX_SPECIFICATION,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
     },
 };
 
@@ -1344,6 +3900,780 @@ static IPV6_RANGE_LIST: Shape = Shape {
     name: "Ipv6RangeList",
     kind: Kind::List {
         member: &IPV6_RANGE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static LAST_ERROR: Shape = Shape {
+    name: "LastError",
+    kind: Kind::Structure {
+        members: &[m("Code", &STRING).named("code"), m("Message", &STRING).named("message")],
+        union: false,
+    },
+};
+
+static MANAGED_PREFIX_LIST: Shape = Shape {
+    name: "ManagedPrefixList",
+    kind: Kind::Structure {
+        members: &[
+            m("AddressFamily", &STRING).named("addressFamily"),
+            m("IpamPrefixListResolverSyncEnabled", &BOOLEAN).named("ipamPrefixListResolverSyncEnabled"),
+            m("IpamPrefixListResolverTargetId", &STRING).named("ipamPrefixListResolverTargetId"),
+            m("MaxEntries", &INTEGER).named("maxEntries"),
+            m("OwnerId", &STRING).named("ownerId"),
+            m("PrefixListArn", &RESOURCE_ARN).named("prefixListArn"),
+            m("PrefixListId", &STRING).named("prefixListId"),
+            m("PrefixListName", &STRING).named("prefixListName"),
+            m("State", &PREFIX_LIST_STATE).named("state"),
+            m("StateMessage", &STRING).named("stateMessage"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+            m("Version", &LONG).named("version"),
+        ],
+        union: false,
+    },
+};
+
+static MANAGED_PREFIX_LIST_SET: Shape = Shape {
+    name: "ManagedPrefixListSet",
+    kind: Kind::List {
+        member: &MANAGED_PREFIX_LIST,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static MODIFY_MANAGED_PREFIX_LIST_REQUEST: Shape = Shape {
+    name: "ModifyManagedPrefixListRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AddEntries", &ADD_PREFIX_LIST_ENTRIES).named("AddEntry"),
+            m("CurrentVersion", &LONG),
+            m("DryRun", &BOOLEAN),
+            m("IpamPrefixListResolverSyncEnabled", &BOOLEAN),
+            m("MaxEntries", &INTEGER),
+            m("PrefixListId", &STRING).required(),
+            m("PrefixListName", &STRING),
+            m("RemoveEntries", &REMOVE_PREFIX_LIST_ENTRIES).named("RemoveEntry"),
+        ],
+        union: false,
+    },
+};
+
+static MODIFY_MANAGED_PREFIX_LIST_RESULT: Shape = Shape {
+    name: "ModifyManagedPrefixListResult",
+    kind: Kind::Structure {
+        members: &[m("PrefixList", &MANAGED_PREFIX_LIST).named("prefixList")],
+        union: false,
+    },
+};
+
+static MODIFY_NETWORK_INTERFACE_ATTRIBUTE_REQUEST: Shape = Shape {
+    name: "ModifyNetworkInterfaceAttributeRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AssociatePublicIpAddress", &BOOLEAN),
+            m("AssociatedSubnetIds", &SUBNET_ID_LIST).named("AssociatedSubnetId"),
+            m("Attachment", &NETWORK_INTERFACE_ATTACHMENT_CHANGES).named("attachment"),
+            m(
+                "ConnectionTrackingSpecification",
+                &CONNECTION_TRACKING_SPECIFICATION_REQUEST,
+            ),
+            m("Description", &ATTRIBUTE_VALUE).named("description"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("EnaSrdSpecification", &ENA_SRD_SPECIFICATION),
+            m("EnablePrimaryIpv6", &BOOLEAN),
+            m("Groups", &SECURITY_GROUP_ID_STRING_LIST).named("SecurityGroupId"),
+            m("NetworkInterfaceId", &STRING).required().named("networkInterfaceId"),
+            m("SourceDestCheck", &ATTRIBUTE_BOOLEAN_VALUE).named("sourceDestCheck"),
+        ],
+        union: false,
+    },
+};
+
+static MODIFY_SECURITY_GROUP_RULES_REQUEST: Shape = Shape {
+    name: "ModifySecurityGroupRulesRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("GroupId", &STRING).required(),
+            m("SecurityGroupRules", &SECURITY_GROUP_RULE_UPDATE_LIST)
+                .required()
+                .named("SecurityGroupRule"),
+        ],
+        union: false,
+    },
+};
+
+static MODIFY_SECURITY_GROUP_RULES_RESULT: Shape = Shape {
+    name: "ModifySecurityGroupRulesResult",
+    kind: Kind::Structure {
+        members: &[m("Return", &BOOLEAN).named("return")],
+        union: false,
+    },
+};
+
+static MODIFY_SUBNET_ATTRIBUTE_REQUEST: Shape = Shape {
+    name: "ModifySubnetAttributeRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AssignIpv6AddressOnCreation", &ATTRIBUTE_BOOLEAN_VALUE),
+            m("CustomerOwnedIpv4Pool", &STRING),
+            m("DisableLniAtDeviceIndex", &ATTRIBUTE_BOOLEAN_VALUE),
+            m("EnableDns64", &ATTRIBUTE_BOOLEAN_VALUE),
+            m("EnableLniAtDeviceIndex", &INTEGER),
+            m("EnableResourceNameDnsAAAARecordOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+            m("EnableResourceNameDnsARecordOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+            m("MapCustomerOwnedIpOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+            m("MapPublicIpOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+            m("PrivateDnsHostnameTypeOnLaunch", &HOSTNAME_TYPE),
+            m("SubnetId", &STRING).required().named("subnetId"),
+        ],
+        union: false,
+    },
+};
+
+static MODIFY_VPC_ATTRIBUTE_REQUEST: Shape = Shape {
+    name: "ModifyVpcAttributeRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("EnableDnsHostnames", &ATTRIBUTE_BOOLEAN_VALUE),
+            m("EnableDnsSupport", &ATTRIBUTE_BOOLEAN_VALUE),
+            m("EnableNetworkAddressUsageMetrics", &ATTRIBUTE_BOOLEAN_VALUE),
+            m("VpcId", &STRING).required().named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static MODIFY_VPC_ENDPOINT_REQUEST: Shape = Shape {
+    name: "ModifyVpcEndpointRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AddRouteTableIds", &VPC_ENDPOINT_ROUTE_TABLE_ID_LIST).named("AddRouteTableId"),
+            m("AddSecurityGroupIds", &VPC_ENDPOINT_SECURITY_GROUP_ID_LIST).named("AddSecurityGroupId"),
+            m("AddSubnetIds", &VPC_ENDPOINT_SUBNET_ID_LIST).named("AddSubnetId"),
+            m("DnsOptions", &DNS_OPTIONS_SPECIFICATION),
+            m("DryRun", &BOOLEAN),
+            m("IpAddressType", &IP_ADDRESS_TYPE),
+            m("PolicyDocument", &STRING),
+            m("PrivateDnsEnabled", &BOOLEAN),
+            m("RemoveRouteTableIds", &VPC_ENDPOINT_ROUTE_TABLE_ID_LIST).named("RemoveRouteTableId"),
+            m("RemoveSecurityGroupIds", &VPC_ENDPOINT_SECURITY_GROUP_ID_LIST).named("RemoveSecurityGroupId"),
+            m("RemoveSubnetIds", &VPC_ENDPOINT_SUBNET_ID_LIST).named("RemoveSubnetId"),
+            m("ResetPolicy", &BOOLEAN),
+            m("SubnetConfigurations", &SUBNET_CONFIGURATIONS_LIST).named("SubnetConfiguration"),
+            m("VpcEndpointId", &STRING).required(),
+        ],
+        union: false,
+    },
+};
+
+static MODIFY_VPC_ENDPOINT_RESULT: Shape = Shape {
+    name: "ModifyVpcEndpointResult",
+    kind: Kind::Structure {
+        members: &[m("Return", &BOOLEAN).named("return")],
+        union: false,
+    },
+};
+
+static NAT_GATEWAY: Shape = Shape {
+    name: "NatGateway",
+    kind: Kind::Structure {
+        members: &[
+            m("AttachedAppliances", &NAT_GATEWAY_ATTACHED_APPLIANCE_LIST).named("attachedApplianceSet"),
+            m("AutoProvisionZones", &AUTO_PROVISION_ZONES_STATE).named("autoProvisionZones"),
+            m("AutoScalingIps", &AUTO_SCALING_IPS_STATE).named("autoScalingIps"),
+            m("AvailabilityMode", &AVAILABILITY_MODE).named("availabilityMode"),
+            m("ConnectivityType", &CONNECTIVITY_TYPE).named("connectivityType"),
+            m("CreateTime", &TIMESTAMP).named("createTime"),
+            m("DeleteTime", &TIMESTAMP).named("deleteTime"),
+            m("FailureCode", &STRING).named("failureCode"),
+            m("FailureMessage", &STRING).named("failureMessage"),
+            m("NatGatewayAddresses", &NAT_GATEWAY_ADDRESS_LIST).named("natGatewayAddressSet"),
+            m("NatGatewayId", &STRING).named("natGatewayId"),
+            m("ProvisionedBandwidth", &PROVISIONED_BANDWIDTH).named("provisionedBandwidth"),
+            m("RouteTableId", &STRING).named("routeTableId"),
+            m("State", &NAT_GATEWAY_STATE).named("state"),
+            m("SubnetId", &STRING).named("subnetId"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+            m("VpcId", &STRING).named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static NAT_GATEWAY_ADDRESS: Shape = Shape {
+    name: "NatGatewayAddress",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationId", &STRING).named("allocationId"),
+            m("AssociationId", &STRING).named("associationId"),
+            m("AvailabilityZone", &STRING).named("availabilityZone"),
+            m("AvailabilityZoneId", &STRING).named("availabilityZoneId"),
+            m("FailureMessage", &STRING).named("failureMessage"),
+            m("IsPrimary", &BOOLEAN).named("isPrimary"),
+            m("NetworkInterfaceId", &STRING).named("networkInterfaceId"),
+            m("PrivateIp", &STRING).named("privateIp"),
+            m("PublicIp", &STRING).named("publicIp"),
+            m("Status", &NAT_GATEWAY_ADDRESS_STATUS).named("status"),
+        ],
+        union: false,
+    },
+};
+
+static NAT_GATEWAY_ADDRESS_LIST: Shape = Shape {
+    name: "NatGatewayAddressList",
+    kind: Kind::List {
+        member: &NAT_GATEWAY_ADDRESS,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NAT_GATEWAY_ADDRESS_STATUS: Shape = Shape {
+    name: "NatGatewayAddressStatus",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "assigning",
+            "unassigning",
+            "associating",
+            "disassociating",
+            "succeeded",
+            "failed",
+        ],
+    },
+};
+
+static NAT_GATEWAY_APPLIANCE_MODIFY_STATE: Shape = Shape {
+    name: "NatGatewayApplianceModifyState",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["modifying", "completed", "failed"],
+    },
+};
+
+static NAT_GATEWAY_APPLIANCE_STATE: Shape = Shape {
+    name: "NatGatewayApplianceState",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "attaching",
+            "attached",
+            "detaching",
+            "detached",
+            "attach-failed",
+            "detach-failed",
+        ],
+    },
+};
+
+static NAT_GATEWAY_APPLIANCE_TYPE: Shape = Shape {
+    name: "NatGatewayApplianceType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["network-firewall-proxy"],
+    },
+};
+
+static NAT_GATEWAY_ATTACHED_APPLIANCE: Shape = Shape {
+    name: "NatGatewayAttachedAppliance",
+    kind: Kind::Structure {
+        members: &[
+            m("ApplianceArn", &STRING).named("applianceArn"),
+            m("AttachmentState", &NAT_GATEWAY_APPLIANCE_STATE).named("attachmentState"),
+            m("FailureCode", &STRING).named("failureCode"),
+            m("FailureMessage", &STRING).named("failureMessage"),
+            m("ModificationState", &NAT_GATEWAY_APPLIANCE_MODIFY_STATE).named("modificationState"),
+            m("Type", &NAT_GATEWAY_APPLIANCE_TYPE).named("type"),
+            m("VpcEndpointId", &STRING).named("vpcEndpointId"),
+        ],
+        union: false,
+    },
+};
+
+static NAT_GATEWAY_ATTACHED_APPLIANCE_LIST: Shape = Shape {
+    name: "NatGatewayAttachedApplianceList",
+    kind: Kind::List {
+        member: &NAT_GATEWAY_ATTACHED_APPLIANCE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NAT_GATEWAY_ID_STRING_LIST: Shape = Shape {
+    name: "NatGatewayIdStringList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NAT_GATEWAY_LIST: Shape = Shape {
+    name: "NatGatewayList",
+    kind: Kind::List {
+        member: &NAT_GATEWAY,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NAT_GATEWAY_STATE: Shape = Shape {
+    name: "NatGatewayState",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["pending", "failed", "available", "deleting", "deleted"],
+    },
+};
+
+static NETWORK_ACL: Shape = Shape {
+    name: "NetworkAcl",
+    kind: Kind::Structure {
+        members: &[
+            m("Associations", &NETWORK_ACL_ASSOCIATION_LIST).named("associationSet"),
+            m("Entries", &NETWORK_ACL_ENTRY_LIST).named("entrySet"),
+            m("IsDefault", &BOOLEAN).named("default"),
+            m("NetworkAclId", &STRING).named("networkAclId"),
+            m("OwnerId", &STRING).named("ownerId"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+            m("VpcId", &STRING).named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static NETWORK_ACL_ASSOCIATION: Shape = Shape {
+    name: "NetworkAclAssociation",
+    kind: Kind::Structure {
+        members: &[
+            m("NetworkAclAssociationId", &STRING).named("networkAclAssociationId"),
+            m("NetworkAclId", &STRING).named("networkAclId"),
+            m("SubnetId", &STRING).named("subnetId"),
+        ],
+        union: false,
+    },
+};
+
+static NETWORK_ACL_ASSOCIATION_LIST: Shape = Shape {
+    name: "NetworkAclAssociationList",
+    kind: Kind::List {
+        member: &NETWORK_ACL_ASSOCIATION,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NETWORK_ACL_ENTRY: Shape = Shape {
+    name: "NetworkAclEntry",
+    kind: Kind::Structure {
+        members: &[
+            m("CidrBlock", &STRING).named("cidrBlock"),
+            m("Egress", &BOOLEAN).named("egress"),
+            m("IcmpTypeCode", &ICMP_TYPE_CODE).named("icmpTypeCode"),
+            m("Ipv6CidrBlock", &STRING).named("ipv6CidrBlock"),
+            m("PortRange", &PORT_RANGE).named("portRange"),
+            m("Protocol", &STRING).named("protocol"),
+            m("RuleAction", &RULE_ACTION).named("ruleAction"),
+            m("RuleNumber", &INTEGER).named("ruleNumber"),
+        ],
+        union: false,
+    },
+};
+
+static NETWORK_ACL_ENTRY_LIST: Shape = Shape {
+    name: "NetworkAclEntryList",
+    kind: Kind::List {
+        member: &NETWORK_ACL_ENTRY,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NETWORK_ACL_ID_STRING_LIST: Shape = Shape {
+    name: "NetworkAclIdStringList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NETWORK_ACL_LIST: Shape = Shape {
+    name: "NetworkAclList",
+    kind: Kind::List {
+        member: &NETWORK_ACL,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NETWORK_INTERFACE: Shape = Shape {
+    name: "NetworkInterface",
+    kind: Kind::Structure {
+        members: &[
+            m("AssociatedSubnets", &ASSOCIATED_SUBNET_LIST).named("associatedSubnetSet"),
+            m("Association", &NETWORK_INTERFACE_ASSOCIATION).named("association"),
+            m("Attachment", &NETWORK_INTERFACE_ATTACHMENT).named("attachment"),
+            m("AvailabilityZone", &STRING).named("availabilityZone"),
+            m("AvailabilityZoneId", &STRING).named("availabilityZoneId"),
+            m("ConnectionTrackingConfiguration", &CONNECTION_TRACKING_CONFIGURATION)
+                .named("connectionTrackingConfiguration"),
+            m("DenyAllIgwTraffic", &BOOLEAN).named("denyAllIgwTraffic"),
+            m("Description", &STRING).named("description"),
+            m("Groups", &GROUP_IDENTIFIER_LIST).named("groupSet"),
+            m("InterfaceType", &NETWORK_INTERFACE_TYPE).named("interfaceType"),
+            m("Ipv4Prefixes", &IPV4_PREFIXES_LIST).named("ipv4PrefixSet"),
+            m("Ipv6Address", &STRING).named("ipv6Address"),
+            m("Ipv6Addresses", &NETWORK_INTERFACE_IPV6_ADDRESSES_LIST).named("ipv6AddressesSet"),
+            m("Ipv6Native", &BOOLEAN).named("ipv6Native"),
+            m("Ipv6Prefixes", &IPV6_PREFIXES_LIST).named("ipv6PrefixSet"),
+            m("MacAddress", &STRING).named("macAddress"),
+            m("NetworkInterfaceId", &STRING).named("networkInterfaceId"),
+            m("Operator", &OPERATOR_RESPONSE).named("operator"),
+            m("OutpostArn", &STRING).named("outpostArn"),
+            m("OwnerId", &STRING).named("ownerId"),
+            m("PrivateDnsName", &STRING).named("privateDnsName"),
+            m("PrivateIpAddress", &STRING).named("privateIpAddress"),
+            m("PrivateIpAddresses", &NETWORK_INTERFACE_PRIVATE_IP_ADDRESS_LIST).named("privateIpAddressesSet"),
+            m("PublicDnsName", &STRING).named("publicDnsName"),
+            m("PublicIpDnsNameOptions", &PUBLIC_IP_DNS_NAME_OPTIONS).named("publicIpDnsNameOptions"),
+            m("RequesterId", &STRING).named("requesterId"),
+            m("RequesterManaged", &BOOLEAN).named("requesterManaged"),
+            m("SourceDestCheck", &BOOLEAN).named("sourceDestCheck"),
+            m("Status", &NETWORK_INTERFACE_STATUS).named("status"),
+            m("SubnetId", &STRING).named("subnetId"),
+            m("TagSet", &TAG_LIST).named("tagSet"),
+            m("VpcId", &STRING).named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static NETWORK_INTERFACE_ASSOCIATION: Shape = Shape {
+    name: "NetworkInterfaceAssociation",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationId", &STRING).named("allocationId"),
+            m("AssociationId", &STRING).named("associationId"),
+            m("CarrierIp", &STRING).named("carrierIp"),
+            m("CustomerOwnedIp", &STRING).named("customerOwnedIp"),
+            m("IpOwnerId", &STRING).named("ipOwnerId"),
+            m("PublicDnsName", &STRING).named("publicDnsName"),
+            m("PublicIp", &STRING).named("publicIp"),
+        ],
+        union: false,
+    },
+};
+
+static NETWORK_INTERFACE_ATTACHMENT: Shape = Shape {
+    name: "NetworkInterfaceAttachment",
+    kind: Kind::Structure {
+        members: &[
+            m("AttachTime", &TIMESTAMP).named("attachTime"),
+            m("AttachmentId", &STRING).named("attachmentId"),
+            m("DeleteOnTermination", &BOOLEAN).named("deleteOnTermination"),
+            m("DeviceIndex", &INTEGER).named("deviceIndex"),
+            m("EnaQueueCount", &INTEGER).named("enaQueueCount"),
+            m("EnaSrdSpecification", &ATTACHMENT_ENA_SRD_SPECIFICATION).named("enaSrdSpecification"),
+            m("InstanceId", &STRING).named("instanceId"),
+            m("InstanceOwnerId", &STRING).named("instanceOwnerId"),
+            m("NetworkCardIndex", &INTEGER).named("networkCardIndex"),
+            m("Status", &ATTACHMENT_STATUS).named("status"),
+        ],
+        union: false,
+    },
+};
+
+static NETWORK_INTERFACE_ATTACHMENT_CHANGES: Shape = Shape {
+    name: "NetworkInterfaceAttachmentChanges",
+    kind: Kind::Structure {
+        members: &[
+            m("AttachmentId", &STRING).named("attachmentId"),
+            m("DefaultEnaQueueCount", &BOOLEAN),
+            m("DeleteOnTermination", &BOOLEAN).named("deleteOnTermination"),
+            m("EnaQueueCount", &INTEGER),
+        ],
+        union: false,
+    },
+};
+
+static NETWORK_INTERFACE_ATTRIBUTE: Shape = Shape {
+    name: "NetworkInterfaceAttribute",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "description",
+            "groupSet",
+            "sourceDestCheck",
+            "attachment",
+            "associatePublicIpAddress",
+        ],
+    },
+};
+
+static NETWORK_INTERFACE_CREATION_TYPE: Shape = Shape {
+    name: "NetworkInterfaceCreationType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["efa", "efa-only", "branch", "trunk"],
+    },
+};
+
+static NETWORK_INTERFACE_ID_LIST: Shape = Shape {
+    name: "NetworkInterfaceIdList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NETWORK_INTERFACE_IPV6_ADDRESS: Shape = Shape {
+    name: "NetworkInterfaceIpv6Address",
+    kind: Kind::Structure {
+        members: &[
+            m("Ipv6Address", &STRING).named("ipv6Address"),
+            m("IsPrimaryIpv6", &BOOLEAN).named("isPrimaryIpv6"),
+            m("PublicIpv6DnsName", &STRING).named("publicIpv6DnsName"),
+        ],
+        union: false,
+    },
+};
+
+static NETWORK_INTERFACE_IPV6_ADDRESSES_LIST: Shape = Shape {
+    name: "NetworkInterfaceIpv6AddressesList",
+    kind: Kind::List {
+        member: &NETWORK_INTERFACE_IPV6_ADDRESS,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NETWORK_INTERFACE_LIST: Shape = Shape {
+    name: "NetworkInterfaceList",
+    kind: Kind::List {
+        member: &NETWORK_INTERFACE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NETWORK_INTERFACE_PRIVATE_IP_ADDRESS: Shape = Shape {
+    name: "NetworkInterfacePrivateIpAddress",
+    kind: Kind::Structure {
+        members: &[
+            m("Association", &NETWORK_INTERFACE_ASSOCIATION).named("association"),
+            m("Primary", &BOOLEAN).named("primary"),
+            m("PrivateDnsName", &STRING).named("privateDnsName"),
+            m("PrivateIpAddress", &STRING).named("privateIpAddress"),
+        ],
+        union: false,
+    },
+};
+
+static NETWORK_INTERFACE_PRIVATE_IP_ADDRESS_LIST: Shape = Shape {
+    name: "NetworkInterfacePrivateIpAddressList",
+    kind: Kind::List {
+        member: &NETWORK_INTERFACE_PRIVATE_IP_ADDRESS,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static NETWORK_INTERFACE_STATUS: Shape = Shape {
+    name: "NetworkInterfaceStatus",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["available", "associated", "attaching", "in-use", "detaching"],
+    },
+};
+
+static NETWORK_INTERFACE_TYPE: Shape = Shape {
+    name: "NetworkInterfaceType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "interface",
+            "natGateway",
+            "efa",
+            "efa-only",
+            "trunk",
+            "load_balancer",
+            "network_load_balancer",
+            "vpc_endpoint",
+            "branch",
+            "transit_gateway",
+            "lambda",
+            "quicksight",
+            "global_accelerator_managed",
+            "api_gateway_managed",
+            "gateway_load_balancer",
+            "gateway_load_balancer_endpoint",
+            "iot_rules_managed",
+            "aws_codestar_connections_managed",
+        ],
+    },
+};
+
+static OPERATOR_REQUEST: Shape = Shape {
+    name: "OperatorRequest",
+    kind: Kind::Structure {
+        members: &[m("Principal", &STRING)],
+        union: false,
+    },
+};
+
+static OPERATOR_RESPONSE: Shape = Shape {
+    name: "OperatorResponse",
+    kind: Kind::Structure {
+        members: &[
+            m("HiddenByDefault", &BOOLEAN).named("hiddenByDefault"),
+            m("Managed", &BOOLEAN).named("managed"),
+            m("Principal", &STRING).named("principal"),
+        ],
+        union: false,
+    },
+};
+
+static PAYER_RESPONSIBILITY: Shape = Shape {
+    name: "PayerResponsibility",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["ServiceOwner"],
+    },
+};
+
+static PAYER_RESPONSIBILITY_ENTRY: Shape = Shape {
+    name: "PayerResponsibilityEntry",
+    kind: Kind::Structure {
+        members: &[
+            m("PayerResponsibilityType", &PAYER_RESPONSIBILITY_TYPE).named("payerResponsibilityType"),
+            m("Scope", &PAYER_RESPONSIBILITY_SCOPE).named("scope"),
+        ],
+        union: false,
+    },
+};
+
+static PAYER_RESPONSIBILITY_SCOPE: Shape = Shape {
+    name: "PayerResponsibilityScope",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["vpc-endpoint-charges", "resource-gateway-charges"],
+    },
+};
+
+static PAYER_RESPONSIBILITY_SET: Shape = Shape {
+    name: "PayerResponsibilitySet",
+    kind: Kind::List {
+        member: &PAYER_RESPONSIBILITY_ENTRY,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static PAYER_RESPONSIBILITY_TYPE: Shape = Shape {
+    name: "PayerResponsibilityType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "vpc-endpoint-account",
+            "resource-gateway-account",
+            "vpc-endpoint-service-account",
+        ],
+    },
+};
+
+static PORT_RANGE: Shape = Shape {
+    name: "PortRange",
+    kind: Kind::Structure {
+        members: &[m("From", &INTEGER).named("from"), m("To", &INTEGER).named("to")],
+        union: false,
+    },
+};
+
+static PREFIX_LIST: Shape = Shape {
+    name: "PrefixList",
+    kind: Kind::Structure {
+        members: &[
+            m("Cidrs", &VALUE_STRING_LIST).named("cidrSet"),
+            m("PrefixListId", &STRING).named("prefixListId"),
+            m("PrefixListName", &STRING).named("prefixListName"),
+        ],
+        union: false,
+    },
+};
+
+static PREFIX_LIST_ENTRY: Shape = Shape {
+    name: "PrefixListEntry",
+    kind: Kind::Structure {
+        members: &[
+            m("Cidr", &STRING).named("cidr"),
+            m("Description", &STRING).named("description"),
+        ],
+        union: false,
+    },
+};
+
+static PREFIX_LIST_ENTRY_SET: Shape = Shape {
+    name: "PrefixListEntrySet",
+    kind: Kind::List {
+        member: &PREFIX_LIST_ENTRY,
         member_name: Some("item"),
         flattened: false,
         min: None,
@@ -1373,6 +4703,78 @@ static PREFIX_LIST_ID_LIST: Shape = Shape {
     },
 };
 
+static PREFIX_LIST_MAX_RESULTS: Shape = Shape {
+    name: "PrefixListMaxResults",
+    kind: Kind::Integer {
+        min: Some(1),
+        max: Some(100),
+    },
+};
+
+static PREFIX_LIST_RESOURCE_ID_STRING_LIST: Shape = Shape {
+    name: "PrefixListResourceIdStringList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static PREFIX_LIST_SET: Shape = Shape {
+    name: "PrefixListSet",
+    kind: Kind::List {
+        member: &PREFIX_LIST,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static PREFIX_LIST_STATE: Shape = Shape {
+    name: "PrefixListState",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "create-in-progress",
+            "create-complete",
+            "create-failed",
+            "modify-in-progress",
+            "modify-complete",
+            "modify-failed",
+            "restore-in-progress",
+            "restore-complete",
+            "restore-failed",
+            "delete-in-progress",
+            "delete-complete",
+            "delete-failed",
+        ],
+    },
+};
+
+static PRIVATE_DNS_DETAILS: Shape = Shape {
+    name: "PrivateDnsDetails",
+    kind: Kind::Structure {
+        members: &[m("PrivateDnsName", &STRING).named("privateDnsName")],
+        union: false,
+    },
+};
+
+static PRIVATE_DNS_DETAILS_SET: Shape = Shape {
+    name: "PrivateDnsDetailsSet",
+    kind: Kind::List {
+        member: &PRIVATE_DNS_DETAILS,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
 static PRIVATE_DNS_NAME_OPTIONS_ON_LAUNCH: Shape = Shape {
     name: "PrivateDnsNameOptionsOnLaunch",
     kind: Kind::Structure {
@@ -1380,6 +4782,130 @@ static PRIVATE_DNS_NAME_OPTIONS_ON_LAUNCH: Shape = Shape {
             m("EnableResourceNameDnsAAAARecord", &BOOLEAN).named("enableResourceNameDnsAAAARecord"),
             m("EnableResourceNameDnsARecord", &BOOLEAN).named("enableResourceNameDnsARecord"),
             m("HostnameType", &HOSTNAME_TYPE).named("hostnameType"),
+        ],
+        union: false,
+    },
+};
+
+static PRIVATE_DNS_SPECIFIED_DOMAIN_SET: Shape = Shape {
+    name: "PrivateDnsSpecifiedDomainSet",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: Some(0),
+        max: Some(10),
+    },
+};
+
+static PRIVATE_IP_ADDRESS_COUNT: Shape = Shape {
+    name: "PrivateIpAddressCount",
+    kind: Kind::Integer {
+        min: Some(1),
+        max: Some(31),
+    },
+};
+
+static PRIVATE_IP_ADDRESS_SPECIFICATION: Shape = Shape {
+    name: "PrivateIpAddressSpecification",
+    kind: Kind::Structure {
+        members: &[
+            m("Primary", &BOOLEAN).named("primary"),
+            m("PrivateIpAddress", &STRING).named("privateIpAddress"),
+        ],
+        union: false,
+    },
+};
+
+static PRIVATE_IP_ADDRESS_SPECIFICATION_LIST: Shape = Shape {
+    name: "PrivateIpAddressSpecificationList",
+    kind: Kind::List {
+        member: &PRIVATE_IP_ADDRESS_SPECIFICATION,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static PROPAGATING_VGW: Shape = Shape {
+    name: "PropagatingVgw",
+    kind: Kind::Structure {
+        members: &[m("GatewayId", &STRING).named("gatewayId")],
+        union: false,
+    },
+};
+
+static PROPAGATING_VGW_LIST: Shape = Shape {
+    name: "PropagatingVgwList",
+    kind: Kind::List {
+        member: &PROPAGATING_VGW,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static PROVISIONED_BANDWIDTH: Shape = Shape {
+    name: "ProvisionedBandwidth",
+    kind: Kind::Structure {
+        members: &[
+            m("ProvisionTime", &TIMESTAMP).named("provisionTime"),
+            m("Provisioned", &STRING).named("provisioned"),
+            m("RequestTime", &TIMESTAMP).named("requestTime"),
+            m("Requested", &STRING).named("requested"),
+            m("Status", &STRING).named("status"),
+        ],
+        union: false,
+    },
+};
+
+static PTR_UPDATE_STATUS: Shape = Shape {
+    name: "PtrUpdateStatus",
+    kind: Kind::Structure {
+        members: &[
+            m("Reason", &STRING).named("reason"),
+            m("Status", &STRING).named("status"),
+            m("Value", &STRING).named("value"),
+        ],
+        union: false,
+    },
+};
+
+static PUBLIC_IP_DNS_NAME_OPTIONS: Shape = Shape {
+    name: "PublicIpDnsNameOptions",
+    kind: Kind::Structure {
+        members: &[
+            m("DnsHostnameType", &STRING).named("dnsHostnameType"),
+            m("PublicDualStackDnsName", &STRING).named("publicDualStackDnsName"),
+            m("PublicIpv4DnsName", &STRING).named("publicIpv4DnsName"),
+            m("PublicIpv6DnsName", &STRING).named("publicIpv6DnsName"),
+        ],
+        union: false,
+    },
+};
+
+static PUBLIC_IP_STRING_LIST: Shape = Shape {
+    name: "PublicIpStringList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("PublicIp"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static REFERENCED_SECURITY_GROUP: Shape = Shape {
+    name: "ReferencedSecurityGroup",
+    kind: Kind::Structure {
+        members: &[
+            m("GroupId", &STRING).named("groupId"),
+            m("PeeringStatus", &STRING).named("peeringStatus"),
+            m("UserId", &STRING).named("userId"),
+            m("VpcId", &STRING).named("vpcId"),
+            m("VpcPeeringConnectionId", &STRING).named("vpcPeeringConnectionId"),
         ],
         union: false,
     },
@@ -1439,6 +4965,487 @@ static REGION_NAME_STRING_LIST: Shape = Shape {
     },
 };
 
+static RELEASE_ADDRESS_REQUEST: Shape = Shape {
+    name: "ReleaseAddressRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AllocationId", &STRING),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("NetworkBorderGroup", &STRING),
+            m("PublicIp", &STRING),
+        ],
+        union: false,
+    },
+};
+
+static REMOVE_PREFIX_LIST_ENTRIES: Shape = Shape {
+    name: "RemovePrefixListEntries",
+    kind: Kind::List {
+        member: &REMOVE_PREFIX_LIST_ENTRY,
+        member_name: None,
+        flattened: false,
+        min: Some(0),
+        max: Some(100),
+    },
+};
+
+static REMOVE_PREFIX_LIST_ENTRY: Shape = Shape {
+    name: "RemovePrefixListEntry",
+    kind: Kind::Structure {
+        members: &[m("Cidr", &STRING).required()],
+        union: false,
+    },
+};
+
+static REPLACE_ROUTE_REQUEST: Shape = Shape {
+    name: "ReplaceRouteRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("CarrierGatewayId", &STRING),
+            m("CoreNetworkArn", &STRING),
+            m("DestinationCidrBlock", &STRING).named("destinationCidrBlock"),
+            m("DestinationIpv6CidrBlock", &STRING).named("destinationIpv6CidrBlock"),
+            m("DestinationPrefixListId", &STRING),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("EgressOnlyInternetGatewayId", &STRING).named("egressOnlyInternetGatewayId"),
+            m("GatewayId", &STRING).named("gatewayId"),
+            m("InstanceId", &STRING).named("instanceId"),
+            m("LocalGatewayId", &STRING),
+            m("LocalTarget", &BOOLEAN),
+            m("NatGatewayId", &STRING).named("natGatewayId"),
+            m("NetworkInterfaceId", &STRING).named("networkInterfaceId"),
+            m("OdbNetworkArn", &STRING),
+            m("RouteTableId", &STRING).required().named("routeTableId"),
+            m("TransitGatewayId", &STRING),
+            m("VpcEndpointId", &STRING),
+            m("VpcPeeringConnectionId", &STRING).named("vpcPeeringConnectionId"),
+        ],
+        union: false,
+    },
+};
+
+static REPLACE_ROUTE_TABLE_ASSOCIATION_REQUEST: Shape = Shape {
+    name: "ReplaceRouteTableAssociationRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("AssociationId", &STRING).required().named("associationId"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("RouteTableId", &STRING).required().named("routeTableId"),
+        ],
+        union: false,
+    },
+};
+
+static REPLACE_ROUTE_TABLE_ASSOCIATION_RESULT: Shape = Shape {
+    name: "ReplaceRouteTableAssociationResult",
+    kind: Kind::Structure {
+        members: &[
+            m("AssociationState", &ROUTE_TABLE_ASSOCIATION_STATE).named("associationState"),
+            m("NewAssociationId", &STRING).named("newAssociationId"),
+        ],
+        union: false,
+    },
+};
+
+static RESOURCE_ARN: Shape = Shape {
+    name: "ResourceArn",
+    kind: Kind::String {
+        min: Some(1),
+        max: Some(1283),
+        pattern: None,
+        values: &[],
+    },
+};
+
+static RESOURCE_ID_LIST: Shape = Shape {
+    name: "ResourceIdList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: None,
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static RESOURCE_TYPE: Shape = Shape {
+    name: "ResourceType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "capacity-reservation",
+            "client-vpn-endpoint",
+            "customer-gateway",
+            "carrier-gateway",
+            "coip-pool",
+            "declarative-policies-report",
+            "dedicated-host",
+            "dhcp-options",
+            "egress-only-internet-gateway",
+            "elastic-ip",
+            "elastic-gpu",
+            "export-image-task",
+            "export-instance-task",
+            "fca-policy",
+            "fleet",
+            "fpga-image",
+            "host-reservation",
+            "image",
+            "image-usage-report",
+            "import-image-task",
+            "import-snapshot-task",
+            "instance",
+            "instance-event-window",
+            "internet-gateway",
+            "ipam",
+            "ipam-pool",
+            "ipam-scope",
+            "ipv4pool-ec2",
+            "ipv6pool-ec2",
+            "key-pair",
+            "launch-template",
+            "local-gateway",
+            "local-gateway-route-table",
+            "local-gateway-virtual-interface",
+            "local-gateway-virtual-interface-group",
+            "local-gateway-route-table-vpc-association",
+            "local-gateway-route-table-virtual-interface-group-association",
+            "natgateway",
+            "network-acl",
+            "network-interface",
+            "network-insights-analysis",
+            "network-insights-path",
+            "network-insights-access-scope",
+            "network-insights-access-scope-analysis",
+            "outpost-lag",
+            "placement-group",
+            "prefix-list",
+            "replace-root-volume-task",
+            "reserved-instances",
+            "route-table",
+            "security-group",
+            "security-group-rule",
+            "service-link-virtual-interface",
+            "snapshot",
+            "spot-fleet-request",
+            "spot-instances-request",
+            "subnet",
+            "subnet-cidr-reservation",
+            "traffic-mirror-filter",
+            "traffic-mirror-session",
+            "traffic-mirror-target",
+            "transit-gateway",
+            "transit-gateway-attachment",
+            "transit-gateway-connect-peer",
+            "transit-gateway-multicast-domain",
+            "transit-gateway-policy-table",
+            "transit-gateway-metering-policy",
+            "transit-gateway-route-table",
+            "transit-gateway-route-table-announcement",
+            "volume",
+            "vpc",
+            "vpc-endpoint",
+            "vpc-endpoint-connection",
+            "vpc-endpoint-service",
+            "vpc-endpoint-service-permission",
+            "vpc-peering-connection",
+            "vpn-connection",
+            "vpn-gateway",
+            "vpc-flow-log",
+            "capacity-reservation-fleet",
+            "traffic-mirror-filter-rule",
+            "vpc-endpoint-connection-device-type",
+            "verified-access-instance",
+            "verified-access-group",
+            "verified-access-endpoint",
+            "verified-access-policy",
+            "verified-access-trust-provider",
+            "vpn-connection-device-type",
+            "vpc-block-public-access-exclusion",
+            "vpc-encryption-control",
+            "route-server",
+            "route-server-endpoint",
+            "route-server-peer",
+            "ipam-resource-discovery",
+            "ipam-resource-discovery-association",
+            "instance-connect-endpoint",
+            "verified-access-endpoint-target",
+            "ipam-external-resource-verification-token",
+            "capacity-block",
+            "mac-modification-task",
+            "ipam-prefix-list-resolver",
+            "ipam-policy",
+            "ipam-prefix-list-resolver-target",
+            "ipam-internet-registry-association",
+            "secondary-interface",
+            "secondary-network",
+            "secondary-subnet",
+            "capacity-manager-data-export",
+            "vpn-concentrator",
+            "ipam-pool-allocation",
+            "capacity-reservation-cancellation-quote",
+            "application-status-check",
+            "capacity-reservation-modification-quote",
+            "metric-category",
+        ],
+    },
+};
+
+static REVOKE_SECURITY_GROUP_EGRESS_REQUEST: Shape = Shape {
+    name: "RevokeSecurityGroupEgressRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("CidrIp", &STRING).named("cidrIp"),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("FromPort", &INTEGER).named("fromPort"),
+            m("GroupId", &STRING).required().named("groupId"),
+            m("IpPermissions", &IP_PERMISSION_LIST).named("ipPermissions"),
+            m("IpProtocol", &STRING).named("ipProtocol"),
+            m("SecurityGroupRuleIds", &SECURITY_GROUP_RULE_ID_LIST).named("SecurityGroupRuleId"),
+            m("SourceSecurityGroupName", &STRING).named("sourceSecurityGroupName"),
+            m("SourceSecurityGroupOwnerId", &STRING).named("sourceSecurityGroupOwnerId"),
+            m("ToPort", &INTEGER).named("toPort"),
+        ],
+        union: false,
+    },
+};
+
+static REVOKE_SECURITY_GROUP_EGRESS_RESULT: Shape = Shape {
+    name: "RevokeSecurityGroupEgressResult",
+    kind: Kind::Structure {
+        members: &[
+            m("Return", &BOOLEAN).named("return"),
+            m("RevokedSecurityGroupRules", &REVOKED_SECURITY_GROUP_RULE_LIST).named("revokedSecurityGroupRuleSet"),
+            m("UnknownIpPermissions", &IP_PERMISSION_LIST).named("unknownIpPermissionSet"),
+        ],
+        union: false,
+    },
+};
+
+static REVOKE_SECURITY_GROUP_INGRESS_REQUEST: Shape = Shape {
+    name: "RevokeSecurityGroupIngressRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("CidrIp", &STRING),
+            m("DryRun", &BOOLEAN).named("dryRun"),
+            m("FromPort", &INTEGER),
+            m("GroupId", &STRING),
+            m("GroupName", &STRING),
+            m("IpPermissions", &IP_PERMISSION_LIST),
+            m("IpProtocol", &STRING),
+            m("SecurityGroupRuleIds", &SECURITY_GROUP_RULE_ID_LIST).named("SecurityGroupRuleId"),
+            m("SourceSecurityGroupName", &STRING),
+            m("SourceSecurityGroupOwnerId", &STRING),
+            m("ToPort", &INTEGER),
+        ],
+        union: false,
+    },
+};
+
+static REVOKE_SECURITY_GROUP_INGRESS_RESULT: Shape = Shape {
+    name: "RevokeSecurityGroupIngressResult",
+    kind: Kind::Structure {
+        members: &[
+            m("Return", &BOOLEAN).named("return"),
+            m("RevokedSecurityGroupRules", &REVOKED_SECURITY_GROUP_RULE_LIST).named("revokedSecurityGroupRuleSet"),
+            m("UnknownIpPermissions", &IP_PERMISSION_LIST).named("unknownIpPermissionSet"),
+        ],
+        union: false,
+    },
+};
+
+static REVOKED_SECURITY_GROUP_RULE: Shape = Shape {
+    name: "RevokedSecurityGroupRule",
+    kind: Kind::Structure {
+        members: &[
+            m("CidrIpv4", &STRING).named("cidrIpv4"),
+            m("CidrIpv6", &STRING).named("cidrIpv6"),
+            m("Description", &STRING).named("description"),
+            m("FromPort", &INTEGER).named("fromPort"),
+            m("GroupId", &STRING).named("groupId"),
+            m("IpProtocol", &STRING).named("ipProtocol"),
+            m("IsEgress", &BOOLEAN).named("isEgress"),
+            m("PrefixListId", &STRING).named("prefixListId"),
+            m("ReferencedGroupId", &STRING).named("referencedGroupId"),
+            m("SecurityGroupRuleId", &STRING).named("securityGroupRuleId"),
+            m("ToPort", &INTEGER).named("toPort"),
+        ],
+        union: false,
+    },
+};
+
+static REVOKED_SECURITY_GROUP_RULE_LIST: Shape = Shape {
+    name: "RevokedSecurityGroupRuleList",
+    kind: Kind::List {
+        member: &REVOKED_SECURITY_GROUP_RULE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ROUTE: Shape = Shape {
+    name: "Route",
+    kind: Kind::Structure {
+        members: &[
+            m("CarrierGatewayId", &STRING).named("carrierGatewayId"),
+            m("CoreNetworkArn", &STRING).named("coreNetworkArn"),
+            m("DestinationCidrBlock", &STRING).named("destinationCidrBlock"),
+            m("DestinationIpv6CidrBlock", &STRING).named("destinationIpv6CidrBlock"),
+            m("DestinationPrefixListId", &STRING).named("destinationPrefixListId"),
+            m("EgressOnlyInternetGatewayId", &STRING).named("egressOnlyInternetGatewayId"),
+            m("GatewayId", &STRING).named("gatewayId"),
+            m("InstanceId", &STRING).named("instanceId"),
+            m("InstanceOwnerId", &STRING).named("instanceOwnerId"),
+            m("IpAddress", &STRING).named("ipAddress"),
+            m("LocalGatewayId", &STRING).named("localGatewayId"),
+            m("NatGatewayId", &STRING).named("natGatewayId"),
+            m("NetworkInterfaceId", &STRING).named("networkInterfaceId"),
+            m("OdbNetworkArn", &STRING).named("odbNetworkArn"),
+            m("Origin", &ROUTE_ORIGIN).named("origin"),
+            m("State", &ROUTE_STATE).named("state"),
+            m("TransitGatewayId", &STRING).named("transitGatewayId"),
+            m("VpcPeeringConnectionId", &STRING).named("vpcPeeringConnectionId"),
+        ],
+        union: false,
+    },
+};
+
+static ROUTE_LIST: Shape = Shape {
+    name: "RouteList",
+    kind: Kind::List {
+        member: &ROUTE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ROUTE_ORIGIN: Shape = Shape {
+    name: "RouteOrigin",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "CreateRouteTable",
+            "CreateRoute",
+            "EnableVgwRoutePropagation",
+            "Advertisement",
+        ],
+    },
+};
+
+static ROUTE_STATE: Shape = Shape {
+    name: "RouteState",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["active", "blackhole", "filtered"],
+    },
+};
+
+static ROUTE_TABLE: Shape = Shape {
+    name: "RouteTable",
+    kind: Kind::Structure {
+        members: &[
+            m("Associations", &ROUTE_TABLE_ASSOCIATION_LIST).named("associationSet"),
+            m("OwnerId", &STRING).named("ownerId"),
+            m("PropagatingVgws", &PROPAGATING_VGW_LIST).named("propagatingVgwSet"),
+            m("RouteTableId", &STRING).named("routeTableId"),
+            m("Routes", &ROUTE_LIST).named("routeSet"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+            m("VpcId", &STRING).named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static ROUTE_TABLE_ASSOCIATION: Shape = Shape {
+    name: "RouteTableAssociation",
+    kind: Kind::Structure {
+        members: &[
+            m("AssociationState", &ROUTE_TABLE_ASSOCIATION_STATE).named("associationState"),
+            m("GatewayId", &STRING).named("gatewayId"),
+            m("Main", &BOOLEAN).named("main"),
+            m("PublicIpv4Pool", &STRING).named("publicIpv4Pool"),
+            m("RouteTableAssociationId", &STRING).named("routeTableAssociationId"),
+            m("RouteTableId", &STRING).named("routeTableId"),
+            m("SubnetId", &STRING).named("subnetId"),
+        ],
+        union: false,
+    },
+};
+
+static ROUTE_TABLE_ASSOCIATION_LIST: Shape = Shape {
+    name: "RouteTableAssociationList",
+    kind: Kind::List {
+        member: &ROUTE_TABLE_ASSOCIATION,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ROUTE_TABLE_ASSOCIATION_STATE: Shape = Shape {
+    name: "RouteTableAssociationState",
+    kind: Kind::Structure {
+        members: &[
+            m("State", &ROUTE_TABLE_ASSOCIATION_STATE_CODE).named("state"),
+            m("StatusMessage", &STRING).named("statusMessage"),
+        ],
+        union: false,
+    },
+};
+
+static ROUTE_TABLE_ASSOCIATION_STATE_CODE: Shape = Shape {
+    name: "RouteTableAssociationStateCode",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["associating", "associated", "disassociating", "disassociated", "failed"],
+    },
+};
+
+static ROUTE_TABLE_ID_STRING_LIST: Shape = Shape {
+    name: "RouteTableIdStringList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static ROUTE_TABLE_LIST: Shape = Shape {
+    name: "RouteTableList",
+    kind: Kind::List {
+        member: &ROUTE_TABLE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static RULE_ACTION: Shape = Shape {
+    name: "RuleAction",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["allow", "deny"],
+    },
+};
+
 static SECURITY_GROUP: Shape = Shape {
     name: "SecurityGroup",
     kind: Kind::Structure {
@@ -1457,6 +5464,28 @@ static SECURITY_GROUP: Shape = Shape {
     },
 };
 
+static SECURITY_GROUP_ID_STRING_LIST: Shape = Shape {
+    name: "SecurityGroupIdStringList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("SecurityGroupId"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static SECURITY_GROUP_IDENTIFIER: Shape = Shape {
+    name: "SecurityGroupIdentifier",
+    kind: Kind::Structure {
+        members: &[
+            m("GroupId", &STRING).named("groupId"),
+            m("GroupName", &STRING).named("groupName"),
+        ],
+        union: false,
+    },
+};
+
 static SECURITY_GROUP_LIST: Shape = Shape {
     name: "SecurityGroupList",
     kind: Kind::List {
@@ -1465,6 +5494,215 @@ static SECURITY_GROUP_LIST: Shape = Shape {
         flattened: false,
         min: None,
         max: None,
+    },
+};
+
+static SECURITY_GROUP_RULE: Shape = Shape {
+    name: "SecurityGroupRule",
+    kind: Kind::Structure {
+        members: &[
+            m("CidrIpv4", &STRING).named("cidrIpv4"),
+            m("CidrIpv6", &STRING).named("cidrIpv6"),
+            m("Description", &STRING).named("description"),
+            m("FromPort", &INTEGER).named("fromPort"),
+            m("GroupId", &STRING).named("groupId"),
+            m("GroupOwnerId", &STRING).named("groupOwnerId"),
+            m("IpProtocol", &STRING).named("ipProtocol"),
+            m("IsEgress", &BOOLEAN).named("isEgress"),
+            m("PrefixListId", &STRING).named("prefixListId"),
+            m("ReferencedGroupInfo", &REFERENCED_SECURITY_GROUP).named("referencedGroupInfo"),
+            m("SecurityGroupRuleArn", &STRING).named("securityGroupRuleArn"),
+            m("SecurityGroupRuleId", &STRING).named("securityGroupRuleId"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+            m("ToPort", &INTEGER).named("toPort"),
+        ],
+        union: false,
+    },
+};
+
+static SECURITY_GROUP_RULE_DESCRIPTION: Shape = Shape {
+    name: "SecurityGroupRuleDescription",
+    kind: Kind::Structure {
+        members: &[m("Description", &STRING), m("SecurityGroupRuleId", &STRING)],
+        union: false,
+    },
+};
+
+static SECURITY_GROUP_RULE_DESCRIPTION_LIST: Shape = Shape {
+    name: "SecurityGroupRuleDescriptionList",
+    kind: Kind::List {
+        member: &SECURITY_GROUP_RULE_DESCRIPTION,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static SECURITY_GROUP_RULE_ID_LIST: Shape = Shape {
+    name: "SecurityGroupRuleIdList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static SECURITY_GROUP_RULE_LIST: Shape = Shape {
+    name: "SecurityGroupRuleList",
+    kind: Kind::List {
+        member: &SECURITY_GROUP_RULE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static SECURITY_GROUP_RULE_REQUEST: Shape = Shape {
+    name: "SecurityGroupRuleRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("CidrIpv4", &STRING),
+            m("CidrIpv6", &STRING),
+            m("Description", &STRING),
+            m("FromPort", &INTEGER),
+            m("IpProtocol", &STRING),
+            m("PrefixListId", &STRING),
+            m("ReferencedGroupId", &STRING),
+            m("ToPort", &INTEGER),
+        ],
+        union: false,
+    },
+};
+
+static SECURITY_GROUP_RULE_UPDATE: Shape = Shape {
+    name: "SecurityGroupRuleUpdate",
+    kind: Kind::Structure {
+        members: &[
+            m("SecurityGroupRule", &SECURITY_GROUP_RULE_REQUEST),
+            m("SecurityGroupRuleId", &STRING).required(),
+        ],
+        union: false,
+    },
+};
+
+static SECURITY_GROUP_RULE_UPDATE_LIST: Shape = Shape {
+    name: "SecurityGroupRuleUpdateList",
+    kind: Kind::List {
+        member: &SECURITY_GROUP_RULE_UPDATE,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static SERVICE_CONNECTIVITY_TYPE: Shape = Shape {
+    name: "ServiceConnectivityType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["ipv4", "ipv6"],
+    },
+};
+
+static SERVICE_DETAIL: Shape = Shape {
+    name: "ServiceDetail",
+    kind: Kind::Structure {
+        members: &[
+            m("AcceptanceRequired", &BOOLEAN).named("acceptanceRequired"),
+            m("AvailabilityZoneIds", &VALUE_STRING_LIST).named("availabilityZoneIdSet"),
+            m("AvailabilityZones", &VALUE_STRING_LIST).named("availabilityZoneSet"),
+            m("BaseEndpointDnsNames", &VALUE_STRING_LIST).named("baseEndpointDnsNameSet"),
+            m("ManagesVpcEndpoints", &BOOLEAN).named("managesVpcEndpoints"),
+            m("Owner", &STRING).named("owner"),
+            m("PayerResponsibility", &PAYER_RESPONSIBILITY).named("payerResponsibility"),
+            m("PrivateDnsName", &STRING).named("privateDnsName"),
+            m("PrivateDnsNameVerificationState", &DNS_NAME_STATE).named("privateDnsNameVerificationState"),
+            m("PrivateDnsNames", &PRIVATE_DNS_DETAILS_SET).named("privateDnsNameSet"),
+            m("ServiceId", &STRING).named("serviceId"),
+            m("ServiceName", &STRING).named("serviceName"),
+            m("ServiceRegion", &STRING).named("serviceRegion"),
+            m("ServiceType", &SERVICE_TYPE_DETAIL_SET).named("serviceType"),
+            m("SupportedIpAddressTypes", &SUPPORTED_IP_ADDRESS_TYPES).named("supportedIpAddressTypeSet"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+            m("VpcEndpointPolicySupported", &BOOLEAN).named("vpcEndpointPolicySupported"),
+        ],
+        union: false,
+    },
+};
+
+static SERVICE_DETAIL_SET: Shape = Shape {
+    name: "ServiceDetailSet",
+    kind: Kind::List {
+        member: &SERVICE_DETAIL,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static SERVICE_MANAGED: Shape = Shape {
+    name: "ServiceManaged",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["alb", "nlb", "rnat", "rds"],
+    },
+};
+
+static SERVICE_TYPE: Shape = Shape {
+    name: "ServiceType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["Interface", "Gateway", "GatewayLoadBalancer"],
+    },
+};
+
+static SERVICE_TYPE_DETAIL: Shape = Shape {
+    name: "ServiceTypeDetail",
+    kind: Kind::Structure {
+        members: &[m("ServiceType", &SERVICE_TYPE).named("serviceType")],
+        union: false,
+    },
+};
+
+static SERVICE_TYPE_DETAIL_SET: Shape = Shape {
+    name: "ServiceTypeDetailSet",
+    kind: Kind::List {
+        member: &SERVICE_TYPE_DETAIL,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static STATE: Shape = Shape {
+    name: "State",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "PendingAcceptance",
+            "Pending",
+            "Available",
+            "Deleting",
+            "Deleted",
+            "Rejected",
+            "Failed",
+            "Expired",
+            "Partial",
+        ],
     },
 };
 
@@ -1530,11 +5768,63 @@ static SUBNET_CIDR_BLOCK_STATE_CODE: Shape = Shape {
     },
 };
 
+static SUBNET_CONFIGURATION: Shape = Shape {
+    name: "SubnetConfiguration",
+    kind: Kind::Structure {
+        members: &[m("Ipv4", &STRING), m("Ipv6", &STRING), m("SubnetId", &STRING)],
+        union: false,
+    },
+};
+
+static SUBNET_CONFIGURATIONS_LIST: Shape = Shape {
+    name: "SubnetConfigurationsList",
+    kind: Kind::List {
+        member: &SUBNET_CONFIGURATION,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static SUBNET_ID_LIST: Shape = Shape {
+    name: "SubnetIdList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("AssociatedSubnetId"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
 static SUBNET_ID_STRING_LIST: Shape = Shape {
     name: "SubnetIdStringList",
     kind: Kind::List {
         member: &STRING,
         member_name: Some("SubnetId"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static SUBNET_IP_PREFIXES: Shape = Shape {
+    name: "SubnetIpPrefixes",
+    kind: Kind::Structure {
+        members: &[
+            m("IpPrefixes", &VALUE_STRING_LIST).named("ipPrefixSet"),
+            m("SubnetId", &STRING).named("subnetId"),
+        ],
+        union: false,
+    },
+};
+
+static SUBNET_IP_PREFIXES_LIST: Shape = Shape {
+    name: "SubnetIpPrefixesList",
+    kind: Kind::List {
+        member: &SUBNET_IP_PREFIXES,
+        member_name: Some("item"),
         flattened: false,
         min: None,
         max: None,
@@ -1593,11 +5883,46 @@ static SUBNET_STATE: Shape = Shape {
     },
 };
 
+static SUPPORTED_IP_ADDRESS_TYPES: Shape = Shape {
+    name: "SupportedIpAddressTypes",
+    kind: Kind::List {
+        member: &SERVICE_CONNECTIVITY_TYPE,
+        member_name: Some("item"),
+        flattened: false,
+        min: Some(0),
+        max: Some(2),
+    },
+};
+
 static TAG: Shape = Shape {
     name: "Tag",
     kind: Kind::Structure {
         members: &[m("Key", &STRING).named("key"), m("Value", &STRING).named("value")],
         union: false,
+    },
+};
+
+static TAG_DESCRIPTION: Shape = Shape {
+    name: "TagDescription",
+    kind: Kind::Structure {
+        members: &[
+            m("Key", &STRING).named("key"),
+            m("ResourceId", &STRING).named("resourceId"),
+            m("ResourceType", &RESOURCE_TYPE).named("resourceType"),
+            m("Value", &STRING).named("value"),
+        ],
+        union: false,
+    },
+};
+
+static TAG_DESCRIPTION_LIST: Shape = Shape {
+    name: "TagDescriptionList",
+    kind: Kind::List {
+        member: &TAG_DESCRIPTION,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
     },
 };
 
@@ -1612,6 +5937,28 @@ static TAG_LIST: Shape = Shape {
     },
 };
 
+static TAG_SPECIFICATION: Shape = Shape {
+    name: "TagSpecification",
+    kind: Kind::Structure {
+        members: &[
+            m("ResourceType", &RESOURCE_TYPE).named("resourceType"),
+            m("Tags", &TAG_LIST).named("Tag"),
+        ],
+        union: false,
+    },
+};
+
+static TAG_SPECIFICATION_LIST: Shape = Shape {
+    name: "TagSpecificationList",
+    kind: Kind::List {
+        member: &TAG_SPECIFICATION,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
 static TENANCY: Shape = Shape {
     name: "Tenancy",
     kind: Kind::String {
@@ -1619,6 +5966,82 @@ static TENANCY: Shape = Shape {
         max: None,
         pattern: None,
         values: &["default", "dedicated", "host"],
+    },
+};
+
+static UNSUCCESSFUL_ITEM: Shape = Shape {
+    name: "UnsuccessfulItem",
+    kind: Kind::Structure {
+        members: &[
+            m("Error", &UNSUCCESSFUL_ITEM_ERROR).named("error"),
+            m("ResourceId", &STRING).named("resourceId"),
+        ],
+        union: false,
+    },
+};
+
+static UNSUCCESSFUL_ITEM_ERROR: Shape = Shape {
+    name: "UnsuccessfulItemError",
+    kind: Kind::Structure {
+        members: &[m("Code", &STRING).named("code"), m("Message", &STRING).named("message")],
+        union: false,
+    },
+};
+
+static UNSUCCESSFUL_ITEM_SET: Shape = Shape {
+    name: "UnsuccessfulItemSet",
+    kind: Kind::List {
+        member: &UNSUCCESSFUL_ITEM,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_REQUEST: Shape = Shape {
+    name: "UpdateSecurityGroupRuleDescriptionsEgressRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("GroupId", &STRING),
+            m("GroupName", &STRING),
+            m("IpPermissions", &IP_PERMISSION_LIST),
+            m("SecurityGroupRuleDescriptions", &SECURITY_GROUP_RULE_DESCRIPTION_LIST)
+                .named("SecurityGroupRuleDescription"),
+        ],
+        union: false,
+    },
+};
+
+static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_RESULT: Shape = Shape {
+    name: "UpdateSecurityGroupRuleDescriptionsEgressResult",
+    kind: Kind::Structure {
+        members: &[m("Return", &BOOLEAN).named("return")],
+        union: false,
+    },
+};
+
+static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_REQUEST: Shape = Shape {
+    name: "UpdateSecurityGroupRuleDescriptionsIngressRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("DryRun", &BOOLEAN),
+            m("GroupId", &STRING),
+            m("GroupName", &STRING),
+            m("IpPermissions", &IP_PERMISSION_LIST),
+            m("SecurityGroupRuleDescriptions", &SECURITY_GROUP_RULE_DESCRIPTION_LIST)
+                .named("SecurityGroupRuleDescription"),
+        ],
+        union: false,
+    },
+};
+
+static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_RESULT: Shape = Shape {
+    name: "UpdateSecurityGroupRuleDescriptionsIngressResult",
+    kind: Kind::Structure {
+        members: &[m("Return", &BOOLEAN).named("return")],
+        union: false,
     },
 };
 
@@ -1762,6 +6185,41 @@ static VPC_ENCRYPTION_CONTROL: Shape = Shape {
     },
 };
 
+static VPC_ENCRYPTION_CONTROL_CONFIGURATION: Shape = Shape {
+    name: "VpcEncryptionControlConfiguration",
+    kind: Kind::Structure {
+        members: &[
+            m("ApiGatewayV2Exclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+            m(
+                "EgressOnlyInternetGatewayExclusion",
+                &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT,
+            ),
+            m(
+                "ElasticFileSystemExclusion",
+                &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT,
+            ),
+            m(
+                "GlobalAcceleratorExclusion",
+                &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT,
+            ),
+            m(
+                "InternetGatewayExclusion",
+                &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT,
+            ),
+            m("LambdaExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+            m("Mode", &VPC_ENCRYPTION_CONTROL_MODE).required(),
+            m("NatGatewayExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+            m(
+                "VirtualPrivateGatewayExclusion",
+                &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT,
+            ),
+            m("VpcLatticeExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+            m("VpcPeeringExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+        ],
+        union: false,
+    },
+};
+
 static VPC_ENCRYPTION_CONTROL_EXCLUSION: Shape = Shape {
     name: "VpcEncryptionControlExclusion",
     kind: Kind::Structure {
@@ -1780,6 +6238,16 @@ static VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE: Shape = Shape {
         max: None,
         pattern: None,
         values: &["enabling", "enabled", "disabling", "disabled"],
+    },
+};
+
+static VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT: Shape = Shape {
+    name: "VpcEncryptionControlExclusionStateInput",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["enable", "disable"],
     },
 };
 
@@ -1828,6 +6296,113 @@ static VPC_ENCRYPTION_CONTROL_STATE: Shape = Shape {
             "available",
             "creating",
             "delete-failed",
+        ],
+    },
+};
+
+static VPC_ENDPOINT: Shape = Shape {
+    name: "VpcEndpoint",
+    kind: Kind::Structure {
+        members: &[
+            m("CreationTimestamp", &TIMESTAMP).named("creationTimestamp"),
+            m("DnsEntries", &DNS_ENTRY_SET).named("dnsEntrySet"),
+            m("DnsOptions", &DNS_OPTIONS).named("dnsOptions"),
+            m("FailureReason", &STRING).named("failureReason"),
+            m("Groups", &GROUP_IDENTIFIER_SET).named("groupSet"),
+            m("IpAddressType", &IP_ADDRESS_TYPE).named("ipAddressType"),
+            m("Ipv4Prefixes", &SUBNET_IP_PREFIXES_LIST).named("ipv4PrefixSet"),
+            m("Ipv6Prefixes", &SUBNET_IP_PREFIXES_LIST).named("ipv6PrefixSet"),
+            m("LastError", &LAST_ERROR).named("lastError"),
+            m("NetworkInterfaceIds", &VALUE_STRING_LIST).named("networkInterfaceIdSet"),
+            m("OwnerId", &STRING).named("ownerId"),
+            m("PayerResponsibilities", &PAYER_RESPONSIBILITY_SET).named("payerResponsibilitySet"),
+            m("PolicyDocument", &STRING).named("policyDocument"),
+            m("PrivateDnsEnabled", &BOOLEAN).named("privateDnsEnabled"),
+            m("RequesterManaged", &BOOLEAN).named("requesterManaged"),
+            m("ResourceConfigurationArn", &STRING).named("resourceConfigurationArn"),
+            m("RouteTableIds", &VALUE_STRING_LIST).named("routeTableIdSet"),
+            m("ServiceName", &STRING).named("serviceName"),
+            m("ServiceNetworkArn", &STRING).named("serviceNetworkArn"),
+            m("ServiceRegion", &STRING).named("serviceRegion"),
+            m("State", &STATE).named("state"),
+            m("SubnetIds", &VALUE_STRING_LIST).named("subnetIdSet"),
+            m("Tags", &TAG_LIST).named("tagSet"),
+            m("VpcEndpointId", &STRING).named("vpcEndpointId"),
+            m("VpcEndpointType", &VPC_ENDPOINT_TYPE).named("vpcEndpointType"),
+            m("VpcId", &STRING).named("vpcId"),
+        ],
+        union: false,
+    },
+};
+
+static VPC_ENDPOINT_ID_LIST: Shape = Shape {
+    name: "VpcEndpointIdList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static VPC_ENDPOINT_ROUTE_TABLE_ID_LIST: Shape = Shape {
+    name: "VpcEndpointRouteTableIdList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static VPC_ENDPOINT_SECURITY_GROUP_ID_LIST: Shape = Shape {
+    name: "VpcEndpointSecurityGroupIdList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static VPC_ENDPOINT_SET: Shape = Shape {
+    name: "VpcEndpointSet",
+    kind: Kind::List {
+        member: &VPC_ENDPOINT,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static VPC_ENDPOINT_SUBNET_ID_LIST: Shape = Shape {
+    name: "VpcEndpointSubnetIdList",
+    kind: Kind::List {
+        member: &STRING,
+        member_name: Some("item"),
+        flattened: false,
+        min: None,
+        max: None,
+    },
+};
+
+static VPC_ENDPOINT_TYPE: Shape = Shape {
+    name: "VpcEndpointType",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &[
+            "Interface",
+            "Gateway",
+            "GatewayLoadBalancer",
+            "Resource",
+            "ServiceNetwork",
+            "Tunnel",
         ],
     },
 };

@@ -38,6 +38,8 @@ fn spec(task: &TaskRecord, d: &api::TaskDefinition, blocking_default: bool) -> O
                 gateway: i.gateway,
                 vpc_cidr: i.vpc_cidr,
                 private_dns_name: i.private_dns_name.clone(),
+                vpc_id: i.vpc_id.clone(),
+                groups: i.groups.clone(),
             })
         }
         "host" => link::NetworkSpec::Host,

@@ -352,6 +352,8 @@ fn take_interface(
                     gateway: record.gateway(),
                     vpc_cidr: record.vpc_cidr,
                     private_dns_name: record.private_dns_name(),
+                    vpc_id: record.vpc_id.clone(),
+                    groups: record.security_groups.clone(),
                     released: false,
                 };
                 return Ok((interface, record.availability_zone));

@@ -156,6 +156,10 @@ pub struct TaskInterface {
     pub gateway: std::net::Ipv4Addr,
     pub vpc_cidr: (std::net::Ipv4Addr, u8),
     pub private_dns_name: String,
+    #[serde(default)]
+    pub vpc_id: String,
+    #[serde(default)]
+    pub groups: Vec<String>,
     pub released: bool,
 }
 

@@ -1,0 +1,1 @@
+//! What a load balancer decides, without sockets: rules, targets, stickiness, health.

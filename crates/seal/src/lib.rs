@@ -1,0 +1,1 @@
+//! Secrets at rest: envelope encryption under a key of the instance.

@@ -1,0 +1,3 @@
+//! AWS Certificate Manager: imported certificates, and ones that a local authority issues.
+
+pub mod api;
