@@ -1,3 +1,40 @@
 //! Elastic Load Balancing v2: load balancers, listeners, rules, target groups and the health of targets.
+//!
+//! Rooms: `api` (generated), `records` (what is stored), `ops` (one file per operation), `targets` (who gets traffic;
+//! ECS calls it within its own commits), `table` and `names` (what gateways and nodes are told). This crate knows no
+//! socket: a gateway serves what the table says and reports how targets do.
 
 pub mod api;
+mod arns;
+mod certificates;
+mod cidr;
+pub mod names;
+pub mod records;
+pub mod table;
+pub mod targets;
+
+pub use certificates::CertificateSource;
+pub use records::{
+    ListenerRecord, LoadBalancerRecord, RuleRecord, TargetGroupRecord, TargetHealth, TargetRecord, kinds,
+};
+pub use targets::in_use;
+
+use neargate_core::{Clock, Ids};
+use neargate_store::{Snapshot, Store};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Where the machine of a container instance is reached, by region and instance id (`i-…`).
+pub type InstanceAddress = dyn Fn(&Snapshot, &str, &str) -> Option<IpAddr> + Send + Sync;
+
+/// The service: handles to what it stands on.
+#[derive(Clone)]
+pub struct Elbv2 {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+    /// 12 digits.
+    pub account: String,
+    pub certificates: Arc<dyn CertificateSource>,
+    pub instances: Arc<InstanceAddress>,
+}
