@@ -6,6 +6,7 @@
 //! silent for the whole `silence`, whether its connection broke or not; no node holds up another.
 
 mod assignments;
+mod networks;
 mod roster;
 mod session;
 #[cfg(test)]
@@ -13,8 +14,8 @@ mod tests;
 
 use neargate_core::AwsError;
 use neargate_ecs::records::{NodeRecord, TaskRecord};
-use neargate_link::{LinkError, LinkListener, LogBatch, NodeHello, TaskReport, TaskSpec};
-use neargate_store::{Snapshot, Store};
+use neargate_link::{LinkError, LinkListener, LogBatch, NetworkEntry, NodeHello, TaskReport, TaskSpec};
+use neargate_store::{Change, Snapshot, Store};
 use roster::Roster;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -46,6 +47,15 @@ pub trait LogSink: Send + Sync + 'static {
     fn ingest(&self, batch: LogBatch) -> BoxFuture<'_, Result<(), AwsError>>;
 }
 
+/// What nodes must know of networks beyond their own tasks. Both depend on nothing but their arguments.
+pub trait NetworkPlane: Send + Sync + 'static {
+    /// Everything.
+    fn table(&self, snapshot: &Snapshot) -> Vec<NetworkEntry>;
+
+    /// What one change means in `snapshot`, which has it: entries by key, none for one that is gone.
+    fn changes(&self, snapshot: &Snapshot, change: &Change) -> Vec<(String, Option<NetworkEntry>)>;
+}
+
 /// What an operator may choose.
 #[derive(Clone, Copy, Debug)]
 pub struct NodesOptions {
@@ -70,17 +80,25 @@ pub struct Nodes {
 struct Shared {
     store: Store,
     plane: Arc<dyn TaskPlane>,
+    networks: Arc<dyn NetworkPlane>,
     logs: Arc<dyn LogSink>,
     options: NodesOptions,
     roster: Roster,
 }
 
 impl Nodes {
-    pub fn new(store: Store, plane: Arc<dyn TaskPlane>, logs: Arc<dyn LogSink>, options: NodesOptions) -> Nodes {
+    pub fn new(
+        store: Store,
+        plane: Arc<dyn TaskPlane>,
+        networks: Arc<dyn NetworkPlane>,
+        logs: Arc<dyn LogSink>,
+        options: NodesOptions,
+    ) -> Nodes {
         Nodes {
             shared: Arc::new(Shared {
                 store,
                 plane,
+                networks,
                 logs,
                 options,
                 roster: Roster::default(),

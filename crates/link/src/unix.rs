@@ -88,6 +88,18 @@ impl Accepted {
     /// # Errors
     /// `Peer` for a foreign user, otherwise as `Connection::establish`.
     pub async fn establish(self) -> Result<ControlConnection, LinkError> {
+        self.establish_as().await
+    }
+
+    /// As `establish`, for any pair of messages.
+    ///
+    /// # Errors
+    /// As `establish`.
+    pub async fn establish_as<Out, In>(self) -> Result<Connection<Out, In>, LinkError>
+    where
+        Out: Serialize + 'static,
+        In: DeserializeOwned + 'static,
+    {
         let uid = self.stream.peer_cred()?.uid();
         if uid != 0 && uid != rustix::process::geteuid().as_raw() {
             return Err(LinkError::Peer { uid });

@@ -4,6 +4,7 @@
 //! peer is slow. Meanwhile marks of a task fall together, so that memory stays bounded by the tasks of the nodes.
 
 use super::Shared;
+use super::networks::{NetworkMarks, NetworkOffer};
 use neargate_ecs::records::TaskRecord;
 use neargate_link::{LinkError, Offer, Sender, TaskSpec, ToNode};
 use neargate_store::{Change, Record, Snapshot};
@@ -38,6 +39,14 @@ struct Marks {
     acknowledged: u64,
     /// Keys of changed tasks.
     tasks: HashSet<Arc<str>>,
+    network: NetworkMarks,
+}
+
+impl Marks {
+    /// Only the network changed: there is nothing to say of tasks.
+    fn tasks_untouched(&self) -> bool {
+        !self.whole && !self.rebuild && !self.forget && self.tasks.is_empty()
+    }
 }
 
 impl Pushes {
@@ -55,6 +64,10 @@ impl Pushes {
 
     pub(super) fn whole(&self, node: &Arc<str>) {
         self.mark(node, |marks| marks.whole = true);
+    }
+
+    pub(super) fn whole_network(&self, node: &Arc<str>) {
+        self.mark(node, |marks| marks.network.whole = true);
     }
 
     pub(super) fn forget(&self, node: &Arc<str>) {
@@ -82,7 +95,10 @@ impl Pushes {
 pub(super) async fn follow(shared: Arc<Shared>, mut changes: broadcast::Receiver<Arc<Vec<Change>>>) {
     loop {
         match changes.recv().await {
-            Ok(commit) => commit.iter().for_each(|change| mark_change(&shared, change)),
+            Ok(commit) => {
+                mark_networks(&shared, &commit);
+                commit.iter().for_each(|change| mark_change(&shared, change));
+            }
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 tracing::warn!(
                     missed,
@@ -91,9 +107,31 @@ pub(super) async fn follow(shared: Arc<Shared>, mut changes: broadcast::Receiver
                 for (node, pushes) in shared.roster.routes() {
                     pushes.mark(&node, |marks| marks.rebuild = true);
                 }
+                for (node, pushes) in shared.roster.machines() {
+                    pushes.whole_network(&node);
+                }
             }
             Err(broadcast::error::RecvError::Closed) => return,
         }
+    }
+}
+
+/// Networks before tasks, so that what a task stands on is there first.
+fn mark_networks(shared: &Shared, commit: &[Change]) {
+    let machines = shared.roster.machines();
+    if machines.is_empty() {
+        return;
+    }
+    let snapshot = shared.store.snapshot();
+    let changed = commit
+        .iter()
+        .flat_map(|change| shared.networks.changes(&snapshot, change));
+    let changed: Vec<_> = changed.collect();
+    if changed.is_empty() {
+        return;
+    }
+    for (node, pushes) in machines {
+        pushes.mark(&node, |marks| marks.network.changed.extend(changed.iter().cloned()));
     }
 }
 
@@ -117,12 +155,27 @@ fn mark_change(shared: &Shared, change: &Change) {
 /// Sends the nodes of one connection what they must run, until the connection fails.
 pub(super) async fn push(shared: Arc<Shared>, pushes: Arc<Pushes>, sender: Sender<ToNode>) -> LinkError {
     let mut offers: HashMap<Arc<str>, Offer> = HashMap::new();
+    let mut networks: HashMap<Arc<str>, NetworkOffer> = HashMap::new();
     loop {
         pushes.wake.notified().await;
         let wanted = std::mem::take(&mut *pushes.wanted.lock().expect("no holder panics"));
-        for (node, marks) in wanted.nodes {
+        for (node, mut marks) in wanted.nodes {
             if marks.forget && !marks.whole {
                 offers.remove(&node);
+                networks.remove(&node);
+                continue;
+            }
+            if !marks.network.is_empty() {
+                let marks = std::mem::take(&mut marks.network);
+                let offer = networks.entry(node.clone()).or_default();
+                let table = || shared.networks.table(&shared.store.snapshot());
+                if let Some(message) = offer.next(marks, table)
+                    && let Err(error) = sender.send(&node, &message).await
+                {
+                    return error;
+                }
+            }
+            if marks.tasks_untouched() && marks.acknowledged == 0 {
                 continue;
             }
             // A snapshot of its own for each node: sending may have waited long for the one before.

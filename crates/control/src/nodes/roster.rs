@@ -14,6 +14,8 @@ use tokio::time::Instant;
 #[derive(Default)]
 pub(super) struct Roster {
     members: Mutex<HashMap<Arc<str>, Arc<Member>>>,
+    /// Routes of the nodes that run containers: they alone are told of networks.
+    machines: Mutex<HashMap<Arc<str>, Arc<Pushes>>>,
 }
 
 struct Member {
@@ -59,6 +61,23 @@ impl Roster {
         members.iter().filter_map(routed).collect()
     }
 
+    /// Connections of the nodes that run containers.
+    pub(super) fn machines(&self) -> Vec<(Arc<str>, Arc<Pushes>)> {
+        let machines = self.machines.lock().expect("no holder panics");
+        machines
+            .iter()
+            .map(|(id, pushes)| (id.clone(), pushes.clone()))
+            .collect()
+    }
+
+    fn set_machine(&self, node: &Arc<str>, route: Option<Arc<Pushes>>) {
+        let mut machines = self.machines.lock().expect("no holder panics");
+        match route {
+            Some(route) => machines.insert(node.clone(), route),
+            None => machines.remove(node),
+        };
+    }
+
     pub(super) fn connected(&self) -> Vec<String> {
         let mut out: Vec<String> = self.routes().into_iter().map(|(id, _)| id.to_string()).collect();
         out.sort();
@@ -96,6 +115,10 @@ pub(super) async fn join(
         expect_back(shared, node.clone(), Instant::now());
     } else {
         place.route = Some(pushes.clone());
+        if !hello.simulated {
+            shared.roster.set_machine(node, Some(pushes.clone()));
+            pushes.whole_network(node);
+        }
         pushes.whole(node);
     }
     Ok(())
@@ -111,6 +134,7 @@ pub(super) fn leave(shared: &Arc<Shared>, node: &Arc<str>, pushes: &Arc<Pushes>,
         }
         place.route = None;
         place.epoch += 1;
+        shared.roster.set_machine(node, None);
     }
     expect_back(shared, node.clone(), heard);
 }

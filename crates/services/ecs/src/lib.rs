@@ -25,6 +25,7 @@ pub mod resolve;
 mod services;
 mod tagged;
 pub mod tagging;
+mod targets;
 pub mod task_definition;
 mod tasks;
 #[cfg(test)]

@@ -7,13 +7,15 @@
 use crate::Ecs;
 use crate::plan::transition::advance;
 use crate::records::{DesiredStatus, TaskContainer, TaskRecord, TaskState};
+use crate::targets;
 use neargate_core::Timestamp;
 use neargate_ec2::interface;
 use neargate_link::{ContainerReport, Health, Phase, TaskReport};
 use neargate_store::{CommitError, Snapshot, Txn};
 
-/// Reports taken over in one commit: each is two changes at most, of the 128 a commit may have.
-const BATCH: usize = 60;
+/// Reports taken over in one commit: each is a task, its interface and at most five targets, of the 128 changes that a
+/// commit may have.
+const BATCH: usize = 18;
 
 impl Ecs {
     /// Takes over what `node` reports. Tasks that are not this node's are left alone.
@@ -57,6 +59,15 @@ fn plan(snapshot: &Snapshot, node: &str, reports: &[TaskReport], now: Timestamp)
         }
     }
     for (key, mut task) in changed {
+        match task.state {
+            TaskState::Running if task.desired == DesiredStatus::Running => {
+                targets::enter(snapshot, &mut txn, &mut task, now);
+            }
+            state if state >= TaskState::Stopping && task.takes_traffic() => {
+                targets::left(snapshot, &mut txn, &mut task, now);
+            }
+            _ => {}
+        }
         if task.state == TaskState::Stopped
             && let Some(held) = task.interface.as_mut().filter(|i| !i.released)
         {

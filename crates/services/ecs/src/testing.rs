@@ -31,6 +31,7 @@ impl World {
     pub async fn new() -> World {
         let mut kinds = crate::records::kinds();
         kinds.extend(neargate_ec2::kinds());
+        kinds.extend(neargate_elbv2::kinds());
         let store = Store::in_memory(&kinds);
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
         let ids = Arc::new(CountingIds::default());

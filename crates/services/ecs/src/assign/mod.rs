@@ -65,7 +65,8 @@ fn spec(task: &TaskRecord, d: &api::TaskDefinition, blocking_default: bool) -> O
                 .filter(|p| !p.is_empty()),
         })
         .collect();
-    let stop = (task.desired == DesiredStatus::Stopped).then(|| link::StopOrder {
+    // Who still takes traffic is left to finish it.
+    let stop = (task.desired == DesiredStatus::Stopped && !task.takes_traffic()).then(|| link::StopOrder {
         code: task.stop_code.clone().unwrap_or_default(),
         reason: task.stopped_reason.clone().unwrap_or_default(),
     });

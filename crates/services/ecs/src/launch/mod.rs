@@ -16,6 +16,7 @@ use crate::api::{self, errors};
 use crate::records::{
     ClusterRecord, DesiredStatus, HostPort, ServiceLink, TaskContainer, TaskDefinitionRecord, TaskRecord, TaskState,
 };
+use crate::targets;
 use neargate_core::{AwsError, Ids, Tags, Timestamp};
 use neargate_link as link;
 use std::collections::BTreeMap;
@@ -44,6 +45,8 @@ pub struct LaunchRequest<'a> {
     pub tags: Tags,
     pub enable_ecs_managed_tags: bool,
     pub reference_id: Option<String>,
+    /// Target groups that the task joins once it runs.
+    pub load_balancers: &'a [api::LoadBalancer],
     /// By container name.
     pub pinned_digests: BTreeMap<String, String>,
     pub now: Timestamp,
@@ -160,6 +163,7 @@ pub fn new_task(request: LaunchRequest<'_>) -> Result<TaskRecord, AwsError> {
         waiting: None,
         containers,
         health: link::Health::Unknown,
+        targets: request.load_balancers.iter().filter_map(targets::wanted).collect(),
         created_at: now,
         pull_started_at: None,
         pull_stopped_at: None,
@@ -200,6 +204,10 @@ pub fn ask_stop(task: &TaskRecord, ask: &StopAsk, now: Timestamp) -> Option<Task
     next.stop_code = Some(ask.code.clone());
     next.stopped_reason = Some(ask.reason.clone());
     next.version += 1;
+    if next.takes_traffic() {
+        // Its targets drain first; its node is told to stop it once they have.
+        next.state = next.state.max(TaskState::Deactivating);
+    }
     if next.node.is_none() {
         next.state = TaskState::Stopped;
         next.waiting = None;

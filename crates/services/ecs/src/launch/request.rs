@@ -130,6 +130,7 @@ impl Admitted {
     ) -> Result<TaskRecord, AwsError> {
         let r = &self.request;
         new_task(LaunchRequest {
+            load_balancers: &[],
             cluster: &self.cluster,
             definition: &self.definition,
             overrides: r.overrides.clone().unwrap_or_default(),

@@ -5,7 +5,7 @@ use crate::api::{self, errors};
 use crate::records::{
     ClientTokenRecord, ClusterRecord, SchedulingStrategy, ServiceRecord, ServiceStatus, TaskDefinitionRecord,
 };
-use crate::services::{self, Absent, SpecRequest, configuration, invalid, rollout, shape};
+use crate::services::{self, Absent, SpecRequest, configuration, invalid, load_balancers, rollout, shape};
 use crate::{resolve, tagging};
 use neargate_core::{AwsError, Ids, RequestContext};
 use neargate_store::{Snapshot, Txn};
@@ -122,6 +122,7 @@ fn new_record(
         strategy: input.capacity_provider_strategy.as_deref().unwrap_or_default(),
         platform_version: input.platform_version.as_deref(),
         network: input.network_configuration.as_ref(),
+        load_balancers: input.load_balancers.as_deref().unwrap_or_default(),
     };
     let spec = services::admit_spec(snapshot, cx, cluster, &definition, request)?;
     let fargate = spec.effective_launch_type() == "FARGATE";
@@ -136,6 +137,7 @@ fn new_record(
     let configuration = configuration::admit(input.deployment_configuration.as_ref(), None, daemon)?;
     let asked = input.availability_zone_rebalancing.as_deref();
     let rebalancing = services::admit_rebalancing(asked, "ENABLED", daemon, &configuration, &strategy)?;
+    let grace = load_balancers::admit_grace_period(input.health_check_grace_period_seconds)?;
     let record = ServiceRecord {
         region: cx.region.clone(),
         cluster: cluster.name.clone(),
@@ -150,6 +152,7 @@ fn new_record(
         placement_constraints: constraints,
         placement_strategy: strategy,
         availability_zone_rebalancing: rebalancing,
+        health_check_grace_period: grace.unwrap_or(0),
         tags: tagging::admit(input.tags.clone())?,
         propagate_tags: services::admit_propagation(input.propagate_tags.as_deref())?,
         enable_ecs_managed_tags: input.enable_ecs_managed_tags.unwrap_or(false),
@@ -171,12 +174,13 @@ fn new_record(
 
 fn refuse_absent(input: &api::CreateServiceRequest) -> Result<(), AwsError> {
     if input.role.as_deref().is_some_and(|r| !r.is_empty()) {
-        return Err(invalid(
-            "The role parameter is only permitted for services that use a load balancer.",
-        ));
+        // Target groups need none: AWS uses its service-linked role, and classic load balancers are not served.
+        return Err(invalid(match input.load_balancers.as_deref() {
+            None | Some([]) => "The role parameter is only permitted for services that use a load balancer.",
+            Some(_) => "You cannot specify an IAM role for services that require a service linked role.",
+        }));
     }
     Absent {
-        load_balancers: input.load_balancers.as_deref(),
         service_registries: input.service_registries.as_deref(),
         service_connect: input.service_connect_configuration.as_ref(),
         volumes: input.volume_configurations.as_deref(),
@@ -185,7 +189,6 @@ fn refuse_absent(input: &api::CreateServiceRequest) -> Result<(), AwsError> {
         monitoring: input.monitoring.as_ref(),
         enable_execute_command: input.enable_execute_command,
         controller: input.deployment_controller.as_ref(),
-        grace_period: input.health_check_grace_period_seconds,
     }
     .refuse()
 }

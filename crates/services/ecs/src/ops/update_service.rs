@@ -4,7 +4,7 @@ use crate::Ecs;
 use crate::api::{self, errors};
 use crate::records::{Backoff, ClusterRecord, ServiceRecord, ServiceSpec, ServiceStatus, TaskDefinitionRecord};
 use crate::resolve;
-use crate::services::{self, Absent, SpecRequest, configuration, invalid, rollout, shape};
+use crate::services::{self, Absent, SpecRequest, configuration, invalid, load_balancers, rollout, shape};
 use neargate_core::{AwsError, Ids, RequestContext};
 use neargate_store::{Snapshot, Txn, Versioned};
 
@@ -50,7 +50,10 @@ pub(crate) fn admit(
     let key = next.own_key();
     txn.unchanged::<ServiceRecord>(snapshot, &key);
     // What the capacity provider strategy says counts from the next task on, without a rollout.
-    let pinned = |s: &ServiceSpec| (s.task_definition.clone(), s.platform_version.clone(), s.network.clone());
+    let pinned = |s: &ServiceSpec| {
+        let network = (s.network.clone(), s.load_balancers.clone());
+        (s.task_definition.clone(), s.platform_version.clone(), network)
+    };
     if pinned(&spec) != pinned(&current.spec) || input.force_new_deployment.unwrap_or(false) {
         txn.unchanged::<ClusterRecord>(snapshot, &cluster.own_key());
         txn.unchanged::<TaskDefinitionRecord>(snapshot, &definition.own_key());
@@ -66,7 +69,6 @@ pub(crate) fn admit(
 
 fn refuse_absent(input: &api::UpdateServiceRequest) -> Result<(), AwsError> {
     Absent {
-        load_balancers: input.load_balancers.as_deref(),
         service_registries: input.service_registries.as_deref(),
         service_connect: input.service_connect_configuration.as_ref(),
         volumes: input.volume_configurations.as_deref(),
@@ -75,7 +77,6 @@ fn refuse_absent(input: &api::UpdateServiceRequest) -> Result<(), AwsError> {
         monitoring: input.monitoring.as_ref(),
         enable_execute_command: input.enable_execute_command,
         controller: input.deployment_controller.as_ref(),
-        grace_period: input.health_check_grace_period_seconds,
     }
     .refuse()
 }
@@ -118,6 +119,7 @@ fn admit_next_spec(
             .network_configuration
             .as_ref()
             .or(kept_network.as_ref().filter(|_| awsvpc)),
+        load_balancers: input.load_balancers.as_deref().unwrap_or(&spec.load_balancers),
     };
     let next = services::admit_spec(snapshot, cx, cluster, &definition, request)?;
     if current.is_daemon() && next.effective_launch_type() == "FARGATE" {
@@ -158,6 +160,9 @@ fn admit_settings(
         &next.deployment_configuration,
         &next.placement_strategy,
     )?;
+    if let Some(grace) = load_balancers::admit_grace_period(input.health_check_grace_period_seconds)? {
+        next.health_check_grace_period = grace;
+    }
     if input.propagate_tags.is_some() {
         next.propagate_tags = services::admit_propagation(input.propagate_tags.as_deref())?;
     }

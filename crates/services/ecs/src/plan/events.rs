@@ -14,6 +14,26 @@ pub enum ServiceEvent {
     FailedHealthChecks {
         task: String,
     },
+    /// A task's target fails its health checks.
+    UnhealthyTarget {
+        task: String,
+        port: u16,
+        /// ARN.
+        group: String,
+        reason: String,
+    },
+    /// How many targets joined a group (ARN).
+    Registered {
+        targets: u32,
+        group: String,
+    },
+    Deregistered {
+        targets: u32,
+        group: String,
+    },
+    Draining {
+        tasks: u32,
+    },
     SteadyState,
     DeploymentCompleted {
         deployment: String,
@@ -44,8 +64,11 @@ impl ServiceEvent {
             ServiceEvent::DeploymentFailed { .. } => 0,
             ServiceEvent::RollingBack { .. } => 1,
             ServiceEvent::Started { .. } => 2,
-            ServiceEvent::FailedHealthChecks { .. } => 3,
-            ServiceEvent::Stopped { .. } => 4,
+            ServiceEvent::FailedHealthChecks { .. } | ServiceEvent::UnhealthyTarget { .. } => 3,
+            ServiceEvent::Stopped { .. }
+            | ServiceEvent::Registered { .. }
+            | ServiceEvent::Deregistered { .. }
+            | ServiceEvent::Draining { .. } => 4,
             ServiceEvent::Unplaced { .. }
             | ServiceEvent::CannotLaunch { .. }
             | ServiceEvent::CannotStartConsistently
@@ -71,6 +94,21 @@ impl ServiceEvent {
             ),
             ServiceEvent::Stopped { tasks } => format!("has stopped {} running tasks: {}.", tasks.len(), listed(tasks)),
             ServiceEvent::FailedHealthChecks { task } => format!("(task {task}) failed container health checks."),
+            ServiceEvent::UnhealthyTarget {
+                task,
+                port,
+                group,
+                reason,
+            } => {
+                format!("(task {task}) (port {port}) is unhealthy in (target-group {group}) due to (reason {reason}).")
+            }
+            ServiceEvent::Registered { targets, group } => {
+                format!("registered {targets} targets in (target-group {group})")
+            }
+            ServiceEvent::Deregistered { targets, group } => {
+                format!("deregistered {targets} targets in (target-group {group})")
+            }
+            ServiceEvent::Draining { tasks } => format!("has begun draining connections on {tasks} tasks."),
             ServiceEvent::SteadyState => "has reached a steady state.".to_owned(),
             ServiceEvent::DeploymentCompleted { deployment } => {
                 format!("(deployment {deployment}) deployment completed.")

@@ -3,6 +3,7 @@
 pub mod expiry;
 pub mod placement;
 pub mod service;
+pub mod targets;
 
 use crate::Ecs;
 use crate::task_definition::deletion;
@@ -16,6 +17,7 @@ impl Ecs {
             tokio::spawn(placement::run(self.clone(), shutdown.clone())).finished(),
             tokio::spawn(service::run(self.clone(), shutdown.clone())).finished(),
             tokio::spawn(expiry::run(self.clone(), shutdown.clone())).finished(),
+            tokio::spawn(targets::run(self.clone(), shutdown.clone())).finished(),
             tokio::spawn(deletion::run(self.clone(), shutdown)).finished(),
         );
     }

@@ -23,7 +23,10 @@ pub use service::{
 };
 pub use service_deployment::ServiceDeploymentRecord;
 pub use service_revision::ServiceRevisionRecord;
-pub use task::{DesiredStatus, HostPort, ServiceLink, TaskContainer, TaskInterface, TaskRecord, TaskState, Waiting};
+pub use task::{
+    DesiredStatus, HostPort, Registered, ServiceLink, TaskContainer, TaskInterface, TaskRecord, TaskState, TaskTarget,
+    Told, Waiting,
+};
 pub use task_definition::{FamilyRecord, TaskDefinitionRecord};
 
 use neargate_store::Kind;

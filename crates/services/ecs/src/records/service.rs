@@ -62,6 +62,9 @@ pub struct ServiceSpec {
     pub platform_family: Option<String>,
     /// awsvpc only.
     pub network: Option<api::AwsVpcConfiguration>,
+    /// Target groups that tasks join, each with the container and port that take its traffic.
+    #[serde(default)]
+    pub load_balancers: Vec<api::LoadBalancer>,
 }
 
 impl ServiceSpec {
@@ -190,6 +193,9 @@ pub struct ServiceRecord {
     pub placement_strategy: Vec<api::PlacementStrategy>,
     /// `ENABLED` or `DISABLED`.
     pub availability_zone_rebalancing: String,
+    /// Seconds after a task's start in which failed health checks are passed over.
+    #[serde(default)]
+    pub health_check_grace_period: u32,
     pub tags: Tags,
     /// `TASK_DEFINITION`, `SERVICE` or `NONE`.
     pub propagate_tags: String,

@@ -117,6 +117,9 @@ pub struct TaskRecord {
     pub waiting: Option<Waiting>,
     pub containers: Vec<TaskContainer>,
     pub health: link::Health,
+    /// Where it takes traffic once it runs.
+    #[serde(default)]
+    pub targets: Vec<TaskTarget>,
 
     pub created_at: Timestamp,
     pub pull_started_at: Option<Timestamp>,
@@ -161,6 +164,47 @@ pub struct TaskInterface {
     #[serde(default)]
     pub groups: Vec<String>,
     pub released: bool,
+}
+
+/// A place in a target group that a task is to have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskTarget {
+    pub group_arn: String,
+    pub container: String,
+    pub container_port: u16,
+    /// While it is registered: under what.
+    pub registered: Option<Registered>,
+    /// Was healthy when it left; none before that.
+    pub left_healthy: Option<bool>,
+    /// What the service has told of it.
+    pub told: Told,
+}
+
+/// A target's id and port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    pub id: String,
+    pub port: u16,
+}
+
+/// Service events about a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Told {
+    #[default]
+    Nothing,
+    Registered,
+    Deregistered,
+}
+
+impl TaskTarget {
+    /// What its service has to tell of it next.
+    pub fn untold(&self) -> Option<Told> {
+        match self.told {
+            Told::Nothing if self.registered.is_some() => Some(Told::Registered),
+            Told::Registered if self.left_healthy.is_some() => Some(Told::Deregistered),
+            _ => None,
+        }
+    }
 }
 
 /// A port of the machine, first to last.
@@ -221,6 +265,8 @@ impl TaskRecord {
     pub const BY_ID: &'static str = "task-by-id";
     /// Index: tasks that no node has yet, value empty.
     pub const UNPLACED: &'static str = "task-unplaced";
+    /// Index: tasks that are to end, or have, and are still registered with a target group; value empty.
+    pub const LEAVING: &'static str = "task-leaving";
     /// Index: STOPPED tasks, kept visible for an hour; value the minute (since 1970) in which they stopped.
     pub const STOPPED: &'static str = "task-stopped";
 
@@ -254,6 +300,11 @@ impl TaskRecord {
         self.desired == DesiredStatus::Stopped && self.stop_code.as_deref() == Some("TerminationNotice")
     }
 
+    /// True while a target group may still send it requests.
+    pub fn takes_traffic(&self) -> bool {
+        self.targets.iter().any(|t| t.registered.is_some())
+    }
+
     /// True while the task holds cpu, memory and ports of its node.
     pub fn holds_resources(&self) -> bool {
         self.node.is_some() && self.state != TaskState::Stopped
@@ -280,6 +331,9 @@ impl Record for TaskRecord {
                 out.push((Self::OPEN_BY_SERVICE, value.clone()));
             }
             out.push((Self::BY_SERVICE, value));
+        }
+        if self.takes_traffic() && (self.desired == DesiredStatus::Stopped || self.state > TaskState::Running) {
+            out.push((Self::LEAVING, String::new()));
         }
         match (&self.node, self.state) {
             (_, TaskState::Stopped) => {

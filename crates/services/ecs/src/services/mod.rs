@@ -1,6 +1,7 @@
 //! What the service operations share: finding services, and the rules that creating and updating have in common.
 
 pub mod configuration;
+pub mod load_balancers;
 pub mod rollout;
 pub mod shape;
 
@@ -100,7 +101,6 @@ pub fn admit_name(name: Option<&str>) -> Result<String, AwsError> {
 /// Members that creating and updating refuse while what they ask for is not there. Empty lists ask for nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Absent<'a> {
-    pub load_balancers: Option<&'a [api::LoadBalancer]>,
     pub service_registries: Option<&'a [api::ServiceRegistry]>,
     pub service_connect: Option<&'a api::ServiceConnectConfiguration>,
     pub volumes: Option<&'a [api::ServiceVolumeConfiguration]>,
@@ -109,7 +109,6 @@ pub struct Absent<'a> {
     pub monitoring: Option<&'a api::MonitoringConfiguration>,
     pub enable_execute_command: Option<bool>,
     pub controller: Option<&'a api::DeploymentController>,
-    pub grace_period: Option<i32>,
 }
 
 impl Absent<'_> {
@@ -118,7 +117,6 @@ impl Absent<'_> {
     pub fn refuse(&self) -> Result<(), AwsError> {
         let asked = |list: Option<usize>| list.is_some_and(|n| n > 0);
         let lists = [
-            ("loadBalancers", self.load_balancers.map(<[_]>::len)),
             ("serviceRegistries", self.service_registries.map(<[_]>::len)),
             ("volumeConfigurations", self.volumes.map(<[_]>::len)),
             ("vpcLatticeConfigurations", self.vpc_lattice.map(<[_]>::len)),
@@ -140,17 +138,8 @@ impl Absent<'_> {
             return Err(unsupported("enableExecuteCommand"));
         }
         match self.controller.and_then(|c| c.r#type.as_deref()) {
-            None | Some("ECS") => {}
-            Some(other) => return Err(unsupported(format!("deploymentController type {other}"))),
-        }
-        match self.grace_period {
-            None | Some(0) => Ok(()),
-            Some(n) if n < 0 => Err(invalid(
-                "healthCheckGracePeriodSeconds must be between 0 and 2,147,483,647.",
-            )),
-            Some(_) => Err(invalid(
-                "Health check grace period is only valid for services configured to use load balancers",
-            )),
+            None | Some("ECS") => Ok(()),
+            Some(other) => Err(unsupported(format!("deploymentController type {other}"))),
         }
     }
 }
@@ -162,12 +151,13 @@ pub struct SpecRequest<'a> {
     pub strategy: &'a [api::CapacityProviderStrategyItem],
     pub platform_version: Option<&'a str>,
     pub network: Option<&'a api::NetworkConfiguration>,
+    pub load_balancers: &'a [api::LoadBalancer],
 }
 
 /// The revision that `request` and `definition` make.
 ///
 /// # Errors
-/// What `launch::admit_capacity` and `launch::admit_network` refuse.
+/// What `launch::admit_capacity`, `launch::admit_network` and `load_balancers::admit` refuse.
 pub fn admit_spec(
     snapshot: &Snapshot,
     cx: &RequestContext,
@@ -180,6 +170,7 @@ pub fn admit_spec(
         strategy,
         platform_version,
         network,
+        load_balancers,
     } = request;
     let capacity = admit_capacity(cluster, definition, launch_type, strategy, platform_version)?;
     let fargate = capacity.is_fargate();
@@ -198,6 +189,7 @@ pub fn admit_spec(
         platform_version: fargate.then(|| version.to_owned()),
         platform_family: fargate.then(|| "Linux".to_owned()),
         network,
+        load_balancers: load_balancers::admit(snapshot, cx, definition, load_balancers)?,
     })
 }
 

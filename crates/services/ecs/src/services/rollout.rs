@@ -106,6 +106,7 @@ fn new_revision(
                 })
                 .collect(),
         ),
+        load_balancers: Some(spec.load_balancers.clone()),
         guard_duty_enabled: Some(false),
         created_at: Some(now),
         ..api::ServiceRevision::default()

@@ -22,7 +22,7 @@ pub fn service(snapshot: &Snapshot, s: &ServiceRecord, tags: bool) -> api::Servi
         service_arn: Some(s.arn.clone()),
         service_name: Some(s.name.clone()),
         cluster_arn: Some(s.cluster_arn.clone()),
-        load_balancers: Some(Vec::new()),
+        load_balancers: Some(s.spec.load_balancers.clone()),
         service_registries: Some(Vec::new()),
         status: Some(s.status.as_str().to_owned()),
         desired_count: Some(int(s.desired_count)),
@@ -43,7 +43,7 @@ pub fn service(snapshot: &Snapshot, s: &ServiceRecord, tags: bool) -> api::Servi
         placement_constraints: Some(s.placement_constraints.clone()),
         placement_strategy: Some(s.placement_strategy.clone()),
         network_configuration: network(&s.spec),
-        health_check_grace_period_seconds: Some(0),
+        health_check_grace_period_seconds: i32::try_from(s.health_check_grace_period).ok(),
         scheduling_strategy: Some(s.scheduling.as_str().to_owned()),
         deployment_controller: Some(api::DeploymentController {
             r#type: Some("ECS".to_owned()),
@@ -55,7 +55,7 @@ pub fn service(snapshot: &Snapshot, s: &ServiceRecord, tags: bool) -> api::Servi
         enable_execute_command: Some(false),
         availability_zone_rebalancing: Some(s.availability_zone_rebalancing.clone()),
         resource_management_type: Some("CUSTOMER".to_owned()),
-        role_arn: None,
+        role_arn: role(s),
         task_sets: None,
     }
 }
@@ -87,6 +87,14 @@ fn deployment(snapshot: &Snapshot, s: &ServiceRecord, d: &Deployment, primary: b
         rollout_state_reason: Some(d.reason.clone()),
         ..api::Deployment::default()
     }
+}
+
+/// The service-linked role, named where a service uses target groups.
+fn role(s: &ServiceRecord) -> Option<String> {
+    let account = s.arn.split(':').nth(4).filter(|_| !s.spec.load_balancers.is_empty())?;
+    Some(format!(
+        "arn:aws:iam::{account}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
+    ))
 }
 
 fn current_revision((d, shaped): (&Deployment, &api::Deployment)) -> api::ServiceCurrentRevisionSummary {

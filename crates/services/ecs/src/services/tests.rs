@@ -155,7 +155,6 @@ async fn what_the_request_leaves_out_reads_back_as_terraform_expects() {
 async fn what_is_not_there_yet_is_refused_by_name() {
     let world = world().await;
     let cases = [
-        ("loadBalancers", json!([{ "targetGroupArn": "x" }])),
         ("serviceRegistries", json!([{ "registryArn": "x" }])),
         ("serviceConnectConfiguration", json!({ "enabled": true })),
         ("volumeConfigurations", json!([{ "name": "v" }])),
@@ -224,7 +223,7 @@ async fn what_does_not_fit_is_refused() {
             "InvalidParameterException",
         ),
         (
-            json!({ "healthCheckGracePeriodSeconds": 5 }),
+            json!({ "healthCheckGracePeriodSeconds": -5 }),
             "InvalidParameterException",
         ),
         (json!({ "role": "r" }), "InvalidParameterException"),

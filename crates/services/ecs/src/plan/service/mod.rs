@@ -19,14 +19,14 @@ mod scenarios;
 #[cfg(test)]
 mod simulator;
 
-pub use view::{Checks, History, Launch, NodeView, Plan, ServiceView, Stop, TaskView};
+pub use view::{Checks, History, Launch, NodeView, Plan, ServiceView, Stop, TaskView, UnhealthyTarget};
 
 use super::circuit_breaker::{self, Breaker};
 use super::deployment::{self, Cause, Limits};
 use super::events::ServiceEvent;
-use crate::records::{RolloutState, ServiceRecord, ServiceStatus, StopRequest};
+use crate::records::{RolloutState, ServiceRecord, ServiceStatus, StopRequest, Told};
 use neargate_core::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Decides the next step.
@@ -36,6 +36,7 @@ pub fn plan(view: &ServiceView<'_>, now: Timestamp) -> Plan {
     }
     let mut draft = Draft::new(view, now);
     draft.settle();
+    draft.tell_targets();
     draft.resolve_digests();
     if draft.service.status == ServiceStatus::Draining {
         draft.drain();
@@ -170,11 +171,23 @@ impl<'a> Draft<'a> {
     fn stop_unhealthy(&mut self, at: usize) -> bool {
         let task = &self.view.tasks[at];
         // Its event is a change of its own.
-        if !self.spend() || !self.stop(at, "Task failed container health checks".to_owned()) {
+        let reason = match &task.unhealthy_in {
+            Some(target) => format!("Task failed ELB health checks in (target-group {})", target.group),
+            None => "Task failed container health checks".to_owned(),
+        };
+        if !self.spend() || !self.stop(at, reason) {
             return false;
         }
-        self.plan.events.push(ServiceEvent::FailedHealthChecks {
-            task: task.id.to_owned(),
+        self.plan.events.push(match &task.unhealthy_in {
+            Some(target) => ServiceEvent::UnhealthyTarget {
+                task: task.id.to_owned(),
+                port: target.port,
+                group: target.group.to_owned(),
+                reason: target.reason.to_owned(),
+            },
+            None => ServiceEvent::FailedHealthChecks {
+                task: task.id.to_owned(),
+            },
         });
         self.count_failures(task.deployment, 1);
         true
@@ -230,7 +243,39 @@ impl<'a> Draft<'a> {
         self.plan.history.extend(outcome.history);
     }
 
+    /// Tells which tasks joined target groups and which began to leave them.
+    fn tell_targets(&mut self) {
+        let (mut joined, mut leaving) = (BTreeMap::new(), BTreeMap::new());
+        let mut draining = 0;
+        for task in self.view.tasks.iter().filter(|t| !t.untold.is_empty()) {
+            if !self.spend() {
+                break;
+            }
+            self.plan.told.push(task.id.to_owned());
+            for (group, told) in &task.untold {
+                let counts = match told {
+                    Told::Deregistered => &mut leaving,
+                    _ => &mut joined,
+                };
+                *counts.entry((*group).to_owned()).or_insert(0) += 1;
+            }
+            draining += u32::from(task.untold.iter().any(|(_, told)| *told == Told::Deregistered));
+        }
+        let registered = joined.into_iter();
+        let events = registered.map(|(group, targets)| ServiceEvent::Registered { targets, group });
+        self.plan.events.extend(events);
+        let deregistered = leaving.into_iter();
+        let events = deregistered.map(|(group, targets)| ServiceEvent::Deregistered { targets, group });
+        self.plan.events.extend(events);
+        if draining > 0 {
+            self.plan.events.push(ServiceEvent::Draining { tasks: draining });
+        }
+    }
+
     fn finish(mut self) -> Plan {
+        if let Some(at) = self.view.grace_ends {
+            self.wake(at);
+        }
         let stopped: Vec<String> = self.plan.stop.iter().map(|s| s.task.clone()).collect();
         if !stopped.is_empty() {
             self.plan.events.push(ServiceEvent::Stopped { tasks: stopped });

@@ -83,6 +83,7 @@ pub struct Simulator {
 impl Simulator {
     pub fn new(desired: u32, minimum: i32, maximum: i32) -> Simulator {
         let service = ServiceRecord {
+            health_check_grace_period: 0,
             region: "us-east-1".to_owned(),
             cluster: "default".to_owned(),
             name: "web".to_owned(),
@@ -319,6 +320,8 @@ impl Simulator {
             .iter()
             .filter(|(_, t)| t.state < TaskState::Stopped || !t.settled)
             .map(|(id, t)| TaskView {
+                unhealthy_in: None,
+                untold: Vec::new(),
                 id,
                 deployment: &t.deployment,
                 state: t.state,
@@ -343,6 +346,7 @@ impl Simulator {
             .map(|(id, open)| NodeView { id, open: *open })
             .collect();
         let view = ServiceView {
+            grace_ends: None,
             service: &self.service,
             tasks: &tasks,
             nodes: &nodes,

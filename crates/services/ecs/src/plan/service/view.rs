@@ -1,7 +1,7 @@
 //! What a service plan stands on, and what it answers: plain data.
 
 use crate::plan::events::ServiceEvent;
-use crate::records::{ServiceRecord, TaskState};
+use crate::records::{ServiceRecord, TaskState, Told};
 use neargate_core::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +14,16 @@ pub enum Checks {
     Unknown,
     Healthy,
     Unhealthy,
+}
+
+/// A target that fails its health checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnhealthyTarget<'a> {
+    /// ARN.
+    pub group: &'a str,
+    pub port: u16,
+    /// E.g. `Health checks failed with these codes: [500]`.
+    pub reason: &'a str,
 }
 
 /// A task of the service, as far as planning cares.
@@ -29,7 +39,12 @@ pub struct TaskView<'a> {
     pub lost: bool,
     /// See `ServiceLink::settled`.
     pub settled: bool,
+    /// Of its containers and its targets together.
     pub checks: Checks,
+    /// The target group that finds it unhealthy; none when it is its containers.
+    pub unhealthy_in: Option<UnhealthyTarget<'a>>,
+    /// Targets of which the service has something to tell: ARN of the group, and what.
+    pub untold: Vec<(&'a str, Told)>,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     /// When its processes had ended, or began to.
@@ -90,6 +105,8 @@ pub struct ServiceView<'a> {
     pub zones: &'a [String],
     /// How long a task without health check must run to count as healthy.
     pub healthy_after: Duration,
+    /// When the first grace period ends that still passes over failed health checks.
+    pub grace_ends: Option<Timestamp>,
     /// The most tasks that one plan may change.
     pub budget: usize,
 }
@@ -148,6 +165,8 @@ pub struct Plan {
     pub service: Option<ServiceRecord>,
     pub launch: Vec<Launch>,
     pub stop: Vec<Stop>,
+    /// Ids of tasks whose targets' comings and goings are told now.
+    pub told: Vec<String>,
     /// Ids of tasks whose end has now been counted.
     pub settle: Vec<String>,
     /// In the order they are told. The tasks of `Started` are filled in by who makes them.
@@ -169,6 +188,7 @@ impl Plan {
             && self.launch.is_empty()
             && self.stop.is_empty()
             && self.settle.is_empty()
+            && self.told.is_empty()
             && self.events.is_empty()
             && self.history.is_empty()
             && self.resolved.is_empty()

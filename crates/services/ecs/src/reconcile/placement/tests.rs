@@ -14,6 +14,7 @@ async fn waiting(world: &World, service: &str) -> String {
         .get::<TaskDefinitionRecord>(&TaskDefinitionRecord::key("us-east-1", "web", 1))
         .unwrap();
     let task = new_task(LaunchRequest {
+        load_balancers: &[],
         cluster: &cluster,
         definition: &definition,
         overrides: Default::default(),

@@ -311,7 +311,7 @@ async fn a_plan_made_on_an_old_look_is_refused_by_the_store() {
 
     // A task changes between the look and the commit.
     let observed = Observed::of(&ecs, &key).unwrap();
-    let made = observed.with_view(BUDGET, |view| plan(view, now));
+    let made = observed.with_view(BUDGET, now, |view| plan(view, now));
     assert!(!made.stop.is_empty());
     let mut task: TaskRecord = (*observed.tasks[0]).clone();
     task.version += 1;
@@ -323,7 +323,7 @@ async fn a_plan_made_on_an_old_look_is_refused_by_the_store() {
     let looks = [Observed::of(&ecs, &key).unwrap(), Observed::of(&ecs, &key).unwrap()];
     let mut won = 0;
     for observed in &looks {
-        let made = observed.with_view(BUDGET, |view| plan(view, now));
+        let made = observed.with_view(BUDGET, now, |view| plan(view, now));
         won += usize::from(
             ecs.store
                 .commit(perform::transaction(&ecs, observed, made, now))

@@ -63,7 +63,7 @@ pub async fn reconcile(ecs: &Ecs, key: &str) -> Result<Next, CommitError> {
         if observed.service.status == ServiceStatus::Inactive {
             return forget(ecs, &observed, now).await;
         }
-        let plan = observed.with_view(budget, |view| plan(view, now));
+        let plan = observed.with_view(budget, now, |view| plan(view, now));
         if plan.is_empty() {
             return Ok(match (plan.more, plan.wake_at) {
                 (true, _) => Next::Now,
@@ -130,5 +130,7 @@ fn committed(outcome: Result<u64, CommitError>) -> Result<(), CommitError> {
 
 #[cfg(test)]
 mod chaos;
+#[cfg(test)]
+mod target_tests;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,13 @@ use crate::api;
 use crate::launch::capacity::CapacityPlan;
 use crate::plan::expression::{self, Expression, Instance as _};
 use crate::plan::placement::Fleet;
-use crate::plan::service::{Checks, NodeView, ServiceView, TaskView};
+use crate::plan::service::{Checks, NodeView, ServiceView, TaskView, UnhealthyTarget};
 use crate::records::{DesiredStatus, ServiceRecord, ServiceSpec, TaskContainer, TaskDefinitionRecord, TaskRecord};
+use crate::targets::is_healthy;
+use neargate_core::Timestamp;
+use neargate_elbv2::targets;
 use neargate_link::Health;
+use neargate_link::gateway::TargetState;
 use neargate_store::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -60,11 +64,14 @@ impl Observed {
     }
 
     /// Calls `look` with what the planner takes.
-    pub fn with_view<T>(&self, budget: usize, look: impl FnOnce(&ServiceView<'_>) -> T) -> T {
+    pub fn with_view<T>(&self, budget: usize, now: Timestamp, look: impl FnOnce(&ServiceView<'_>) -> T) -> T {
         let unresolved = self.service.deployments.iter().any(|d| !d.unresolved.is_empty());
         let pins: BTreeMap<&str, &str> = self.nodes.iter().map(|n| (&*n.instance_id, &*n.id)).collect();
-        let tasks = self.tasks.iter().filter_map(|t| task_view(t, unresolved, &pins));
-        let tasks: Vec<TaskView<'_>> = tasks.collect();
+        let found: Vec<TargetHealth> = self.tasks.iter().map(|t| target_health(&self.snapshot, t)).collect();
+        let tasks = self.tasks.iter().zip(&found);
+        let tasks = tasks.filter_map(|(t, targets)| task_view(t, targets, unresolved, &pins));
+        let mut tasks: Vec<TaskView<'_>> = tasks.collect();
+        let grace_ends = self.pass_over_in_grace(&mut tasks, now);
         let nodes = self.nodes.iter();
         let nodes: Vec<NodeView<'_>> = nodes
             .map(|n| NodeView {
@@ -78,12 +85,18 @@ impl Observed {
             nodes: &nodes,
             zones: &self.zones,
             healthy_after: self.healthy_after,
+            grace_ends,
             budget,
         })
     }
 }
 
-fn task_view<'a>(task: &'a TaskRecord, digests: bool, pins: &BTreeMap<&str, &'a str>) -> Option<TaskView<'a>> {
+fn task_view<'a>(
+    task: &'a TaskRecord,
+    targets: &'a TargetHealth,
+    digests: bool,
+    pins: &BTreeMap<&str, &'a str>,
+) -> Option<TaskView<'a>> {
     let link = task.service.as_ref()?;
     let stopping = task.desired == DesiredStatus::Stopped;
     Some(TaskView {
@@ -93,7 +106,17 @@ fn task_view<'a>(task: &'a TaskRecord, digests: bool, pins: &BTreeMap<&str, &'a 
         stopping,
         lost: task.is_lost(),
         settled: link.settled,
-        checks: checks(&task.containers),
+        checks: together(checks(&task.containers), targets.checks),
+        unhealthy_in: targets.unhealthy.as_ref().map(|(group, port, reason)| UnhealthyTarget {
+            group,
+            port: *port,
+            reason,
+        }),
+        untold: task
+            .targets
+            .iter()
+            .filter_map(|t| Some((&*t.group_arn, t.untold()?)))
+            .collect(),
         created_at: task.created_at,
         started_at: task.started_at,
         ended_at: task.execution_stopped_at.or(task.stopping_at).or(task.stopped_at),
@@ -125,9 +148,68 @@ fn checks(containers: &[TaskContainer]) -> Checks {
     found
 }
 
+/// What a task's target groups say of it.
+struct TargetHealth {
+    checks: Checks,
+    /// ARN of the group, port and reason.
+    unhealthy: Option<(String, u16, String)>,
+}
+
+/// Healthy only where every target is; a target that left speaks for as it was then.
+fn target_health(snapshot: &Snapshot, task: &TaskRecord) -> TargetHealth {
+    let mut out = TargetHealth {
+        checks: Checks::None,
+        unhealthy: None,
+    };
+    for target in &task.targets {
+        let registered = target.registered.as_ref().filter(|_| target.left_healthy.is_none());
+        let known = registered.and_then(|r| targets::target(snapshot, &target.group_arn, &r.id, r.port));
+        let found = match (&known, target.left_healthy) {
+            (_, Some(true)) => Checks::Healthy,
+            (_, Some(false)) | (None, None) => Checks::Unknown,
+            (Some(t), None) if t.draining_until.is_some() => Checks::Unknown,
+            (Some(t), None) if is_healthy(t.health.state) => Checks::Healthy,
+            (Some(t), None) if t.health.state == TargetState::Unhealthy => Checks::Unhealthy,
+            (Some(_), None) => Checks::Unknown,
+        };
+        if found == Checks::Unhealthy
+            && let Some(t) = &known
+        {
+            let reason = t.health.description.clone().unwrap_or_default();
+            out.unhealthy.get_or_insert((target.group_arn.clone(), t.port, reason));
+        }
+        out.checks = together(out.checks, found);
+    }
+    out
+}
+
+/// What two kinds of checks say: the worst of them, where there are any.
+fn together(a: Checks, b: Checks) -> Checks {
+    match (a, b) {
+        (Checks::Unhealthy, _) | (_, Checks::Unhealthy) => Checks::Unhealthy,
+        (Checks::Unknown, _) | (_, Checks::Unknown) => Checks::Unknown,
+        (Checks::Healthy, _) | (_, Checks::Healthy) => Checks::Healthy,
+        (Checks::None, Checks::None) => Checks::None,
+    }
+}
+
 const PINNED: &str = "ec2InstanceId == ";
 
 impl Observed {
+    /// Lets failed health checks of young tasks count for nothing yet; answers when the first of these is old enough.
+    fn pass_over_in_grace(&self, tasks: &mut [TaskView<'_>], now: Timestamp) -> Option<Timestamp> {
+        let grace = Duration::from_secs(u64::from(self.service.health_check_grace_period));
+        let mut ends = None;
+        for task in tasks.iter_mut().filter(|t| t.checks == Checks::Unhealthy) {
+            let until = task.started_at.unwrap_or(now).plus(grace);
+            if until > now {
+                task.checks = Checks::Unknown;
+                ends = Some(ends.map_or(until, |first: Timestamp| first.min(until)));
+            }
+        }
+        ends
+    }
+
     /// The placement constraint that binds a DAEMON's task to its node.
     pub fn pin(&self, node: &str) -> Option<api::PlacementConstraint> {
         let node = self.nodes.iter().find(|n| n.id == node)?;

@@ -26,16 +26,33 @@ pub fn transaction(ecs: &Ecs, observed: &Observed, plan: Plan, now: Timestamp) -
     let mut service = plan.service.unwrap_or_else(|| (*observed.service).clone());
 
     let tasks: BTreeMap<&str, &Arc<TaskRecord>> = observed.tasks.iter().map(|t| (t.id.as_str(), t)).collect();
-    for id in &plan.settle {
-        if let Some(task) = tasks.get(id.as_str()) {
-            put_settled(snapshot, &mut txn, (***task).clone());
+    let mut next: BTreeMap<&str, TaskRecord> = BTreeMap::new();
+    let changed_tasks = plan.told.iter().chain(&plan.settle).map(String::as_str);
+    for id in changed_tasks.chain(plan.stop.iter().map(|s| s.task.as_str())) {
+        if let Some(task) = tasks.get(id) {
+            next.entry(id).or_insert_with(|| (***task).clone());
+        }
+    }
+    for id in &plan.told {
+        for target in next.get_mut(id.as_str()).into_iter().flat_map(|t| &mut t.targets) {
+            target.told = target.untold().unwrap_or(target.told);
         }
     }
     for stop in &plan.stop {
         let ask = StopAsk::new("ServiceSchedulerInitiated", stop.reason.clone());
-        if let Some(next) = tasks.get(stop.task.as_str()).and_then(|task| ask_stop(task, &ask, now)) {
-            put_settled(snapshot, &mut txn, next);
+        if let Some(task) = next.get_mut(stop.task.as_str()) {
+            *task = ask_stop(task, &ask, now).unwrap_or_else(|| task.clone());
         }
+    }
+    let ends = plan.settle.iter().chain(plan.stop.iter().map(|s| &s.task));
+    for id in ends {
+        if let Some(link) = next.get_mut(id.as_str()).and_then(|t| t.service.as_mut()) {
+            link.settled = true;
+        }
+    }
+    for task in next.into_values() {
+        let key = task.own_key();
+        txn.unchanged::<TaskRecord>(snapshot, &key).put(&key, task);
     }
     let (mut started, failed) = launch_all(ecs, observed, &mut txn, &mut service, &plan.launch, now);
     let mut events = plan.events;
@@ -66,14 +83,6 @@ pub fn transaction(ecs: &Ecs, observed: &Observed, plan: Plan, now: Timestamp) -
         txn.put(&key, service);
     }
     txn
-}
-
-fn put_settled(snapshot: &Snapshot, txn: &mut Txn, mut task: TaskRecord) {
-    if let Some(link) = &mut task.service {
-        link.settled = true;
-    }
-    let key = task.own_key();
-    txn.unchanged::<TaskRecord>(snapshot, &key).put(&key, task);
 }
 
 /// Makes the tasks; answers their ids, and what kept others from being made.
@@ -154,6 +163,7 @@ fn launch_some(
             tags: tags.clone(),
             enable_ecs_managed_tags: service.enable_ecs_managed_tags,
             reference_id: None,
+            load_balancers: &spec.load_balancers,
             pinned_digests: deployment.digests.clone(),
             now,
             ids: &*ecs.ids,

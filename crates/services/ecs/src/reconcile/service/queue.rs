@@ -4,6 +4,7 @@ use super::{Next, reconcile};
 use crate::Ecs;
 use crate::records::{NodeRecord, ServiceRecord, TaskRecord};
 use neargate_core::Timestamp;
+use neargate_elbv2::TargetRecord;
 use neargate_store::{Change, CommitError, Record};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -114,6 +115,12 @@ impl Queue {
                     .and_then(|r| r.into_any().downcast::<TaskRecord>().ok());
                 if let Some((task, service)) = task.as_ref().and_then(|t| Some((t, t.service.as_ref()?))) {
                     self.mark(&ServiceRecord::key(&task.region, &task.cluster, &service.name));
+                }
+            } else if change.key.starts_with(TargetRecord::PREFIX) {
+                let [new, old] = [change.get::<TargetRecord>(), change.previous::<TargetRecord>()];
+                let owner = new.or(old).and_then(|target| target.owner.clone());
+                if let Some(key) = owner {
+                    self.mark(&key);
                 }
             } else {
                 nodes |= change.key.starts_with(NodeRecord::PREFIX);
