@@ -29,15 +29,14 @@ impl Client {
     /// Calls an ECS operation.
     pub fn ecs(&mut self, operation: &str, input: &Value) -> Result<Value> {
         let target = format!("AmazonEC2ContainerServiceV20141113.{operation}");
-        self.post(
-            "ecs",
-            &[
-                ("content-type", "application/x-amz-json-1.1"),
-                ("x-amz-target", &target),
-            ],
-            &input.to_string(),
-        )
-        .and_then(|body| serde_json::from_str(&body).map_err(|e| e.to_string()))
+        self.json("ecs", &target, input)
+    }
+
+    /// Calls an operation of a JSON service by its whole target, e.g. `CertificateManager.ImportCertificate`.
+    pub fn json(&mut self, service: &str, target: &str, input: &Value) -> Result<Value> {
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
+        self.post(service, &headers, &input.to_string())
+            .and_then(|body| serde_json::from_str(&body).map_err(|e| e.to_string()))
     }
 
     /// Calls a query operation; the XML answer.

@@ -2,14 +2,19 @@
 //!
 //! Medians of alternating runs; figures go to docs/BENCHMARKS.md. Nothing here asserts a time.
 
+mod balancer;
 mod churn;
 mod client;
+mod deploy;
+mod gateway;
 mod heal;
 mod idle;
 mod instance;
 mod launch;
 mod peers;
+mod proxies;
 mod scale;
+mod sg;
 mod stamp;
 mod stats;
 
@@ -24,6 +29,9 @@ const HELP: &str = "cargo xtask bench NAME
   idle     resident memory of all roles, time from exec to the first answered call
   heal     container killed to replacement running
   scale    5,000 simulated nodes, 100,000 tasks: placements a second, memory, p99 of describe calls
+  gateway  a request through a load balancer: processor time, latency, memory, against nginx and HAProxy
+  deploy   rolling updates under load: requests that failed, time
+  sg       security groups: connections, throughput, time until a new rule holds
   all      one after another
 ";
 
@@ -35,11 +43,17 @@ fn main() -> ExitCode {
         "idle" => idle::run(),
         "heal" => heal::run(),
         "scale" => scale::run(),
+        "gateway" => gateway::run(),
+        "deploy" => deploy::run(),
+        "sg" => sg::run(),
         "all" => launch::run()
             .and_then(|()| churn::run())
             .and_then(|()| idle::run())
             .and_then(|()| heal::run())
-            .and_then(|()| scale::run()),
+            .and_then(|()| scale::run())
+            .and_then(|()| gateway::run())
+            .and_then(|()| deploy::run())
+            .and_then(|()| sg::run()),
         _ => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
