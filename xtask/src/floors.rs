@@ -9,7 +9,7 @@ fn floor(package: &str) -> Option<u32> {
     Some(match package {
         "neargate-core" => 0,
         "neargate-wire" | "neargate-store" | "neargate-link" | "neargate-seal" => 1,
-        "neargate-images" | "neargate-runtime" | "neargate-netns" | "neargate-routing" => 2,
+        "neargate-images" | "neargate-runtime" | "neargate-netns" | "neargate-routing" | "neargate-x509" => 2,
         "neargate-sts" | "neargate-iam" | "neargate-ec2" | "neargate-acm" | "neargate-logs" => 3,
         "neargate-elbv2" => 4,
         "neargate-ecs" => 5,
