@@ -1,6 +1,6 @@
 //! The local certificate authority: one per instance, made once, its key sealed in the store.
 //!
-//! `Acm` opens it at start and asks it to issue. Invariant: name and key stay the same for the instance's life, so that
+//! `Acm` asks for it whenever something is to be issued. Invariant: name and key stay the same for the instance's life, so that
 //! whoever has trusted it once need not do it again before it ends.
 
 use crate::plan::Validity;
@@ -22,12 +22,10 @@ const VALID_FOR: Duration = DAY.saturating_mul(3652);
 /// With less than this left its certificate is made anew, under the same name and key: certificates that it issues must
 /// fit in.
 const EXTEND_BEFORE: Duration = DAY.saturating_mul(400);
-/// The authority's certificate in the data directory.
-const FILE: &str = "ca.pem";
 const ORGANIZATION: &str = "Neargate";
 
 /// Signs certificates.
-pub struct Authority {
+pub(crate) struct Authority {
     certificate_pem: String,
     not_after: Timestamp,
     issuer: Issuer<'static, KeyPair>,
@@ -47,7 +45,7 @@ pub enum AuthorityError {
 }
 
 /// What to issue.
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// The common name first.
     pub domains: &'a [String],
     pub key_algorithm: KeyAlgorithm,
@@ -56,14 +54,14 @@ pub struct Subject<'a> {
 }
 
 /// A new certificate and its key, both PEM.
-pub struct Certificate {
+pub(crate) struct Certificate {
     pub certificate_pem: String,
     pub key_pem: Zeroizing<String>,
 }
 
 /// Why nothing was issued.
 #[derive(Debug, thiserror::Error)]
-pub enum IssueError {
+pub(crate) enum IssueError {
     #[error("no certificate with a key of the kind {0} can be issued")]
     KeyAlgorithm(&'static str),
     #[error(transparent)]
@@ -72,6 +70,8 @@ pub enum IssueError {
     Unreadable,
     #[error("making the certificate was stopped")]
     Stopped,
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
 }
 
 /// The cause is logged and does not leave the process.
@@ -130,33 +130,32 @@ impl Authority {
     }
 
     /// PEM.
-    pub fn certificate_pem(&self) -> &str {
+    pub(crate) fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
     /// When its certificate ends.
-    pub fn not_after(&self) -> Timestamp {
+    pub(crate) fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// Writes the certificate to `ca.pem` in `dir`, unless it is there already.
+    /// Writes the certificate to the file `path`, unless it is there already.
     ///
     /// # Errors
     /// `AuthorityError::File`.
-    pub(crate) fn publish(&self, dir: &Path) -> Result<(), AuthorityError> {
-        let path = dir.join(FILE);
-        if std::fs::read(&path).is_ok_and(|there| there == self.certificate_pem.as_bytes()) {
+    pub(crate) fn publish(&self, path: &Path) -> Result<(), AuthorityError> {
+        if std::fs::read(path).is_ok_and(|there| there == self.certificate_pem.as_bytes()) {
             return Ok(());
         }
-        let new = dir.join(format!(".{FILE}.new"));
+        let new = path.with_extension("new");
         let write = || {
             let mut file = std::fs::File::create(&new)?;
             file.write_all(self.certificate_pem.as_bytes())?;
             file.sync_all()?;
-            std::fs::rename(&new, &path)
+            std::fs::rename(&new, path)
         };
         write().map_err(|source| AuthorityError::File {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         })
     }

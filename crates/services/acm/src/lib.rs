@@ -19,15 +19,17 @@ mod tagging;
 #[cfg(test)]
 mod tests;
 
-pub use authority::{Authority, AuthorityError};
+pub use authority::AuthorityError;
 pub use dispatch::routes;
 pub use lookup::{find, hold};
 pub use neargate_x509::Found;
 pub use records::{CertificateRecord, kinds};
 
+use authority::Authority;
 use neargate_core::{Clock, Ids};
 use neargate_seal::Seal;
 use neargate_store::{Snapshot, Store};
+use records::AuthorityRecord;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,6 +37,7 @@ use std::sync::Arc;
 pub type InUse = Arc<dyn Fn(&Snapshot, &str) -> Vec<String> + Send + Sync>;
 
 /// The service: handles to what it stands on.
+#[derive(Clone)]
 pub struct Acm {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
@@ -43,39 +46,26 @@ pub struct Acm {
     pub account: String,
     pub seal: Arc<Seal>,
     pub in_use: InUse,
-    pub authority: Arc<Authority>,
 }
 
 impl Acm {
-    /// The service over the records in `store`. Makes the local authority when there is none, and writes its certificate
-    /// to `ca.pem` in `data_dir`, where people find it to trust it.
+    /// Makes the local authority when there is none, and writes its certificate to `file`, where people find it to trust
+    /// it. Called at every start.
     ///
     /// # Errors
     /// `AuthorityError`: its key does not open, it cannot be stored, or the file cannot be written.
-    pub async fn open(
-        store: Store,
-        data_dir: &Path,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn Ids>,
-        account: &str,
-        seal: Arc<Seal>,
-        in_use: InUse,
-    ) -> Result<Acm, AuthorityError> {
-        let authority = Authority::open_or_create(&store, &seal, &*ids, clock.now()).await?;
-        authority.publish(data_dir)?;
-        Ok(Acm {
-            store,
-            clock,
-            ids,
-            account: account.to_owned(),
-            seal,
-            in_use,
-            authority: Arc::new(authority),
-        })
+    pub async fn open(&self, file: &Path) -> Result<(), AuthorityError> {
+        self.authority().await?.publish(file)
     }
 
-    /// The certificate of the local authority, PEM; `ca.pem` in the data directory holds the same.
-    pub fn authority_pem(&self) -> &str {
-        self.authority.certificate_pem()
+    /// The certificate of the local authority, PEM; none before `open` or the first certificate made it.
+    pub fn authority_pem(&self) -> Option<String> {
+        let record = self.store.snapshot().get::<AuthorityRecord>(AuthorityRecord::KEY)?;
+        Some(record.certificate_pem.clone())
+    }
+
+    /// The local authority, made when there is none.
+    pub(crate) async fn authority(&self) -> Result<Authority, AuthorityError> {
+        Authority::open_or_create(&self.store, &self.seal, &*self.ids, self.clock.now()).await
     }
 }

@@ -33,7 +33,8 @@ impl Acm {
     /// # Errors
     /// `IssueError`.
     pub(crate) async fn issue(&self, arn: &str, order: &Order, now: Timestamp) -> Result<New, IssueError> {
-        let authority = self.authority.clone();
+        let authority = self.authority().await?;
+        let chain_pem = authority.certificate_pem().to_owned();
         let validity = plan::validity(now, authority.not_after());
         let serial = self.ids.bytes();
         let asked = order.clone();
@@ -50,7 +51,7 @@ impl Acm {
         let context = CertificateRecord::context(arn);
         Ok(New {
             certificate_pem: made.certificate_pem,
-            chain_pem: self.authority.certificate_pem().to_owned(),
+            chain_pem,
             sealed_key: self.seal.seal(&context, made.key_pem.as_bytes()),
             facts,
         })
@@ -71,10 +72,17 @@ impl Acm {
     /// One pass: renews what is due and forgets old tokens. Answers when to look again.
     pub(crate) async fn renew_due(&self) -> Duration {
         let now = self.clock.now();
+        let until = match self.authority().await {
+            Ok(authority) => authority.not_after(),
+            Err(error) => {
+                tracing::error!(%error, "no certificate can be renewed, trying again");
+                return AT_LEAST_EVERY;
+            }
+        };
         let snapshot = self.store.snapshot();
         let all: Vec<_> = snapshot.range::<CertificateRecord>("").collect();
         let all = all.iter().map(|(key, certificate)| (*key, &*certificate.record));
-        let plan = plan::renewals(all, self.authority.not_after(), now);
+        let plan = plan::renewals(all, until, now);
         for key in &plan.due {
             match self.renew(key, now).await {
                 Ok(()) => {}

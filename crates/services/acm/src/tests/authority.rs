@@ -5,7 +5,7 @@ use crate::records::AuthorityRecord;
 #[tokio::test]
 async fn the_authority_is_made_once_and_its_certificate_lies_in_the_data_directory() {
     let mut bed = Bed::new().await;
-    let pem = bed.acm.authority_pem().to_owned();
+    let pem = bed.authority_pem();
     let file = bed.dir.path().join("ca.pem");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), pem);
     let facts = neargate_x509::facts(&pem).unwrap();
@@ -16,7 +16,7 @@ async fn the_authority_is_made_once_and_its_certificate_lies_in_the_data_directo
         .await;
     std::fs::remove_file(&file).unwrap();
     bed.restart().await;
-    assert_eq!(bed.acm.authority_pem(), pem);
+    assert_eq!(bed.authority_pem(), pem);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), pem, "the file is put back");
     let after = bed
         .request(json!({"DomainName": "b.example.com", "KeyAlgorithm": "EC_prime256v1"}))
@@ -39,10 +39,10 @@ async fn instances_that_open_together_agree_on_one_authority() {
 #[tokio::test]
 async fn an_authority_near_its_end_goes_on_under_the_same_name_and_key() {
     let mut bed = Bed::new().await;
-    let old = bed.acm.authority_pem().to_owned();
+    let old = bed.authority_pem();
     bed.clock.advance(DAY * 3300);
     bed.restart().await;
-    let new = bed.acm.authority_pem().to_owned();
+    let new = bed.authority_pem();
     assert_ne!(old, new);
     let arn = bed
         .request(json!({"DomainName": "a.example.com", "KeyAlgorithm": "EC_prime256v1"}))
@@ -65,19 +65,11 @@ async fn without_its_master_key_the_authority_says_so_instead_of_making_another(
         .get::<AuthorityRecord>(AuthorityRecord::KEY)
         .unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
-    let seal = Arc::new(Seal::open_or_create(elsewhere.path().join("master.key")).unwrap());
-    let nobody = Arc::new(|_: &Snapshot, _: &str| Vec::new());
-    let (store, clock) = (bed.store.clone(), bed.clock.clone());
-    let opened = Acm::open(
-        store,
-        elsewhere.path(),
-        clock,
-        Arc::new(RandomIds),
-        "000000000000",
-        seal,
-        nobody,
-    )
-    .await;
+    let acm = Acm {
+        seal: Arc::new(Seal::open_or_create(elsewhere.path().join("master.key")).unwrap()),
+        ..(*bed.acm).clone()
+    };
+    let opened = acm.open(&elsewhere.path().join("ca.pem")).await;
     assert!(matches!(opened, Err(AuthorityError::Key(_))));
     let after = bed
         .store

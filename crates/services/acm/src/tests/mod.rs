@@ -105,6 +105,10 @@ impl Bed {
         self.ok("DescribeCertificate", json!({"CertificateArn": arn})).await["Certificate"].clone()
     }
 
+    fn authority_pem(&self) -> String {
+        self.acm.authority_pem().unwrap()
+    }
+
     /// Checks that the certificate's sealed key opens and belongs to it under its chain.
     fn admitted(&self, arn: &str) -> neargate_x509::Admitted {
         let found = crate::find(&self.store.snapshot(), arn).expect("found");
@@ -137,18 +141,16 @@ async fn open(store: &Store, dir: &TempDir, clock: &Arc<ManualClock>, used: &Arc
         true => vec![LOAD_BALANCER.to_owned()],
         false => Vec::new(),
     };
-    let ids = Arc::new(RandomIds);
-    let acm = Acm::open(
-        store.clone(),
-        dir.path(),
+    let acm = Acm {
+        store: store.clone(),
         clock,
-        ids,
-        "000000000000",
+        ids: Arc::new(RandomIds),
+        account: "000000000000".into(),
         seal,
-        Arc::new(in_use),
-    )
-    .await;
-    Arc::new(acm.unwrap())
+        in_use: Arc::new(in_use),
+    };
+    acm.open(&dir.path().join("ca.pem")).await.unwrap();
+    Arc::new(acm)
 }
 
 fn arn_of(answer: &Value) -> String {

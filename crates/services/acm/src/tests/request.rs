@@ -58,10 +58,10 @@ async fn a_requested_certificate_is_issued_at_once_and_its_key_is_only_in_the_se
     assert!(value.as_str().unwrap().ends_with(".acm-validations.aws."), "{value}");
 
     let admitted = bed.admitted(&arn);
-    assert_eq!(admitted.chain_pem.as_deref(), Some(bed.acm.authority_pem()));
+    assert_eq!(admitted.chain_pem, Some(bed.authority_pem()));
     let got = bed.ok("GetCertificate", json!({"CertificateArn": arn})).await;
     assert_eq!(got["Certificate"], json!(admitted.certificate_pem));
-    assert_eq!(got["CertificateChain"], json!(bed.acm.authority_pem()));
+    assert_eq!(got["CertificateChain"], json!(bed.authority_pem()));
     let printed = format!("{:?}", bed.store.snapshot());
     for text in [printed, got.to_string(), told.to_string()] {
         assert!(!text.contains("PRIVATE KEY"), "{text}");
