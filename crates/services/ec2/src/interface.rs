@@ -4,6 +4,8 @@
 //! interface's key is its address and `allocate` commits only while that key is absent.
 
 use crate::lookup;
+use crate::public;
+pub use crate::records::InterfaceOwner;
 use crate::records::{InterfaceRecord, SubnetRecord};
 use neargate_core::{Ids, Timestamp};
 use neargate_store::{Compare, Condition, Snapshot, Txn, full_key};
@@ -21,6 +23,9 @@ pub struct AllocateRequest {
     /// Where in the subnet the search starts (taken modulo its size); none starts anywhere, so that an address just
     /// given back is seldom the next one taken.
     pub start_hint: Option<u32>,
+    pub owner: InterfaceOwner,
+    /// Takes a public address too.
+    pub public: bool,
 }
 
 /// Why no interface could be had.
@@ -34,6 +39,8 @@ pub enum AllocateError {
     OtherVpc { group: String, subnet: String },
     #[error("There are not enough free addresses in subnet '{0}' to satisfy the requested number of instances.")]
     NoFreeAddress(String),
+    #[error("There are no free public addresses in the pool of this machine.")]
+    NoFreePublicAddress,
 }
 
 /// Takes a free address of the subnet and adds the interface to `txn`, with the condition that the address is still
@@ -54,6 +61,8 @@ pub fn allocate(
         description,
         now,
         start_hint,
+        owner,
+        public,
     } = request;
     let Some(subnet) = lookup::subnet(snapshot, &region, &subnet_id) else {
         return Err(AllocateError::SubnetNotFound(subnet_id));
@@ -78,8 +87,16 @@ pub fn allocate(
     let Some(address) = free_address(snapshot, txn, &subnet, start) else {
         return Err(AllocateError::NoFreeAddress(subnet_id));
     };
+    let id = format!("eni-{}", ids.hex17());
+    let public_address = match public {
+        true => Some(
+            public::take(snapshot, txn, &region, Some((&id, address)), None, ids)
+                .ok_or(AllocateError::NoFreePublicAddress)?,
+        ),
+        false => None,
+    };
     let record = InterfaceRecord {
-        id: format!("eni-{}", ids.hex17()),
+        id,
         vpc_id: subnet.vpc_id.clone(),
         subnet_id,
         subnet_cidr: subnet.cidr,
@@ -90,6 +107,8 @@ pub fn allocate(
         security_groups,
         description,
         created_at: now,
+        owner,
+        public_address,
         region,
     };
     let key = InterfaceRecord::key(address);
@@ -105,6 +124,7 @@ pub fn release(snapshot: &Snapshot, txn: &mut Txn, region: &str, id: &str) {
         let key = InterfaceRecord::key(interface.address);
         txn.expect::<InterfaceRecord>(&key, Condition::ModifiedAt(interface.modified))
             .delete::<InterfaceRecord>(&key);
+        public::give_back(snapshot, txn, &interface);
     }
 }
 

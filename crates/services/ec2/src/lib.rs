@@ -9,7 +9,9 @@ mod dispatch;
 mod filter;
 pub mod interface;
 pub mod lookup;
+pub mod network;
 mod ops;
+mod public;
 pub mod records;
 pub mod region;
 
@@ -32,6 +34,10 @@ pub struct Ec2 {
     pub account: String,
     /// Range of every region's default VPC: network address and prefix length, 8 to 24.
     pub vpc_cidr: (Ipv4Addr, u8),
+    /// Pool of public addresses.
+    pub public_cidr: (Ipv4Addr, u8),
+    /// Networks that the machine has besides Neargate's own: no VPC may overlap one.
+    pub foreign_ranges: Arc<dyn Fn() -> Vec<(Ipv4Addr, u8)> + Send + Sync>,
 }
 
 /// Every kind of record this service stores; the store is opened with them.
@@ -41,5 +47,7 @@ pub fn kinds() -> Vec<Kind> {
         Kind::of::<SubnetRecord>(),
         Kind::of::<SecurityGroupRecord>(),
         Kind::of::<InterfaceRecord>(),
+        Kind::of::<records::AddressRecord>(),
+        Kind::of::<records::PoolRecord>(),
     ]
 }

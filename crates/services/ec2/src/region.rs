@@ -5,7 +5,7 @@
 
 use crate::Ec2;
 use crate::api;
-use crate::records::{InterfaceRecord, SecurityGroupRecord, SubnetRecord, VpcRecord, cidr_text};
+use crate::records::{InterfaceRecord, PoolRecord, SecurityGroupRecord, SubnetRecord, VpcRecord, cidr_text};
 use neargate_core::Tags;
 use neargate_store::{CommitError, Condition, Snapshot, Txn};
 use sha2::{Digest, Sha256};
@@ -13,6 +13,9 @@ use std::net::Ipv4Addr;
 
 /// The range of a default VPC on AWS.
 pub const DEFAULT_VPC_CIDR: (Ipv4Addr, u8) = (Ipv4Addr::new(172, 31, 0, 0), 16);
+
+/// Where public addresses come from unless told otherwise.
+pub const DEFAULT_PUBLIC_CIDR: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 19, 0, 0), 16);
 
 /// Zones of a region by their letter.
 pub const ZONES: [char; 3] = ['a', 'b', 'c'];
@@ -57,6 +60,15 @@ impl Ec2 {
             .transact(|snapshot| {
                 let mut txn = Txn::new();
                 ensure(snapshot, &mut txn, &self.account, region, self.vpc_cidr)?;
+                let pool = PoolRecord {
+                    range: self.public_cidr,
+                };
+                if snapshot
+                    .get::<PoolRecord>(PoolRecord::KEY)
+                    .is_none_or(|known| *known != pool)
+                {
+                    txn.put(PoolRecord::KEY, pool);
+                }
                 Ok((txn, ()))
             })
             .await

@@ -41,6 +41,8 @@ impl World {
             ids: ids.clone(),
             account: ACCOUNT.to_owned(),
             vpc_cidr: neargate_ec2::region::DEFAULT_VPC_CIDR,
+            public_cidr: neargate_ec2::region::DEFAULT_PUBLIC_CIDR,
+            foreign_ranges: Arc::new(Vec::new),
         };
         ec2.ensure_region(REGION).await.unwrap();
         let snapshot = store.snapshot();

@@ -18,6 +18,8 @@ fn ec2(cidr: (Ipv4Addr, u8)) -> Ec2 {
         ids: Arc::new(CountingIds::default()),
         account: "000000000000".to_owned(),
         vpc_cidr: cidr,
+        public_cidr: crate::region::DEFAULT_PUBLIC_CIDR,
+        foreign_ranges: Arc::new(Vec::new),
     }
 }
 
@@ -47,6 +49,8 @@ fn request(subnet: &str, hint: Option<u32>) -> AllocateRequest {
         description: String::new(),
         now: Timestamp::from_secs(1),
         start_hint: hint,
+        owner: InterfaceOwner::User,
+        public: false,
     }
 }
 

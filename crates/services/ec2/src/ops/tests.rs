@@ -17,6 +17,8 @@ fn ec2() -> Ec2 {
         ids: Arc::new(CountingIds::default()),
         account: "000000000000".to_owned(),
         vpc_cidr: DEFAULT_VPC_CIDR,
+        public_cidr: crate::region::DEFAULT_PUBLIC_CIDR,
+        foreign_ranges: Arc::new(Vec::new),
     }
 }
 

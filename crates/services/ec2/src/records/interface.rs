@@ -22,6 +22,32 @@ pub struct InterfaceRecord {
     pub security_groups: Vec<String>,
     pub description: String,
     pub created_at: Timestamp,
+    /// Who has it.
+    #[serde(default)]
+    pub owner: InterfaceOwner,
+    /// Where it is reached from outside the VPC.
+    #[serde(default)]
+    pub public_address: Option<Ipv4Addr>,
+}
+
+/// Who has an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InterfaceOwner {
+    Task {
+        arn: String,
+    },
+    LoadBalancer {
+        arn: String,
+    },
+    NatGateway {
+        id: String,
+    },
+    Endpoint {
+        id: String,
+    },
+    /// Made by CreateNetworkInterface.
+    #[default]
+    User,
 }
 
 impl InterfaceRecord {

@@ -1,11 +1,15 @@
 //! What EC2 stores. Keys start with the region, except an interface's, whose address is unique on the machines.
 
+mod address;
 mod interface;
+mod pool;
 mod security_group;
 mod subnet;
 mod vpc;
 
-pub use interface::InterfaceRecord;
+pub use address::AddressRecord;
+pub use interface::{InterfaceOwner, InterfaceRecord};
+pub use pool::PoolRecord;
 pub use security_group::SecurityGroupRecord;
 pub use subnet::SubnetRecord;
 pub use vpc::VpcRecord;

@@ -26,6 +26,11 @@ impl VpcRecord {
     pub fn key(region: &str, id: &str) -> String {
         format!("{region}/{id}")
     }
+
+    /// Every range it has, the first one first.
+    pub fn ranges(&self) -> Vec<(Ipv4Addr, u8)> {
+        vec![self.cidr]
+    }
 }
 
 impl Record for VpcRecord {

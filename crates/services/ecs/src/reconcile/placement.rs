@@ -8,7 +8,7 @@ use crate::Ecs;
 use crate::plan::placement::{Fleet, Held, Miss, Needs, NetworkFault, Placed, Refused, place, place_on};
 use crate::records::{DesiredStatus, NodeRecord, TaskInterface, TaskRecord, TaskState, Waiting};
 use neargate_core::{Ids, Timestamp};
-use neargate_ec2::interface::{self, AllocateRequest};
+use neargate_ec2::interface::{self, AllocateRequest, InterfaceOwner};
 use neargate_store::{Change, CommitError, Record, Revision, Snapshot, Store, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -340,6 +340,8 @@ fn take_interface(
                 .map_or_else(String::new, |id| task.sibling_arn(&format!("attachment/{id}"))),
             now,
             start_hint: None,
+            owner: InterfaceOwner::Task { arn: task.arn.clone() },
+            public: task.network.as_ref().and_then(|n| n.assign_public_ip.as_deref()) == Some("ENABLED"),
         };
         match interface::allocate(snapshot, txn, request, ids) {
             Ok(record) => {
