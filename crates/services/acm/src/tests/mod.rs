@@ -3,9 +3,9 @@
 mod authority;
 mod import;
 mod list;
-mod plan;
 mod renewal;
 mod request;
+mod when_to_renew;
 
 use crate::Acm;
 use neargate_core::clock::ManualClock;
