@@ -1,7 +1,9 @@
 //! Certificates, which other services keep: ACM's, and IAM's server certificates.
 
+use crate::records::ListenerRecord;
 use neargate_link::gateway::Certificate;
 use neargate_store::Snapshot;
+use std::collections::BTreeSet;
 
 /// Finds the certificates that listeners name.
 pub trait CertificateSource: Send + Sync {
@@ -10,4 +12,11 @@ pub trait CertificateSource: Send + Sync {
 
     /// The certificate with its key; none when it is gone.
     fn load(&self, snapshot: &Snapshot, arn: &str) -> Option<Certificate>;
+}
+
+/// ARNs of the load balancers whose listeners serve the certificate, ascending: ACM shows them and keeps it for them.
+pub fn users_of_certificate(snapshot: &Snapshot, arn: &str) -> Vec<String> {
+    let listeners = snapshot.indexed::<ListenerRecord>(ListenerRecord::BY_CERTIFICATE, arn);
+    let balancers: BTreeSet<String> = listeners.map(|(_, listener)| listener.load_balancer_arn.clone()).collect();
+    balancers.into_iter().collect()
 }

@@ -6,14 +6,30 @@
 
 pub mod api;
 mod arns;
+mod attributes;
 mod certificates;
 mod cidr;
+mod dispatch;
+mod find;
+mod health_check;
+mod limits;
+mod listeners;
 pub mod names;
+mod naming;
+mod ops;
+mod paging;
 pub mod records;
+mod refusal;
+mod rules;
+mod seats;
+mod shapes;
+mod ssl_policies;
 pub mod table;
+mod tagging;
 pub mod targets;
 
-pub use certificates::CertificateSource;
+pub use certificates::{CertificateSource, users_of_certificate};
+pub use dispatch::routes;
 pub use records::{
     ListenerRecord, LoadBalancerRecord, RuleRecord, TargetGroupRecord, TargetHealth, TargetRecord, kinds,
 };

@@ -188,6 +188,15 @@ static OPERATIONS: &[Operation] = &[
         errors: &[],
     },
     Operation {
+        name: "DescribeCapacityReservation",
+        method: "POST",
+        uri: "/",
+        input: Some(&DESCRIBE_CAPACITY_RESERVATION_INPUT),
+        output: Some(&DESCRIBE_CAPACITY_RESERVATION_OUTPUT),
+        result_wrapper: Some("DescribeCapacityReservationResult"),
+        errors: &["LoadBalancerNotFound"],
+    },
+    Operation {
         name: "DescribeListenerAttributes",
         method: "POST",
         uri: "/",
@@ -788,6 +797,24 @@ static AVAILABILITY_ZONES: Shape = Shape {
     },
 };
 
+static CAPACITY_RESERVATION_STATE_ENUM: Shape = Shape {
+    name: "CapacityReservationStateEnum",
+    kind: Kind::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: &["provisioned", "pending", "rebalancing", "failed"],
+    },
+};
+
+static CAPACITY_RESERVATION_STATUS: Shape = Shape {
+    name: "CapacityReservationStatus",
+    kind: Kind::Structure {
+        members: &[m("Code", &CAPACITY_RESERVATION_STATE_ENUM), m("Reason", &STRING)],
+        union: false,
+    },
+};
+
 static CERTIFICATE: Shape = Shape {
     name: "Certificate",
     kind: Kind::Structure {
@@ -1053,6 +1080,27 @@ static DESCRIBE_ACCOUNT_LIMITS_OUTPUT: Shape = Shape {
     name: "DescribeAccountLimitsOutput",
     kind: Kind::Structure {
         members: &[m("Limits", &LIMITS), m("NextMarker", &STRING)],
+        union: false,
+    },
+};
+
+static DESCRIBE_CAPACITY_RESERVATION_INPUT: Shape = Shape {
+    name: "DescribeCapacityReservationInput",
+    kind: Kind::Structure {
+        members: &[m("LoadBalancerArn", &STRING).required()],
+        union: false,
+    },
+};
+
+static DESCRIBE_CAPACITY_RESERVATION_OUTPUT: Shape = Shape {
+    name: "DescribeCapacityReservationOutput",
+    kind: Kind::Structure {
+        members: &[
+            m("CapacityReservationState", &ZONAL_CAPACITY_RESERVATION_STATES),
+            m("DecreaseRequestsRemaining", &INTEGER),
+            m("LastModifiedTime", &TIMESTAMP),
+            m("MinimumLoadBalancerCapacity", &MINIMUM_LOAD_BALANCER_CAPACITY),
+        ],
         union: false,
     },
 };
@@ -1770,6 +1818,14 @@ static MATCHER: Shape = Shape {
     name: "Matcher",
     kind: Kind::Structure {
         members: &[m("GrpcCode", &STRING), m("HttpCode", &STRING)],
+        union: false,
+    },
+};
+
+static MINIMUM_LOAD_BALANCER_CAPACITY: Shape = Shape {
+    name: "MinimumLoadBalancerCapacity",
+    kind: Kind::Structure {
+        members: &[m("CapacityUnits", &INTEGER)],
         union: false,
     },
 };
@@ -2866,5 +2922,28 @@ static URL_REWRITE_CONFIG: Shape = Shape {
     kind: Kind::Structure {
         members: &[m("Rewrites", &REWRITE_CONFIG_LIST)],
         union: false,
+    },
+};
+
+static ZONAL_CAPACITY_RESERVATION_STATE: Shape = Shape {
+    name: "ZonalCapacityReservationState",
+    kind: Kind::Structure {
+        members: &[
+            m("AvailabilityZone", &STRING),
+            m("EffectiveCapacityUnits", &DOUBLE),
+            m("State", &CAPACITY_RESERVATION_STATUS),
+        ],
+        union: false,
+    },
+};
+
+static ZONAL_CAPACITY_RESERVATION_STATES: Shape = Shape {
+    name: "ZonalCapacityReservationStates",
+    kind: Kind::List {
+        member: &ZONAL_CAPACITY_RESERVATION_STATE,
+        member_name: None,
+        flattened: false,
+        min: None,
+        max: None,
     },
 };

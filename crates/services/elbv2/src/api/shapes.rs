@@ -68,6 +68,10 @@ neargate_wire::structures! {
         subnet_id: String = "SubnetId",
         zone_name: String = "ZoneName",
     }
+    CapacityReservationStatus {
+        code: String = "Code",
+        reason: String = "Reason",
+    }
     Certificate {
         certificate_arn: String = "CertificateArn",
         is_default: bool = "IsDefault",
@@ -173,6 +177,15 @@ neargate_wire::structures! {
     DescribeAccountLimitsOutput {
         limits: Vec<Limit> = "Limits",
         next_marker: String = "NextMarker",
+    }
+    DescribeCapacityReservationInput {
+        load_balancer_arn: String = "LoadBalancerArn",
+    }
+    DescribeCapacityReservationOutput {
+        capacity_reservation_state: Vec<ZonalCapacityReservationState> = "CapacityReservationState",
+        decrease_requests_remaining: i32 = "DecreaseRequestsRemaining",
+        last_modified_time: Timestamp = "LastModifiedTime",
+        minimum_load_balancer_capacity: MinimumLoadBalancerCapacity = "MinimumLoadBalancerCapacity",
     }
     DescribeListenerAttributesInput {
         listener_arn: String = "ListenerArn",
@@ -357,6 +370,9 @@ neargate_wire::structures! {
     Matcher {
         grpc_code: String = "GrpcCode",
         http_code: String = "HttpCode",
+    }
+    MinimumLoadBalancerCapacity {
+        capacity_units: i32 = "CapacityUnits",
     }
     ModifyListenerAttributesInput {
         attributes: Vec<ListenerAttribute> = "Attributes",
@@ -605,5 +621,10 @@ neargate_wire::structures! {
     }
     UrlRewriteConfig {
         rewrites: Vec<RewriteConfig> = "Rewrites",
+    }
+    ZonalCapacityReservationState {
+        availability_zone: String = "AvailabilityZone",
+        effective_capacity_units: f64 = "EffectiveCapacityUnits",
+        state: CapacityReservationStatus = "State",
     }
 }
