@@ -1,7 +1,7 @@
 //! AWS Certificate Manager: imported certificates, and ones that the instance's own authority issues.
 //!
 //! Rooms: `api` (generated), `records` (what is stored), `authority` (the local certificate authority), `plan` (when to
-//! renew, pure), `renewal` (the loop that does), `ops` (one file per operation), `resolve` (from ARNs to records),
+//! renew, pure), `renewal` (the loop that does), `domain` (what a name is), `ops` (one file per operation), `resolve` (from ARNs to records),
 //! `lookup` (what load balancers ask). Invariant: a private key is in the store only sealed, and no operation answers
 //! it. This crate knows no load balancer: who uses a certificate it is told through `Acm::in_use`.
 
@@ -9,6 +9,7 @@ pub mod api;
 mod authority;
 mod describe;
 mod dispatch;
+mod domain;
 mod lookup;
 mod ops;
 mod plan;

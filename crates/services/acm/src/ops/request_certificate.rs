@@ -3,7 +3,7 @@
 use super::import_certificate::check_quota;
 use crate::api::errors;
 use crate::records::{CertificateRecord, Issued, Order, Origin, TokenRecord, Validation};
-use crate::{Acm, api, tagging};
+use crate::{Acm, api, domain, tagging};
 use neargate_core::{AwsError, RequestContext};
 use neargate_store::{Snapshot, Txn};
 use neargate_x509::KeyAlgorithm;
@@ -164,10 +164,9 @@ fn domains(input: &api::RequestCertificateRequest) -> Result<Vec<String>, AwsErr
              SubjectAlternativeNames after a shorter one."
         )));
     }
-    let mut out: Vec<String> = Vec::new();
-    let more = input.subject_alternative_names.iter().flatten().map(String::as_str);
-    for name in std::iter::once(first).chain(more) {
-        let name = name.to_ascii_lowercase();
+    let mut out = vec![domain::admit(first, "domainName")?];
+    for (at, name) in input.subject_alternative_names.iter().flatten().enumerate() {
+        let name = domain::admit(name, &format!("subjectAlternativeNames.{}.member", at + 1))?;
         if !out.contains(&name) {
             out.push(name);
         }
@@ -186,13 +185,13 @@ fn validation_domains(
     domains: &[String],
 ) -> Result<BTreeMap<String, String>, AwsError> {
     let mut out = BTreeMap::new();
-    for option in input.domain_validation_options.iter().flatten() {
-        let domain = option.domain_name.as_deref().unwrap_or_default().to_ascii_lowercase();
-        let asked = option
-            .validation_domain
-            .as_deref()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+    for (at, option) in input.domain_validation_options.iter().flatten().enumerate() {
+        let name = |given: &Option<String>, member: &str| {
+            let place = format!("domainValidationOptions.{}.member.{member}", at + 1);
+            domain::admit(given.as_deref().unwrap_or_default(), &place)
+        };
+        let domain = name(&option.domain_name, "domainName")?;
+        let asked = name(&option.validation_domain, "validationDomain")?;
         let refuse = |message| Err(errors::invalid_domain_validation_options_exception(message));
         if !domains.contains(&domain) {
             return refuse(format!(
