@@ -17,6 +17,8 @@ pub trait CertificateSource: Send + Sync {
 /// ARNs of the load balancers whose listeners serve the certificate, ascending: ACM shows them and keeps it for them.
 pub fn users_of_certificate(snapshot: &Snapshot, arn: &str) -> Vec<String> {
     let listeners = snapshot.indexed::<ListenerRecord>(ListenerRecord::BY_CERTIFICATE, arn);
-    let balancers: BTreeSet<String> = listeners.map(|(_, listener)| listener.load_balancer_arn.clone()).collect();
+    let balancers: BTreeSet<String> = listeners
+        .map(|(_, listener)| listener.load_balancer_arn.clone())
+        .collect();
     balancers.into_iter().collect()
 }

@@ -54,3 +54,6 @@ pub struct Elbv2 {
     pub certificates: Arc<dyn CertificateSource>,
     pub instances: Arc<InstanceAddress>,
 }
+
+#[cfg(test)]
+mod tests;

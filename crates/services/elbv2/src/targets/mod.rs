@@ -13,7 +13,7 @@ use crate::arns::{self, Named};
 use crate::records::{ListenerRecord, LoadBalancerRecord, TargetGroupRecord, TargetHealth, TargetRecord};
 use neargate_core::Timestamp;
 use neargate_link::gateway::TargetState;
-use neargate_store::{Condition, Snapshot, Txn, Versioned};
+use neargate_store::{Condition, Snapshot, Txn, Versioned, full_key};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -128,10 +128,13 @@ pub fn register(snapshot: &Snapshot, txn: &mut Txn, group: &TargetGroupRecord, n
         draining_until: None,
         health,
     };
+    // Once for all targets of the commit, which may hold 128 conditions.
     let group_key = TargetGroupRecord::key(&group.region, &group.name);
-    txn.expect::<TargetGroupRecord>(&group_key, Condition::Exists)
-        .unchanged::<TargetRecord>(snapshot, &key)
-        .put(&key, record);
+    let full = full_key::<TargetGroupRecord>(&group_key);
+    if !txn.compares.iter().any(|compare| compare.key == full) {
+        txn.expect::<TargetGroupRecord>(&group_key, Condition::Exists);
+    }
+    txn.unchanged::<TargetRecord>(snapshot, &key).put(&key, record);
 }
 
 /// Adds to `txn` that the target is deregistered: at once when nothing can be in flight to it, otherwise it drains for
