@@ -45,6 +45,7 @@ class Neargate:
         self.port = free_port()
         self.extra_env = env or {}
         self.process = None
+        self.log = None
         self.env = {}
 
     def start(self):
@@ -111,10 +112,13 @@ class Neargate:
 
     def down(self):
         self.stop()
-        subprocess.run([BINARY, "down", "--data-dir", self.data], capture_output=True)
+        done = subprocess.run([BINARY, "down", "--data-dir", self.data], capture_output=True, text=True)
+        # Its folder stays then: it is all that a later `down` has to find what was left.
+        assert done.returncode == 0, f"neargate down of {self.data} left things behind:\n{done.stdout}{done.stderr}\n{self.log and self.log_text()}"
         if self.own:
             shutil.rmtree(self.data, ignore_errors=True)
-            pathlib.Path(self.log.name).unlink(missing_ok=True)
+            if self.log:
+                pathlib.Path(self.log.name).unlink(missing_ok=True)
 
     def __enter__(self):
         return self.start()
