@@ -7,7 +7,7 @@ use crate::lookup;
 use crate::public;
 pub use crate::records::InterfaceOwner;
 use crate::records::{InterfaceRecord, SubnetRecord};
-use neargate_core::{Ids, Timestamp};
+use neargate_core::{Ids, Tags, Timestamp};
 use neargate_store::{Compare, Condition, Snapshot, Txn, full_key};
 use std::net::Ipv4Addr;
 
@@ -90,7 +90,7 @@ pub fn allocate(
     let id = format!("eni-{}", ids.hex17());
     let public_address = match public {
         true => Some(
-            public::take(snapshot, txn, &region, Some((&id, address)), None, ids)
+            public::take(snapshot, txn, &region, Some((&id, address)), None, Tags::default(), ids)
                 .ok_or(AllocateError::NoFreePublicAddress)?,
         ),
         false => None,
@@ -109,12 +109,22 @@ pub fn allocate(
         created_at: now,
         owner,
         public_address,
+        source_dest_check: true,
+        tags: Tags::default(),
         region,
     };
     let key = InterfaceRecord::key(address);
     txn.expect::<InterfaceRecord>(&key, Condition::Absent)
         .put(&key, record.clone());
     Ok(record)
+}
+
+/// Puts the interface into `txn` instead of what `allocate` put there.
+pub fn replace(txn: &mut Txn, interface: InterfaceRecord) {
+    let key = InterfaceRecord::key(interface.address);
+    let full = full_key::<InterfaceRecord>(&key);
+    txn.ops.retain(|op| *op.key() != full);
+    txn.put(&key, interface);
 }
 
 /// Adds to `txn` that the interface ends; one already gone is left alone. Commits only if the interface is still the

@@ -1,19 +1,22 @@
 //! Amazon EC2, the part ECS stands on: VPCs, subnets, security groups, network interfaces.
 //!
 //! Rooms: `api` (generated), `records` (what is stored), `region` (the default VPC of a region), `interface` (addresses
-//! of tasks), `lookup` (what other services ask), `ops` (one file per operation). This crate knows no socket and no
+//! of tasks), `lookup` (what other services ask), `ops` (one file per kind of resource or per operation), `network` (what nodes are told). This crate knows no socket and no
 //! kernel: a node makes an interface real from what its record says.
 
 pub mod api;
+mod cidr;
 mod dispatch;
 mod filter;
 pub mod interface;
 pub mod lookup;
 pub mod network;
 mod ops;
+mod permissions;
 mod public;
 pub mod records;
 pub mod region;
+mod routing;
 
 pub use dispatch::routes;
 pub use lookup::{default_security_group, security_group, subnet, vpc};
@@ -49,5 +52,11 @@ pub fn kinds() -> Vec<Kind> {
         Kind::of::<InterfaceRecord>(),
         Kind::of::<records::AddressRecord>(),
         Kind::of::<records::PoolRecord>(),
+        Kind::of::<records::RegionRecord>(),
+        Kind::of::<records::RouteTableRecord>(),
+        Kind::of::<records::InternetGatewayRecord>(),
+        Kind::of::<records::NatGatewayRecord>(),
+        Kind::of::<records::PrefixListRecord>(),
+        Kind::of::<records::EndpointRecord>(),
     ]
 }

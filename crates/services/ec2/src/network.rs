@@ -3,50 +3,121 @@
 //! Control calls `table` when a node connects and `changes` for every change of a record here. Pure. The invariant: the
 //! whole table is what the changes make of an earlier whole table, one by one.
 
-use crate::api;
-use crate::records::{InterfaceOwner, InterfaceRecord, SecurityGroupRecord, VpcRecord};
+use crate::cidr;
+use crate::records::{
+    EndpointRecord, GroupRule, InterfaceOwner, InterfaceRecord, InternetGatewayRecord, NatGatewayRecord,
+    PrefixListRecord, RouteTableRecord, RulePeer, SecurityGroupRecord, SubnetRecord, VpcRecord,
+};
+use crate::routing;
 use neargate_link::network::{
     GroupEntry, Holder, InterfaceEntry, NetworkEntry, Peer, Range, Traffic, TrafficRule, VpcEntry,
 };
 use neargate_store::{Change, Record, Snapshot};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+
+type Entries = Vec<(String, Option<NetworkEntry>)>;
 
 /// Everything, of all regions.
 pub fn table(snapshot: &Snapshot) -> Vec<NetworkEntry> {
     let vpcs = snapshot.range::<VpcRecord>("").map(|(_, vpc)| vpc_entry(&vpc));
-    let groups = snapshot
-        .range::<SecurityGroupRecord>("")
-        .map(|(_, group)| group_entry(&group));
-    let interfaces = snapshot.range::<InterfaceRecord>("").map(|(_, i)| interface_entry(&i));
+    let groups = snapshot.range::<SecurityGroupRecord>("");
+    let groups = groups.map(|(_, group)| group_entry(snapshot, &group));
+    let interfaces = snapshot.range::<InterfaceRecord>("");
+    let interfaces = interfaces.map(|(_, interface)| interface_entry(snapshot, &interface));
     vpcs.chain(groups).chain(interfaces).collect()
 }
 
 /// What one change means in `snapshot`: entries by key, none for one that is gone.
-pub fn changes(snapshot: &Snapshot, change: &Change) -> Vec<(String, Option<NetworkEntry>)> {
-    let mut out = Vec::new();
-    if let Some(key) = change.key.strip_prefix(VpcRecord::PREFIX) {
-        let id = key.rsplit('/').next().unwrap_or_default();
-        out.push((
-            format!("vpc/{id}"),
-            snapshot.get::<VpcRecord>(key).map(|v| vpc_entry(&v)),
-        ));
-    } else if let Some(key) = change.key.strip_prefix(SecurityGroupRecord::PREFIX) {
-        let id = key.rsplit('/').next().unwrap_or_default();
+pub fn changes(snapshot: &Snapshot, change: &Change) -> Entries {
+    let key = |prefix: &str| change.key.strip_prefix(prefix);
+    let last = |key: &str| key.rsplit('/').next().unwrap_or_default().to_owned();
+    if let Some(key) = key(VpcRecord::PREFIX) {
+        let now = snapshot.get::<VpcRecord>(key);
+        return vec![(format!("vpc/{}", last(key)), now.map(|vpc| vpc_entry(&vpc)))];
+    }
+    if let Some(key) = key(SecurityGroupRecord::PREFIX) {
         let now = snapshot.get::<SecurityGroupRecord>(key);
-        out.push((format!("group/{id}"), now.map(|g| group_entry(&g))));
-    } else if let Some(key) = change.key.strip_prefix(InterfaceRecord::PREFIX) {
+        return vec![(
+            format!("group/{}", last(key)),
+            now.map(|group| group_entry(snapshot, &group)),
+        )];
+    }
+    if let Some(key) = key(InterfaceRecord::PREFIX) {
         let address = Ipv4Addr::from(u32::from_str_radix(key, 16).unwrap_or_default());
         let now = snapshot.get::<InterfaceRecord>(key);
-        out.push((format!("interface/{address}"), now.map(|i| interface_entry(&i))));
+        return vec![(
+            format!("interface/{address}"),
+            now.map(|i| interface_entry(snapshot, &i)),
+        )];
+    }
+    if let Some(key) = key(PrefixListRecord::PREFIX) {
+        return of_prefix_list(snapshot, key);
+    }
+    of_routes(snapshot, change)
+}
+
+/// Groups and routes that name a prefix list.
+fn of_prefix_list(snapshot: &Snapshot, key: &str) -> Entries {
+    let groups = snapshot.indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_PREFIX_LIST, key);
+    let mut out: Entries = groups
+        .map(|(_, group)| (format!("group/{}", group.id), Some(group_entry(snapshot, &group))))
+        .collect();
+    let (region, id) = key.split_once('/').unwrap_or_default();
+    let destination = crate::records::Destination::PrefixList(id.to_owned());
+    for (_, table) in snapshot.range::<RouteTableRecord>(&format!("{region}/")) {
+        if table.routes.iter().any(|r| r.destination == destination) {
+            out.extend(interfaces_of(snapshot, region, &table.vpc_id));
+        }
     }
     out
+}
+
+/// A change of what routes lead through may change the ways out of every interface of its VPC.
+fn of_routes(snapshot: &Snapshot, change: &Change) -> Entries {
+    let mut vpcs: Vec<(String, String)> = Vec::new();
+    macro_rules! of {
+        ($($record:ty => $vpc:expr),*) => {$(
+            if change.key.starts_with(<$record>::PREFIX) {
+                for record in [change.get::<$record>(), change.previous::<$record>()].into_iter().flatten() {
+                    let of: fn(&$record) -> Option<String> = $vpc;
+                    vpcs.extend(of(&record).map(|vpc| (record.region.clone(), vpc)));
+                }
+            }
+        )*};
+    }
+    of!(
+        RouteTableRecord => |r| Some(r.vpc_id.clone()),
+        InternetGatewayRecord => |r| r.vpc_id.clone(),
+        NatGatewayRecord => |r| Some(r.vpc_id.clone()),
+        SubnetRecord => |r| Some(r.vpc_id.clone()),
+        EndpointRecord => |r| Some(r.vpc_id.clone())
+    );
+    vpcs.sort_unstable();
+    vpcs.dedup();
+    vpcs.iter()
+        .flat_map(|(region, vpc)| interfaces_of(snapshot, region, vpc))
+        .collect()
+}
+
+fn interfaces_of(snapshot: &Snapshot, region: &str, vpc_id: &str) -> Entries {
+    let all = snapshot.range::<InterfaceRecord>("");
+    // Interfaces of one subnet share their ways out.
+    let mut ways: BTreeMap<(String, bool), Vec<Range>> = BTreeMap::new();
+    all.filter(|(_, i)| i.region == region && i.vpc_id == vpc_id)
+        .map(|(_, i)| {
+            let place = (i.subnet_id.clone(), i.public_address.is_some());
+            let out = ways.entry(place).or_insert_with(|| ways_out(snapshot, &i));
+            (format!("interface/{}", i.address), Some(entry(&i, out.clone())))
+        })
+        .collect()
 }
 
 fn vpc_entry(vpc: &VpcRecord) -> NetworkEntry {
     NetworkEntry::Vpc(VpcEntry {
         id: vpc.id.clone(),
         ranges: vpc.ranges(),
-        dns: true,
+        dns: vpc.dns_support,
         domain: domain(&vpc.region),
     })
 }
@@ -59,65 +130,78 @@ fn domain(region: &str) -> String {
     }
 }
 
-fn group_entry(group: &SecurityGroupRecord) -> NetworkEntry {
+fn group_entry(snapshot: &Snapshot, group: &SecurityGroupRecord) -> NetworkEntry {
+    let rules = |egress: bool| {
+        let rules = group.rules.iter().filter(move |rule| rule.egress == egress);
+        rules
+            .flat_map(|rule| traffic_rules(snapshot, &group.region, rule))
+            .collect()
+    };
     NetworkEntry::Group(GroupEntry {
         id: group.id.clone(),
-        ingress: rules(&group.ingress),
-        egress: rules(&group.egress),
+        ingress: rules(false),
+        egress: rules(true),
     })
 }
 
-fn rules(permissions: &[api::IpPermission]) -> Vec<TrafficRule> {
-    let mut out = Vec::new();
-    for permission in permissions {
-        let Some(traffic) = traffic(permission) else { continue };
-        let ranges = permission.ip_ranges.iter().flatten();
-        let ranges = ranges.filter_map(|r| Some(Peer::Range(range(r.cidr_ip.as_deref()?)?)));
-        let groups = permission.user_id_group_pairs.iter().flatten();
-        let groups = groups.filter_map(|g| g.group_id.clone().map(Peer::Group));
-        out.extend(ranges.chain(groups).map(|peer| TrafficRule { traffic, peer }));
-    }
-    out
+/// The rule, once for each range of a prefix list; nothing for IPv6, of which tasks have none.
+pub fn traffic_rules(snapshot: &Snapshot, region: &str, rule: &GroupRule) -> Vec<TrafficRule> {
+    let Some(traffic) = traffic(rule) else {
+        return Vec::new();
+    };
+    let peers = match &rule.peer {
+        RulePeer::Ipv4(text) => cidr::parse(text).map(Peer::Range).into_iter().collect(),
+        RulePeer::Ipv6(_) => Vec::new(),
+        RulePeer::PrefixList(id) => {
+            let ranges = routing::list_ranges(snapshot, region, id);
+            ranges.into_iter().map(Peer::Range).collect()
+        }
+        RulePeer::Group(id) => vec![Peer::Group(id.clone())],
+    };
+    peers.into_iter().map(|peer| TrafficRule { traffic, peer }).collect()
 }
 
-fn range(text: &str) -> Option<Range> {
-    let (base, prefix) = text.split_once('/')?;
-    Some((base.parse().ok()?, prefix.parse().ok()?))
-}
-
-fn traffic(permission: &api::IpPermission) -> Option<Traffic> {
+fn traffic(rule: &GroupRule) -> Option<Traffic> {
     let port = |n: Option<i32>| n.and_then(|n| u16::try_from(n).ok());
-    let ports = (port(permission.from_port), port(permission.to_port));
+    let ports = (
+        port(rule.from_port).unwrap_or(0),
+        port(rule.to_port).unwrap_or(u16::MAX),
+    );
+    // -1 is any type or code.
     let kind = |n: Option<i32>| n.and_then(|n| u8::try_from(n).ok());
-    Some(match (permission.ip_protocol.as_deref()?, ports) {
-        ("-1", _) => Traffic::Any,
-        ("tcp" | "6", (Some(from), Some(to))) => Traffic::Tcp(from, to),
-        ("udp" | "17", (Some(from), Some(to))) => Traffic::Udp(from, to),
-        ("tcp" | "6", _) => Traffic::Tcp(0, u16::MAX),
-        ("udp" | "17", _) => Traffic::Udp(0, u16::MAX),
-        ("icmp" | "1", _) => Traffic::Icmp(kind(permission.from_port), kind(permission.to_port)),
-        (other, _) => Traffic::Protocol(other.parse().ok()?),
+    Some(match rule.protocol.as_str() {
+        "-1" => Traffic::Any,
+        "tcp" => Traffic::Tcp(ports.0, ports.1),
+        "udp" => Traffic::Udp(ports.0, ports.1),
+        "icmp" => Traffic::Icmp(kind(rule.from_port), kind(rule.to_port)),
+        "icmpv6" => return None,
+        number => Traffic::Protocol(number.parse().ok()?),
     })
 }
 
-fn interface_entry(interface: &InterfaceRecord) -> NetworkEntry {
+fn interface_entry(snapshot: &Snapshot, interface: &InterfaceRecord) -> NetworkEntry {
+    entry(interface, ways_out(snapshot, interface))
+}
+
+fn ways_out(snapshot: &Snapshot, interface: &InterfaceRecord) -> Vec<Range> {
+    let subnet = crate::lookup::subnet(snapshot, &interface.region, &interface.subnet_id);
+    let public = interface.public_address.is_some();
+    subnet.map_or_else(Vec::new, |subnet| routing::ways_out(snapshot, &subnet, public))
+}
+
+fn entry(interface: &InterfaceRecord, outbound: Vec<Range>) -> NetworkEntry {
     let holder = match &interface.owner {
         InterfaceOwner::Task { .. } => Holder::Task,
         InterfaceOwner::LoadBalancer { .. } => Holder::LoadBalancer,
-        _ => Holder::Nobody,
+        InterfaceOwner::NatGateway { .. } | InterfaceOwner::Endpoint { .. } | InterfaceOwner::User => Holder::Nobody,
     };
-    // A default VPC's subnets route to the internet, for whoever has a public address.
-    let out = holder == Holder::Task && interface.public_address.is_some();
     NetworkEntry::Interface(InterfaceEntry {
         address: interface.address,
         vpc_id: interface.vpc_id.clone(),
         groups: interface.security_groups.clone(),
         holder,
-        outbound: if out {
-            vec![(Ipv4Addr::UNSPECIFIED, 0)]
-        } else {
-            Vec::new()
-        },
+        // A load balancer answers whoever asked, and otherwise stays in its VPC.
+        outbound: if holder == Holder::Task { outbound } else { Vec::new() },
         public_address: interface.public_address,
     })
 }

@@ -16,6 +16,7 @@ pub fn take(
     region: &str,
     interface: Option<(&str, Ipv4Addr)>,
     allocation_id: Option<String>,
+    tags: Tags,
     ids: &dyn Ids,
 ) -> Option<Ipv4Addr> {
     let pool = snapshot.get::<PoolRecord>(PoolRecord::KEY)?;
@@ -43,7 +44,7 @@ pub fn take(
         association_id: interface.map(|_| format!("eipassoc-{}", ids.hex17())),
         interface_id: interface.map(|(id, _)| id.to_owned()),
         private_address: interface.map(|(_, private)| private),
-        tags: Tags::default(),
+        tags,
     };
     txn.expect::<AddressRecord>(&key, Condition::Absent).put(&key, record);
     Some(address)

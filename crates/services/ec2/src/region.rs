@@ -4,8 +4,10 @@
 //! so that making a region again gives the same ids.
 
 use crate::Ec2;
-use crate::api;
-use crate::records::{InterfaceRecord, PoolRecord, SecurityGroupRecord, SubnetRecord, VpcRecord, cidr_text};
+use crate::records::{
+    Destination, GroupRule, InterfaceRecord, InternetGatewayRecord, PoolRecord, RegionRecord, RouteRecord,
+    RouteTableRecord, RouteTarget, RulePeer, SecurityGroupRecord, SubnetRecord, VpcRecord, cidr_text,
+};
 use neargate_core::Tags;
 use neargate_store::{CommitError, Condition, Snapshot, Txn};
 use sha2::{Digest, Sha256};
@@ -33,6 +35,11 @@ pub enum RegionError {
         stored: String,
         asked: String,
     },
+    /// A subnet of the present range would be left behind.
+    #[error(
+        "the VPC of {region} has the subnet {subnet} besides its default ones; delete it, then another range can be taken"
+    )]
+    SubnetMade { region: String, subnet: String },
     #[error(transparent)]
     Commit(#[from] CommitError),
 }
@@ -124,14 +131,15 @@ fn ensure(
 ) -> Result<(), RegionError> {
     let vpc_id = default_vpc_id(account, region);
     let vpc_key = VpcRecord::key(region, &vpc_id);
+    let known = snapshot.contains::<RegionRecord>(region);
     match snapshot.get::<VpcRecord>(&vpc_key) {
-        Some(vpc) if vpc.cidr == cidr => return Ok(()),
+        Some(vpc) if vpc.cidr == cidr && known => return Ok(()),
         Some(vpc) => {
             check_range(cidr)?;
             let taken = snapshot
                 .range::<InterfaceRecord>("")
                 .any(|(_, i)| i.region == region && i.vpc_id == vpc_id);
-            if taken {
+            if taken && vpc.cidr != cidr {
                 return Err(RegionError::RangeInUse {
                     region: region.to_owned(),
                     stored: cidr_text(vpc.cidr),
@@ -139,80 +147,156 @@ fn ensure(
                 });
             }
             txn.expect::<VpcRecord>(&vpc_key, Condition::ModifiedAt(vpc.modified));
+            if known {
+                return refit(snapshot, txn, &vpc, cidr);
+            }
+            // Made by an earlier version, without what belongs to it.
         }
+        // A person deleted it.
+        None if known => return Ok(()),
         None => {
             check_range(cidr)?;
             txn.expect::<VpcRecord>(&vpc_key, Condition::Absent);
         }
     }
-    let id = |prefix: &str, name: &str| stable_id(prefix, account, region, name);
-    txn.put(
-        &vpc_key,
-        VpcRecord {
-            region: region.to_owned(),
-            id: vpc_id.clone(),
-            cidr,
-            cidr_association_id: id("vpc-cidr-assoc", "default"),
-            dhcp_options_id: id("dopt", "default"),
-            internet_gateway_id: id("igw", "default"),
-            is_default: true,
-            tags: Tags::default(),
-        },
-    );
-    let subnet_prefix = cidr.1 + 4;
-    for index in 0..ZONES.len() {
-        let zone = zone_name(region, index);
-        let subnet_id = id("subnet", &zone);
-        let network = u32::from(cidr.0) + ((index as u32) << (32 - u32::from(subnet_prefix)));
-        let subnet = SubnetRecord {
-            region: region.to_owned(),
-            id: subnet_id.clone(),
-            vpc_id: vpc_id.clone(),
-            vpc_cidr: cidr,
-            cidr: (Ipv4Addr::from(network), subnet_prefix),
-            availability_zone: zone,
-            availability_zone_id: zone_id(region, index),
-            default_for_az: true,
-            map_public_ip_on_launch: true,
-            tags: Tags::default(),
-        };
-        txn.put(&SubnetRecord::key(region, &subnet_id), subnet);
-    }
-    let group_id = id("sg", "default");
-    txn.put(
-        &SecurityGroupRecord::key(region, &group_id),
-        default_group(account, region, &vpc_id, &group_id),
-    );
+    make(txn, account, region, cidr);
     Ok(())
 }
 
-/// The rules AWS gives a default group: everything from its own members, everything out.
-fn default_group(account: &str, region: &str, vpc_id: &str, id: &str) -> SecurityGroupRecord {
-    let everything = |ip_ranges, pairs| api::IpPermission {
-        ip_protocol: Some("-1".to_owned()),
-        ip_ranges: Some(ip_ranges),
-        ipv6_ranges: Some(Vec::new()),
-        prefix_list_ids: Some(Vec::new()),
-        user_id_group_pairs: Some(pairs),
-        ..Default::default()
+/// Moves an empty default VPC to another range: it and its default subnets, and nothing that a person set.
+fn refit(snapshot: &Snapshot, txn: &mut Txn, vpc: &VpcRecord, cidr: (Ipv4Addr, u8)) -> Result<(), RegionError> {
+    let region = &vpc.region;
+    let subnets = crate::lookup::subnets(snapshot, region, &vpc.id);
+    if let Some(own) = subnets.iter().find(|s| !s.default_for_az) {
+        return Err(RegionError::SubnetMade {
+            region: region.clone(),
+            subnet: own.id.clone(),
+        });
+    }
+    let mut next = vpc.clone();
+    next.cidr = cidr;
+    txn.put(&VpcRecord::key(region, &vpc.id), next);
+    for subnet in subnets {
+        let mut next = (*subnet.record).clone();
+        let place = (0..ZONES.len()).find(|at| zone_name(region, *at) == next.availability_zone);
+        next.cidr = default_range(cidr, place.unwrap_or(0));
+        next.vpc_cidr = cidr;
+        txn.put(&SubnetRecord::key(region, &subnet.id), next);
+    }
+    Ok(())
+}
+
+/// Range of the default subnet in a zone.
+fn default_range(cidr: (Ipv4Addr, u8), index: usize) -> (Ipv4Addr, u8) {
+    let prefix = cidr.1 + 4;
+    let network = u32::from(cidr.0) + ((index as u32) << (32 - u32::from(prefix)));
+    (Ipv4Addr::from(network), prefix)
+}
+
+/// Adds the region's default VPC and all that belongs to it to `txn`.
+pub fn make(txn: &mut Txn, account: &str, region: &str, cidr: (Ipv4Addr, u8)) {
+    let vpc_id = default_vpc_id(account, region);
+    let vpc_key = VpcRecord::key(region, &vpc_id);
+    let known = RegionRecord {
+        name: region.to_owned(),
     };
-    let own = api::UserIdGroupPair {
-        group_id: Some(id.to_owned()),
-        user_id: Some(account.to_owned()),
-        ..Default::default()
+    txn.put(region, known);
+    let id = |prefix: &str, name: &str| stable_id(prefix, account, region, name);
+    let vpc = VpcRecord {
+        region: region.to_owned(),
+        id: vpc_id.clone(),
+        cidr,
+        cidr_association_id: id("vpc-cidr-assoc", "default"),
+        dhcp_options_id: dhcp_options_id(account, region),
+        is_default: true,
+        more_ranges: Vec::new(),
+        network_acl_id: id("acl", "default"),
+        tenancy: "default".to_owned(),
+        dns_support: true,
+        dns_hostnames: true,
+        usage_metrics: false,
+        tags: Tags::default(),
     };
-    let anywhere = api::IpRange {
-        cidr_ip: Some("0.0.0.0/0".to_owned()),
+    txn.put(&vpc_key, vpc);
+    let gateway_id = id("igw", "default");
+    let gateway = InternetGatewayRecord {
+        region: region.to_owned(),
+        id: gateway_id.clone(),
+        vpc_id: Some(vpc_id.clone()),
+        tags: Tags::default(),
+    };
+    txn.put(&InternetGatewayRecord::key(region, &gateway_id), gateway);
+    let table = RouteTableRecord {
+        region: region.to_owned(),
+        id: id("rtb", "default"),
+        vpc_id: vpc_id.clone(),
+        main_association: Some(id("rtbassoc", "default")),
+        associations: Vec::new(),
+        routes: vec![RouteRecord {
+            destination: Destination::Range((Ipv4Addr::UNSPECIFIED, 0)),
+            target: RouteTarget::InternetGateway(gateway_id),
+        }],
+        tags: Tags::default(),
+    };
+    txn.put(&table.own_key(), table);
+    for index in 0..ZONES.len() {
+        let subnet = default_subnet(account, region, &vpc_id, cidr, index);
+        txn.put(&SubnetRecord::key(region, &subnet.id), subnet);
+    }
+    let group_id = id("sg", "default");
+    let rule = |name: &str| id("sgr", name);
+    let group = default_group(region, &vpc_id, group_id.clone(), [rule("ingress"), rule("egress")]);
+    txn.put(&SecurityGroupRecord::key(region, &group_id), group);
+}
+
+/// The region's DHCP options: the resolver of the VPC.
+pub fn dhcp_options_id(account: &str, region: &str) -> String {
+    stable_id("dopt", account, region, "default")
+}
+
+/// The subnet that a zone of the default VPC uses when none is named.
+pub fn default_subnet(account: &str, region: &str, vpc_id: &str, cidr: (Ipv4Addr, u8), index: usize) -> SubnetRecord {
+    let zone = zone_name(region, index);
+    SubnetRecord {
+        region: region.to_owned(),
+        id: stable_id("subnet", account, region, &zone),
+        vpc_id: vpc_id.to_owned(),
+        vpc_cidr: cidr,
+        cidr: default_range(cidr, index),
+        acl_association_id: stable_id("aclassoc", account, region, &zone),
+        availability_zone: zone,
+        availability_zone_id: zone_id(region, index),
+        default_for_az: true,
+        map_public_ip_on_launch: true,
+        hostname_type: "ip-name".to_owned(),
+        resource_name_dns: false,
+        tags: Tags::default(),
+    }
+}
+
+/// A VPC's default group with the rules AWS gives it: everything from its own members, everything out.
+pub fn default_group(region: &str, vpc_id: &str, id: String, rule_ids: [String; 2]) -> SecurityGroupRecord {
+    let [ingress, egress] = rule_ids;
+    let everything = |id, egress, peer| GroupRule {
+        id,
+        egress,
+        protocol: "-1".to_owned(),
+        from_port: None,
+        to_port: None,
+        peer,
         description: None,
+        tags: Tags::default(),
     };
     SecurityGroupRecord {
         region: region.to_owned(),
-        id: id.to_owned(),
         vpc_id: vpc_id.to_owned(),
         name: "default".to_owned(),
         description: "default VPC security group".to_owned(),
-        ingress: vec![everything(Vec::new(), vec![own])],
-        egress: vec![everything(vec![anywhere], Vec::new())],
+        rules: vec![
+            everything(ingress, false, RulePeer::Group(id.clone())),
+            everything(egress, true, RulePeer::Ipv4("0.0.0.0/0".to_owned())),
+        ],
+        id,
         tags: Tags::default(),
     }
 }

@@ -73,7 +73,7 @@ fn not_found(message: String) -> AwsError {
 
 fn values(group: &SecurityGroupRecord, account: &str, name: &str) -> Values {
     let one = |value: &str| Some(vec![value.to_owned()]);
-    let rule = |rules: &[api::IpPermission], name: &str| rule_values(rules, name);
+    let rule = |egress: bool, name: &str| rule_values(&crate::permissions::grouped(group, egress, account), name);
     match name {
         "description" => one(&group.description),
         "group-id" => one(&group.id),
@@ -84,8 +84,8 @@ fn values(group: &SecurityGroupRecord, account: &str, name: &str) -> Values {
             name.strip_prefix("egress.ip-permission."),
             name.strip_prefix("ip-permission."),
         ) {
-            (Some(name), _) => rule(&group.egress, name),
-            (None, Some(name)) => rule(&group.ingress, name),
+            (Some(name), _) => rule(true, name),
+            (None, Some(name)) => rule(false, name),
             (None, None) => None,
         },
     }
@@ -133,8 +133,8 @@ fn shape(group: &SecurityGroupRecord, account: &str) -> api::SecurityGroup {
         owner_id: Some(account.to_owned()),
         vpc_id: Some(group.vpc_id.clone()),
         security_group_arn: Some(neargate_core::Arn::new("ec2", &group.region, account, resource).to_string()),
-        ip_permissions: Some(group.ingress.clone()),
-        ip_permissions_egress: Some(group.egress.clone()),
+        ip_permissions: Some(crate::permissions::grouped(group, false, account)),
+        ip_permissions_egress: Some(crate::permissions::grouped(group, true, account)),
         tags: (!group.tags.is_empty()).then(|| filter::tags(&group.tags)),
     }
 }

@@ -82,9 +82,9 @@ fn values(snapshot: &Snapshot, subnet: &SubnetRecord, account: &str, name: &str)
         | "ipv6-cidr-block-association.state"
         | "outpost-arn" => Some(Vec::new()),
         "owner-id" => one(account),
-        "private-dns-name-options-on-launch.hostname-type" => one("ip-name"),
-        "private-dns-name-options-on-launch.enable-resource-name-dns-a-record"
-        | "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record" => flag(false),
+        "private-dns-name-options-on-launch.hostname-type" => one(&subnet.hostname_type),
+        "private-dns-name-options-on-launch.enable-resource-name-dns-a-record" => flag(subnet.resource_name_dns),
+        "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record" => flag(false),
         "state" => one("available"),
         "subnet-arn" => one(&arn(subnet, account)),
         "subnet-id" => one(&subnet.id),
@@ -93,7 +93,7 @@ fn values(snapshot: &Snapshot, subnet: &SubnetRecord, account: &str, name: &str)
     }
 }
 
-fn shape(snapshot: &Snapshot, subnet: &SubnetRecord, account: &str) -> api::Subnet {
+pub fn shape(snapshot: &Snapshot, subnet: &SubnetRecord, account: &str) -> api::Subnet {
     let text = |value: &str| Some(value.to_owned());
     api::Subnet {
         subnet_id: text(&subnet.id),
@@ -113,8 +113,8 @@ fn shape(snapshot: &Snapshot, subnet: &SubnetRecord, account: &str) -> api::Subn
         enable_dns64: Some(false),
         ipv6_native: Some(false),
         private_dns_name_options_on_launch: Some(api::PrivateDnsNameOptionsOnLaunch {
-            hostname_type: text("ip-name"),
-            enable_resource_name_dns_a_record: Some(false),
+            hostname_type: text(&subnet.hostname_type),
+            enable_resource_name_dns_a_record: Some(subnet.resource_name_dns),
             enable_resource_name_dns_aaaa_record: Some(false),
         }),
         block_public_access_states: Some(api::BlockPublicAccessStates {

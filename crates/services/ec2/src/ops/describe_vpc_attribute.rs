@@ -1,7 +1,6 @@
 //! DescribeVpcAttribute: Terraform asks it of every VPC that it reads.
 
 use crate::filter;
-use crate::records::VpcRecord;
 use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext};
 
@@ -16,21 +15,16 @@ pub async fn handle(
     service.ensure_region(&cx.region).await?;
     let id = input.vpc_id.unwrap_or_default();
     filter::well_formed(std::slice::from_ref(&id), "vpc-", "InvalidVpcID.Malformed")?;
-    let key = VpcRecord::key(&cx.region, &id);
-    if !service.store.snapshot().contains::<VpcRecord>(&key) {
-        let message = format!("The vpc ID '{id}' does not exist");
-        return Err(AwsError::new("InvalidVpcID.NotFound", 400, message));
-    }
+    let vpc = super::vpcs::find(&service.store.snapshot(), &cx.region, &id)?;
     let is = |value| Some(api::AttributeBooleanValue { value: Some(value) });
     let mut reply = api::DescribeVpcAttributeResult {
         vpc_id: Some(id),
         ..Default::default()
     };
-    // A default VPC's: names are resolved and given.
     match input.attribute.as_deref().unwrap_or_default() {
-        "enableDnsSupport" => reply.enable_dns_support = is(true),
-        "enableDnsHostnames" => reply.enable_dns_hostnames = is(true),
-        "enableNetworkAddressUsageMetrics" => reply.enable_network_address_usage_metrics = is(false),
+        "enableDnsSupport" => reply.enable_dns_support = is(vpc.dns_support),
+        "enableDnsHostnames" => reply.enable_dns_hostnames = is(vpc.dns_hostnames),
+        "enableNetworkAddressUsageMetrics" => reply.enable_network_address_usage_metrics = is(vpc.usage_metrics),
         "" => {
             let message = "The request must contain the parameter attribute";
             return Err(AwsError::new("MissingParameter", 400, message));

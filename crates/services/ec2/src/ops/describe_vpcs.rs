@@ -55,8 +55,12 @@ fn not_found(message: String) -> AwsError {
 fn values(vpc: &VpcRecord, account: &str, name: &str) -> Values {
     let one = |value: &str| Some(vec![value.to_owned()]);
     match name {
-        "cidr" | "cidr-block-association.cidr-block" => one(&cidr_text(vpc.cidr)),
-        "cidr-block-association.association-id" => one(&vpc.cidr_association_id),
+        "cidr" | "cidrBlock" => one(&cidr_text(vpc.cidr)),
+        "cidr-block-association.cidr-block" => Some(vpc.ranges().into_iter().map(cidr_text).collect()),
+        "cidr-block-association.association-id" => {
+            let more = vpc.more_ranges.iter().map(|(_, id)| id.clone());
+            Some(std::iter::once(vpc.cidr_association_id.clone()).chain(more).collect())
+        }
         "cidr-block-association.state" => one("associated"),
         "dhcp-options-id" => one(&vpc.dhcp_options_id),
         "ipv6-cidr-block-association.ipv6-cidr-block"
@@ -71,22 +75,19 @@ fn values(vpc: &VpcRecord, account: &str, name: &str) -> Values {
     }
 }
 
-fn shape(vpc: &VpcRecord, account: &str) -> api::Vpc {
-    let cidr = cidr_text(vpc.cidr);
+pub fn shape(vpc: &VpcRecord, account: &str) -> api::Vpc {
     api::Vpc {
         vpc_id: Some(vpc.id.clone()),
         state: Some("available".to_owned()),
-        cidr_block: Some(cidr.clone()),
-        cidr_block_association_set: Some(vec![api::VpcCidrBlockAssociation {
-            association_id: Some(vpc.cidr_association_id.clone()),
-            cidr_block: Some(cidr),
-            cidr_block_state: Some(api::VpcCidrBlockState {
-                state: Some("associated".to_owned()),
-                status_message: None,
-            }),
-        }]),
+        cidr_block: Some(cidr_text(vpc.cidr)),
+        cidr_block_association_set: Some(
+            std::iter::once((&vpc.cidr, &vpc.cidr_association_id))
+                .chain(vpc.more_ranges.iter().map(|(range, id)| (range, id)))
+                .map(|(range, id)| association(id, *range, "associated"))
+                .collect(),
+        ),
         dhcp_options_id: Some(vpc.dhcp_options_id.clone()),
-        instance_tenancy: Some("default".to_owned()),
+        instance_tenancy: Some(vpc.tenancy.clone()),
         is_default: Some(vpc.is_default),
         owner_id: Some(account.to_owned()),
         block_public_access_states: Some(api::BlockPublicAccessStates {
@@ -94,5 +95,17 @@ fn shape(vpc: &VpcRecord, account: &str) -> api::Vpc {
         }),
         tags: (!vpc.tags.is_empty()).then(|| filter::tags(&vpc.tags)),
         ..Default::default()
+    }
+}
+
+/// A range of a VPC as it is described.
+pub fn association(id: &str, range: (std::net::Ipv4Addr, u8), state: &str) -> api::VpcCidrBlockAssociation {
+    api::VpcCidrBlockAssociation {
+        association_id: Some(id.to_owned()),
+        cidr_block: Some(cidr_text(range)),
+        cidr_block_state: Some(api::VpcCidrBlockState {
+            state: Some(state.to_owned()),
+            status_message: None,
+        }),
     }
 }

@@ -1,6 +1,6 @@
 //! A network interface of a task.
 
-use neargate_core::Timestamp;
+use neargate_core::{Tags, Timestamp};
 use neargate_store::Record;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -28,6 +28,15 @@ pub struct InterfaceRecord {
     /// Where it is reached from outside the VPC.
     #[serde(default)]
     pub public_address: Option<Ipv4Addr>,
+    /// False lets a machine forward for others.
+    #[serde(default = "yes")]
+    pub source_dest_check: bool,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Who has an interface.

@@ -1,16 +1,26 @@
 //! What EC2 stores. Keys start with the region, except an interface's, whose address is unique on the machines.
 
 mod address;
+mod endpoint;
+mod gateways;
 mod interface;
 mod pool;
+mod prefix_list;
+mod region;
+mod route_table;
 mod security_group;
 mod subnet;
 mod vpc;
 
 pub use address::AddressRecord;
+pub use endpoint::EndpointRecord;
+pub use gateways::{InternetGatewayRecord, NatGatewayRecord};
 pub use interface::{InterfaceOwner, InterfaceRecord};
 pub use pool::PoolRecord;
-pub use security_group::SecurityGroupRecord;
+pub use prefix_list::{PrefixListEntry, PrefixListRecord};
+pub use region::RegionRecord;
+pub use route_table::{Destination, RouteRecord, RouteTableAssociation, RouteTableRecord, RouteTarget};
+pub use security_group::{GroupRule, RulePeer, SecurityGroupRecord};
 pub use subnet::SubnetRecord;
 pub use vpc::VpcRecord;
 

@@ -21,6 +21,14 @@ pub struct SubnetRecord {
     /// The subnet that its zone uses when none is named.
     pub default_for_az: bool,
     pub map_public_ip_on_launch: bool,
+    /// `aclassoc-` and 17 hex digits.
+    #[serde(default)]
+    pub acl_association_id: String,
+    /// `ip-name` or `resource-name`.
+    #[serde(default)]
+    pub hostname_type: String,
+    #[serde(default)]
+    pub resource_name_dns: bool,
     pub tags: Tags,
 }
 

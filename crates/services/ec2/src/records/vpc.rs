@@ -16,9 +16,22 @@ pub struct VpcRecord {
     pub cidr_association_id: String,
     /// `dopt-` and 17 hex digits.
     pub dhcp_options_id: String,
-    /// `igw-` and 17 hex digits: the gateway through which the VPC reaches the internet.
-    pub internet_gateway_id: String,
     pub is_default: bool,
+    /// Further ranges, each with its association id.
+    #[serde(default)]
+    pub more_ranges: Vec<((Ipv4Addr, u8), String)>,
+    /// `acl-` and 17 hex digits: the network ACL that all its subnets use.
+    #[serde(default)]
+    pub network_acl_id: String,
+    /// `default` or `dedicated`, which is the same on one's own machines.
+    #[serde(default)]
+    pub tenancy: String,
+    #[serde(default)]
+    pub dns_support: bool,
+    #[serde(default)]
+    pub dns_hostnames: bool,
+    #[serde(default)]
+    pub usage_metrics: bool,
     pub tags: Tags,
 }
 
@@ -29,7 +42,8 @@ impl VpcRecord {
 
     /// Every range it has, the first one first.
     pub fn ranges(&self) -> Vec<(Ipv4Addr, u8)> {
-        vec![self.cidr]
+        let more = self.more_ranges.iter().map(|(range, _)| *range);
+        std::iter::once(self.cidr).chain(more).collect()
     }
 }
 

@@ -1,0 +1,563 @@
+//! Rules of security groups: authorized, revoked, changed, described.
+
+use super::ask::{self, error, filtered, one, some, text};
+use super::security_groups::{find, named};
+use crate::filter::{self, Values, dry_run};
+use crate::permissions::{self, Flat};
+use crate::records::{GroupRule, RulePeer, SecurityGroupRecord};
+use crate::{Ec2, api};
+use neargate_core::{AwsError, RequestContext, Tags};
+use neargate_store::{Snapshot, Txn};
+
+/// Rules of a group in one direction at most.
+const MOST_RULES: usize = 60;
+
+/// What authorize and revoke requests have in common.
+struct Asked {
+    egress: bool,
+    group_id: Option<String>,
+    group_name: Option<String>,
+    flat: Flat,
+    permissions: Vec<api::IpPermission>,
+}
+
+impl Asked {
+    fn rules(
+        &self,
+        service: &Ec2,
+        snapshot: &Snapshot,
+        group: &SecurityGroupRecord,
+    ) -> Result<Vec<GroupRule>, AwsError> {
+        let mut permissions = self.permissions.clone();
+        permissions.extend(self.flat.permission()?);
+        if permissions.is_empty() {
+            return Err(error(
+                "MissingParameter",
+                "Either 'ipPermissions' or 'securityGroupRuleIds' should be provided.",
+            ));
+        }
+        permissions::rules(service, snapshot, group, self.egress, &permissions)
+    }
+}
+
+async fn authorize(
+    service: &Ec2,
+    cx: &RequestContext,
+    asked: Asked,
+    tags: Tags,
+) -> Result<Vec<api::SecurityGroupRule>, AwsError> {
+    service
+        .store
+        .transact(|snapshot| {
+            let group = named(
+                service,
+                snapshot,
+                &cx.region,
+                asked.group_id.as_deref(),
+                asked.group_name.as_deref(),
+            )?;
+            let mut next = (*group.record).clone();
+            let mut rules = asked.rules(service, snapshot, &group)?;
+            for rule in &mut rules {
+                rule.tags = tags.clone();
+                if next.rules.iter().any(|known| known.equals(rule)) {
+                    return Err(error(
+                        "InvalidPermission.Duplicate",
+                        format!("the specified rule \"{}\" already exists", permissions::spoken(rule)),
+                    ));
+                }
+                next.rules.push(rule.clone());
+            }
+            if next.rules.iter().filter(|r| r.egress == asked.egress).count() > MOST_RULES {
+                return Err(error(
+                    "RulesPerSecurityGroupLimitExceeded",
+                    "The maximum number of rules per security group has been reached.",
+                ));
+            }
+            let key = SecurityGroupRecord::key(&cx.region, &next.id);
+            let shaped = rules
+                .iter()
+                .map(|r| shape(snapshot, &next, r, &service.account))
+                .collect();
+            let mut txn = Txn::new();
+            txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);
+            Ok((txn, shaped))
+        })
+        .await
+}
+
+/// # Errors
+/// `InvalidGroup.NotFound`, `InvalidPermission.Duplicate`, `InvalidPermission.Malformed`, `InvalidParameterValue`,
+/// `RulesPerSecurityGroupLimitExceeded`, `DryRunOperation`.
+pub async fn authorize_ingress(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::AuthorizeSecurityGroupIngressRequest,
+) -> Result<api::AuthorizeSecurityGroupIngressResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let tags = ask::tags(input.tag_specifications, "security-group-rule")?;
+    let asked = Asked {
+        egress: false,
+        group_id: input.group_id,
+        group_name: input.group_name,
+        flat: Flat {
+            protocol: input.ip_protocol,
+            from_port: input.from_port,
+            to_port: input.to_port,
+            cidr: input.cidr_ip,
+            group_name: input.source_security_group_name,
+            group_owner: input.source_security_group_owner_id,
+        },
+        permissions: input.ip_permissions.unwrap_or_default(),
+    };
+    Ok(api::AuthorizeSecurityGroupIngressResult {
+        r#return: Some(true),
+        security_group_rules: Some(authorize(service, cx, asked, tags).await?),
+    })
+}
+
+/// # Errors
+/// As `authorize_ingress`.
+pub async fn authorize_egress(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::AuthorizeSecurityGroupEgressRequest,
+) -> Result<api::AuthorizeSecurityGroupEgressResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let tags = ask::tags(input.tag_specifications, "security-group-rule")?;
+    let asked = Asked {
+        egress: true,
+        group_id: input.group_id,
+        group_name: None,
+        flat: Flat {
+            protocol: input.ip_protocol,
+            from_port: input.from_port,
+            to_port: input.to_port,
+            cidr: input.cidr_ip,
+            group_name: input.source_security_group_name,
+            group_owner: input.source_security_group_owner_id,
+        },
+        permissions: input.ip_permissions.unwrap_or_default(),
+    };
+    Ok(api::AuthorizeSecurityGroupEgressResult {
+        r#return: Some(true),
+        security_group_rules: Some(authorize(service, cx, asked, tags).await?),
+    })
+}
+
+async fn revoke(
+    service: &Ec2,
+    cx: &RequestContext,
+    asked: Asked,
+    ids: Vec<String>,
+) -> Result<Vec<api::RevokedSecurityGroupRule>, AwsError> {
+    service
+        .store
+        .transact(|snapshot| {
+            let group = named(
+                service,
+                snapshot,
+                &cx.region,
+                asked.group_id.as_deref(),
+                asked.group_name.as_deref(),
+            )?;
+            let mut next = (*group.record).clone();
+            let mut gone = Vec::new();
+            for id in &ids {
+                let at = next.rules.iter().position(|r| r.id == *id && r.egress == asked.egress);
+                let Some(at) = at else {
+                    return Err(error(
+                        "InvalidSecurityGroupRuleId.NotFound",
+                        format!("The security group rule ID '{id}' does not exist"),
+                    ));
+                };
+                gone.push(next.rules.remove(at));
+            }
+            if ids.is_empty() {
+                for rule in asked.rules(service, snapshot, &group)? {
+                    let Some(at) = next.rules.iter().position(|r| r.equals(&rule)) else {
+                        return Err(error(
+                            "InvalidPermission.NotFound",
+                            "The specified rule does not exist in this security group.",
+                        ));
+                    };
+                    gone.push(next.rules.remove(at));
+                }
+            }
+            let revoked = gone.iter().map(|r| revoked(&next.id, r)).collect();
+            let key = SecurityGroupRecord::key(&cx.region, &next.id);
+            let mut txn = Txn::new();
+            txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);
+            Ok((txn, revoked))
+        })
+        .await
+}
+
+/// # Errors
+/// `InvalidGroup.NotFound`, `InvalidPermission.NotFound`, `InvalidSecurityGroupRuleId.NotFound`, `DryRunOperation`.
+pub async fn revoke_ingress(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::RevokeSecurityGroupIngressRequest,
+) -> Result<api::RevokeSecurityGroupIngressResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let asked = Asked {
+        egress: false,
+        group_id: input.group_id,
+        group_name: input.group_name,
+        flat: Flat {
+            protocol: input.ip_protocol,
+            from_port: input.from_port,
+            to_port: input.to_port,
+            cidr: input.cidr_ip,
+            group_name: input.source_security_group_name,
+            group_owner: input.source_security_group_owner_id,
+        },
+        permissions: input.ip_permissions.unwrap_or_default(),
+    };
+    let ids = input.security_group_rule_ids.unwrap_or_default();
+    Ok(api::RevokeSecurityGroupIngressResult {
+        r#return: Some(true),
+        revoked_security_group_rules: Some(revoke(service, cx, asked, ids).await?),
+        unknown_ip_permissions: None,
+    })
+}
+
+/// # Errors
+/// As `revoke_ingress`.
+pub async fn revoke_egress(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::RevokeSecurityGroupEgressRequest,
+) -> Result<api::RevokeSecurityGroupEgressResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let asked = Asked {
+        egress: true,
+        group_id: input.group_id,
+        group_name: None,
+        flat: Flat {
+            protocol: input.ip_protocol,
+            from_port: input.from_port,
+            to_port: input.to_port,
+            cidr: input.cidr_ip,
+            group_name: input.source_security_group_name,
+            group_owner: input.source_security_group_owner_id,
+        },
+        permissions: input.ip_permissions.unwrap_or_default(),
+    };
+    let ids = input.security_group_rule_ids.unwrap_or_default();
+    Ok(api::RevokeSecurityGroupEgressResult {
+        r#return: Some(true),
+        revoked_security_group_rules: Some(revoke(service, cx, asked, ids).await?),
+        unknown_ip_permissions: None,
+    })
+}
+
+/// # Errors
+/// `InvalidGroup.NotFound`, `InvalidSecurityGroupRuleId.NotFound`, `InvalidPermission.Malformed`,
+/// `InvalidPermission.Duplicate`, `DryRunOperation`.
+pub async fn modify(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::ModifySecurityGroupRulesRequest,
+) -> Result<api::ModifySecurityGroupRulesResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let group_id = input.group_id.unwrap_or_default();
+    let updates = input.security_group_rules.unwrap_or_default();
+    service
+        .store
+        .transact(|snapshot| {
+            let group = find(snapshot, &cx.region, &group_id)?;
+            let mut next = (*group.record).clone();
+            for update in &updates {
+                let id = update.security_group_rule_id.as_deref().unwrap_or_default();
+                let Some(at) = next.rules.iter().position(|r| r.id == id) else {
+                    return Err(error(
+                        "InvalidSecurityGroupRuleId.NotFound",
+                        format!("The security group rule ID '{id}' does not exist"),
+                    ));
+                };
+                let asked = update.security_group_rule.clone().unwrap_or_default();
+                let permission = permissions::of_request(&asked)?;
+                let mut made = permissions::rules(service, snapshot, &group, next.rules[at].egress, &[permission])?;
+                let Some(mut rule) = made.pop() else {
+                    return Err(error("MissingParameter", "The rule must name a source or destination."));
+                };
+                rule.id = next.rules[at].id.clone();
+                rule.tags = next.rules[at].tags.clone();
+                rule.description = asked.description;
+                if next.rules.iter().enumerate().any(|(i, r)| i != at && r.equals(&rule)) {
+                    return Err(error(
+                        "InvalidPermission.Duplicate",
+                        format!("the specified rule \"{}\" already exists", permissions::spoken(&rule)),
+                    ));
+                }
+                next.rules[at] = rule;
+            }
+            let key = SecurityGroupRecord::key(&cx.region, &group_id);
+            let mut txn = Txn::new();
+            txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);
+            Ok((txn, ()))
+        })
+        .await?;
+    Ok(api::ModifySecurityGroupRulesResult { r#return: Some(true) })
+}
+
+async fn describe_anew(
+    service: &Ec2,
+    cx: &RequestContext,
+    asked: Asked,
+    by_id: Vec<api::SecurityGroupRuleDescription>,
+) -> Result<(), AwsError> {
+    service
+        .store
+        .transact(|snapshot| {
+            let group = named(
+                service,
+                snapshot,
+                &cx.region,
+                asked.group_id.as_deref(),
+                asked.group_name.as_deref(),
+            )?;
+            let mut next = (*group.record).clone();
+            for described in &by_id {
+                let id = described.security_group_rule_id.as_deref().unwrap_or_default();
+                let rule = next.rules.iter_mut().find(|r| r.id == id && r.egress == asked.egress);
+                let Some(rule) = rule else {
+                    return Err(error(
+                        "InvalidSecurityGroupRuleId.NotFound",
+                        format!("The security group rule ID '{id}' does not exist"),
+                    ));
+                };
+                rule.description.clone_from(&described.description);
+            }
+            if by_id.is_empty() {
+                for wanted in asked.rules(service, snapshot, &group)? {
+                    let Some(rule) = next.rules.iter_mut().find(|r| r.equals(&wanted)) else {
+                        return Err(error(
+                            "InvalidPermission.NotFound",
+                            "The specified rule does not exist in this security group.",
+                        ));
+                    };
+                    rule.description = wanted.description;
+                }
+            }
+            let key = SecurityGroupRecord::key(&cx.region, &next.id);
+            let mut txn = Txn::new();
+            txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);
+            Ok((txn, ()))
+        })
+        .await
+}
+
+/// # Errors
+/// `InvalidGroup.NotFound`, `InvalidPermission.NotFound`, `InvalidSecurityGroupRuleId.NotFound`.
+pub async fn describe_anew_ingress(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::UpdateSecurityGroupRuleDescriptionsIngressRequest,
+) -> Result<api::UpdateSecurityGroupRuleDescriptionsIngressResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let asked = Asked {
+        egress: false,
+        group_id: input.group_id,
+        group_name: input.group_name,
+        flat: Flat::default(),
+        permissions: input.ip_permissions.unwrap_or_default(),
+    };
+    describe_anew(
+        service,
+        cx,
+        asked,
+        input.security_group_rule_descriptions.unwrap_or_default(),
+    )
+    .await?;
+    Ok(api::UpdateSecurityGroupRuleDescriptionsIngressResult { r#return: Some(true) })
+}
+
+/// # Errors
+/// As `describe_anew_ingress`.
+pub async fn describe_anew_egress(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::UpdateSecurityGroupRuleDescriptionsEgressRequest,
+) -> Result<api::UpdateSecurityGroupRuleDescriptionsEgressResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let asked = Asked {
+        egress: true,
+        group_id: input.group_id,
+        group_name: input.group_name,
+        flat: Flat::default(),
+        permissions: input.ip_permissions.unwrap_or_default(),
+    };
+    describe_anew(
+        service,
+        cx,
+        asked,
+        input.security_group_rule_descriptions.unwrap_or_default(),
+    )
+    .await?;
+    Ok(api::UpdateSecurityGroupRuleDescriptionsEgressResult { r#return: Some(true) })
+}
+
+/// # Errors
+/// `InvalidSecurityGroupRuleId.NotFound`, `InvalidParameterValue`, `InvalidNextToken`, `DryRunOperation`.
+pub async fn describe(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::DescribeSecurityGroupRulesRequest,
+) -> Result<api::DescribeSecurityGroupRulesResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let snapshot = service.store.snapshot();
+    let here = format!("{}/", cx.region);
+    let groups: Vec<_> = snapshot.range::<SecurityGroupRecord>(&here).map(|(_, g)| g).collect();
+    let mut all: Vec<(&SecurityGroupRecord, &GroupRule)> = groups
+        .iter()
+        .flat_map(|g| g.rules.iter().map(|r| (&*g.record, r)))
+        .collect();
+    all.sort_by(|a, b| a.1.id.cmp(&b.1.id));
+    let ids = input.security_group_rule_ids.as_deref();
+    let found = ask::by_ids(
+        all,
+        ids,
+        |(_, r)| &r.id,
+        "InvalidSecurityGroupRuleId.NotFound",
+        "security group rule",
+    )?;
+    let found = filtered(
+        found,
+        input.filters.as_deref(),
+        |(_, r)| &r.tags,
+        |(g, r), name| values(g, r, name),
+    )?;
+    let named = ("securityGroupRuleIds", ids.is_some_and(|i| !i.is_empty()));
+    let page = filter::page(
+        "security-group-rules",
+        found,
+        |(_, r)| r.id.clone(),
+        input.max_results,
+        input.next_token.as_deref(),
+        named,
+    )?;
+    Ok(api::DescribeSecurityGroupRulesResult {
+        security_group_rules: Some(
+            page.items
+                .iter()
+                .map(|(g, r)| shape(&snapshot, g, r, &service.account))
+                .collect(),
+        ),
+        next_token: page.next_token,
+    })
+}
+
+fn values(group: &SecurityGroupRecord, rule: &GroupRule, name: &str) -> Values {
+    match name {
+        "group-id" => one(&group.id),
+        "security-group-rule-id" => one(&rule.id),
+        "is-egress" | "isEgress" => some(Some(rule.egress.to_string())),
+        _ => None,
+    }
+}
+
+fn parts(rule: &GroupRule) -> [Option<String>; 4] {
+    let of = |pick: fn(&RulePeer) -> Option<&String>| pick(&rule.peer).cloned();
+    [
+        of(|p| match p {
+            RulePeer::Ipv4(cidr) => Some(cidr),
+            _ => None,
+        }),
+        of(|p| match p {
+            RulePeer::Ipv6(cidr) => Some(cidr),
+            _ => None,
+        }),
+        of(|p| match p {
+            RulePeer::PrefixList(id) => Some(id),
+            _ => None,
+        }),
+        of(|p| match p {
+            RulePeer::Group(id) => Some(id),
+            _ => None,
+        }),
+    ]
+}
+
+fn shape(snapshot: &Snapshot, group: &SecurityGroupRecord, rule: &GroupRule, account: &str) -> api::SecurityGroupRule {
+    let [v4, v6, list, peer] = parts(rule);
+    let peer = peer.map(|id| {
+        let vpc = snapshot
+            .get::<SecurityGroupRecord>(&SecurityGroupRecord::key(&group.region, &id))
+            .filter(|g| g.vpc_id != group.vpc_id);
+        api::ReferencedSecurityGroup {
+            group_id: Some(id),
+            user_id: text(account),
+            vpc_id: vpc.map(|g| g.vpc_id.clone()),
+            ..Default::default()
+        }
+    });
+    let arn = neargate_core::Arn::new(
+        "ec2",
+        &group.region,
+        account,
+        format!("security-group-rule/{}", rule.id),
+    );
+    api::SecurityGroupRule {
+        cidr_ipv4: v4,
+        cidr_ipv6: v6,
+        description: rule.description.clone(),
+        from_port: Some(rule.from_port.unwrap_or(-1)),
+        group_id: text(&group.id),
+        group_owner_id: text(account),
+        ip_protocol: text(&rule.protocol),
+        is_egress: Some(rule.egress),
+        prefix_list_id: list,
+        referenced_group_info: peer,
+        security_group_rule_arn: Some(arn.to_string()),
+        security_group_rule_id: text(&rule.id),
+        tags: Some(filter::tags(&rule.tags)),
+        to_port: Some(rule.to_port.unwrap_or(-1)),
+    }
+}
+
+fn revoked(group_id: &str, rule: &GroupRule) -> api::RevokedSecurityGroupRule {
+    let [v4, v6, list, peer] = parts(rule);
+    api::RevokedSecurityGroupRule {
+        cidr_ipv4: v4,
+        cidr_ipv6: v6,
+        description: rule.description.clone(),
+        from_port: Some(rule.from_port.unwrap_or(-1)),
+        group_id: text(group_id),
+        ip_protocol: text(&rule.protocol),
+        is_egress: Some(rule.egress),
+        prefix_list_id: list,
+        referenced_group_id: peer,
+        security_group_rule_id: text(&rule.id),
+        to_port: Some(rule.to_port.unwrap_or(-1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rules_peer_is_named_in_one_member_alone() {
+        for peer in [
+            RulePeer::Ipv4("0.0.0.0/0".to_owned()),
+            RulePeer::Ipv6("::/0".to_owned()),
+            RulePeer::PrefixList("pl-1".to_owned()),
+            RulePeer::Group("sg-1".to_owned()),
+        ] {
+            let rule = GroupRule {
+                id: "sgr-1".to_owned(),
+                egress: false,
+                protocol: "-1".to_owned(),
+                from_port: None,
+                to_port: None,
+                peer,
+                description: None,
+                tags: Tags::default(),
+            };
+            assert_eq!(parts(&rule).iter().flatten().count(), 1);
+        }
+    }
+}

@@ -1,0 +1,512 @@
+//! Network interfaces: those of tasks, load balancers and gateways are described, a person's own are made and changed.
+
+use super::ask::{self, error, filtered, one, some, text};
+use super::subnets;
+use crate::cidr;
+use crate::filter::{self, Values, dry_run, invalid_value};
+use crate::interface::{self, AllocateError, AllocateRequest, InterfaceOwner};
+use crate::records::{AddressRecord, InterfaceRecord, SecurityGroupRecord, SubnetRecord};
+use crate::{Ec2, api, lookup};
+use neargate_core::{AwsError, RequestContext};
+use neargate_store::{Snapshot, Txn, Versioned};
+use std::net::Ipv4Addr;
+
+pub fn not_found(id: &str) -> AwsError {
+    error(
+        "InvalidNetworkInterfaceID.NotFound",
+        format!("The networkInterface ID '{id}' does not exist"),
+    )
+}
+
+/// The interface of an id.
+///
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`.
+pub fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<InterfaceRecord>, AwsError> {
+    lookup::interface(snapshot, region, id).ok_or_else(|| not_found(id))
+}
+
+/// Why no interface could be had, in AWS's codes.
+pub fn refused(cause: AllocateError) -> AwsError {
+    let code = match &cause {
+        AllocateError::SubnetNotFound(_) => "InvalidSubnetID.NotFound",
+        AllocateError::SecurityGroupNotFound(_) => "InvalidGroup.NotFound",
+        AllocateError::OtherVpc { .. } => "InvalidParameter",
+        AllocateError::NoFreeAddress(_) | AllocateError::NoFreePublicAddress => "InsufficientFreeAddressesInSubnet",
+    };
+    error(code, cause.to_string())
+}
+
+/// # Errors
+/// `InvalidSubnetID.NotFound`, `InvalidGroup.NotFound`, `InvalidIPAddress.InUse`, `InvalidParameterValue`,
+/// `SecurityGroupsPerInterfaceLimitExceeded`, `UnsupportedOperation`, `DryRunOperation`.
+pub async fn create(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::CreateNetworkInterfaceRequest,
+) -> Result<api::CreateNetworkInterfaceResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let listed = input.private_ip_addresses.unwrap_or_default();
+    ask::refuse(&[
+        (
+            "ConnectionTrackingSpecification",
+            input.connection_tracking_specification.is_some(),
+        ),
+        ("EnablePrimaryIpv6", input.enable_primary_ipv6 == Some(true)),
+        (
+            "InterfaceType",
+            input.interface_type.as_deref().is_some_and(|t| t != "interface"),
+        ),
+        ("Ipv4PrefixCount", input.ipv4_prefix_count.is_some_and(|n| n > 0)),
+        ("Ipv4Prefix", input.ipv4_prefixes.is_some()),
+        ("Ipv6AddressCount", input.ipv6_address_count.is_some_and(|n| n > 0)),
+        ("Ipv6Addresses", input.ipv6_addresses.is_some()),
+        ("Ipv6PrefixCount", input.ipv6_prefix_count.is_some_and(|n| n > 0)),
+        ("Ipv6Prefix", input.ipv6_prefixes.is_some()),
+        ("Operator", input.operator.is_some()),
+        ("PrivateIpAddresses (more than one)", listed.len() > 1),
+        (
+            "SecondaryPrivateIpAddressCount",
+            input.secondary_private_ip_address_count.is_some_and(|n| n > 0),
+        ),
+    ])?;
+    let subnet_id = ask::needed(input.subnet_id, "subnetId")?;
+    let wanted = input
+        .private_ip_address
+        .or_else(|| listed.into_iter().find_map(|a| a.private_ip_address));
+    let tags = ask::tags(input.tag_specifications, "network-interface")?;
+    let groups = input.groups.unwrap_or_default();
+    few_enough(&groups)?;
+    let made = service
+        .store
+        .transact(|snapshot| {
+            let subnet = subnets::find(snapshot, &cx.region, &subnet_id)?;
+            let mut txn = Txn::new();
+            let request = AllocateRequest {
+                region: cx.region.clone(),
+                subnet_id: subnet_id.clone(),
+                security_groups: groups.clone(),
+                description: input.description.clone().unwrap_or_default(),
+                now: cx.now,
+                start_hint: wanted.as_deref().map(|ip| place(&subnet, ip)).transpose()?,
+                owner: InterfaceOwner::User,
+                public: false,
+            };
+            let mut made = interface::allocate(snapshot, &mut txn, request, &*service.ids).map_err(refused)?;
+            if let Some(ip) = wanted.as_ref().filter(|ip| **ip != made.address.to_string()) {
+                return Err(error("InvalidIPAddress.InUse", format!("Address {ip} is in use.")));
+            }
+            made.tags = tags.clone();
+            interface::replace(&mut txn, made.clone());
+            Ok((txn, made))
+        })
+        .await?;
+    Ok(api::CreateNetworkInterfaceResult {
+        client_token: input.client_token,
+        network_interface: Some(shape(&service.store.snapshot(), &made, &service.account)),
+    })
+}
+
+/// Where the address stands among those that interfaces may take.
+fn place(subnet: &SubnetRecord, address: &str) -> Result<u32, AwsError> {
+    let parsed: Option<Ipv4Addr> = address.parse().ok();
+    let inside = parsed.filter(|a| cidr::contains(subnet.cidr, *a));
+    let Some(inside) = inside else {
+        return Err(error(
+            "InvalidParameterValue",
+            format!("Address {address} does not fall within the subnet's address range"),
+        ));
+    };
+    let offset = u32::from(inside) - u32::from(subnet.cidr.0);
+    match offset
+        .checked_sub(SubnetRecord::RESERVED_FIRST)
+        .filter(|at| *at < subnet.usable())
+    {
+        Some(at) => Ok(at),
+        None => Err(error(
+            "InvalidParameterValue",
+            format!("Address {address} is in subnet's reserved address range"),
+        )),
+    }
+}
+
+fn few_enough(groups: &[String]) -> Result<(), AwsError> {
+    match groups.len() {
+        0..=16 => Ok(()),
+        _ => Err(error(
+            "SecurityGroupsPerInterfaceLimitExceeded",
+            "The maximum number of security groups per interface has been reached.",
+        )),
+    }
+}
+
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`, `InvalidParameterValue`, `DryRunOperation`.
+pub async fn delete(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::DeleteNetworkInterfaceRequest,
+) -> Result<(), AwsError> {
+    dry_run(input.dry_run)?;
+    let id = input.network_interface_id.unwrap_or_default();
+    service
+        .store
+        .transact(|snapshot| {
+            let held = find(snapshot, &cx.region, &id)?;
+            if held.owner != InterfaceOwner::User {
+                return Err(invalid_value(format!("Network interface '{id}' is currently in use.")));
+            }
+            let mut txn = Txn::new();
+            interface::release(snapshot, &mut txn, &cx.region, &id);
+            Ok((txn, ()))
+        })
+        .await
+}
+
+/// AttachNetworkInterface: there are no EC2 instances to attach one to.
+///
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`, `InvalidInstanceID.NotFound`, `DryRunOperation`.
+pub async fn attach(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::AttachNetworkInterfaceRequest,
+) -> Result<api::AttachNetworkInterfaceResult, AwsError> {
+    dry_run(input.dry_run)?;
+    find(
+        &service.store.snapshot(),
+        &cx.region,
+        input.network_interface_id.as_deref().unwrap_or_default(),
+    )?;
+    let id = input.instance_id.unwrap_or_default();
+    Err(error(
+        "InvalidInstanceID.NotFound",
+        format!("The instance ID '{id}' does not exist"),
+    ))
+}
+
+/// DetachNetworkInterface: attachments are those of tasks, load balancers and gateways, which go with them.
+///
+/// # Errors
+/// `InvalidAttachmentID.NotFound`, `OperationNotPermitted`, `DryRunOperation`.
+pub async fn detach(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::DetachNetworkInterfaceRequest,
+) -> Result<(), AwsError> {
+    dry_run(input.dry_run)?;
+    let id = input.attachment_id.unwrap_or_default();
+    let snapshot = service.store.snapshot();
+    let mut all = snapshot.range::<InterfaceRecord>("");
+    match all.any(|(_, i)| i.region == cx.region && attachment_id(&i).is_some_and(|a| a == id)) {
+        true => Err(error(
+            "OperationNotPermitted",
+            "You are not allowed to manage attachments of resources that other services own.",
+        )),
+        false => Err(error(
+            "InvalidAttachmentID.NotFound",
+            format!("The attachment ID '{id}' does not exist"),
+        )),
+    }
+}
+
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`, `InvalidGroup.NotFound`, `InvalidParameterCombination`, `UnsupportedOperation`.
+pub async fn modify_attribute(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::ModifyNetworkInterfaceAttributeRequest,
+) -> Result<(), AwsError> {
+    dry_run(input.dry_run)?;
+    ask::refuse(&[
+        ("AssociatePublicIpAddress", input.associate_public_ip_address.is_some()),
+        ("AssociatedSubnetId", input.associated_subnet_ids.is_some()),
+        ("Attachment", input.attachment.is_some()),
+        (
+            "ConnectionTrackingSpecification",
+            input.connection_tracking_specification.is_some(),
+        ),
+        ("EnaSrdSpecification", input.ena_srd_specification.is_some()),
+        ("EnablePrimaryIpv6", input.enable_primary_ipv6.is_some()),
+        (
+            "SourceDestCheck false",
+            input.source_dest_check.as_ref().is_some_and(|c| c.value == Some(false)),
+        ),
+    ])?;
+    let id = input.network_interface_id.unwrap_or_default();
+    service
+        .store
+        .transact(|snapshot| {
+            let held = find(snapshot, &cx.region, &id)?;
+            let mut next = (*held.record).clone();
+            if let Some(groups) = input.groups.as_ref().filter(|g| !g.is_empty()) {
+                few_enough(groups)?;
+                for group in groups {
+                    let found = lookup::security_group(snapshot, &cx.region, group);
+                    if found.is_none_or(|g| g.vpc_id != next.vpc_id) {
+                        let text = format!("The security group '{group}' does not exist");
+                        return Err(error("InvalidGroup.NotFound", text));
+                    }
+                }
+                if !matches!(next.owner, InterfaceOwner::User | InterfaceOwner::Task { .. }) {
+                    return Err(error(
+                        "OperationNotPermitted",
+                        "You are not allowed to change the groups of an interface that another service manages.",
+                    ));
+                }
+                next.security_groups.clone_from(groups);
+            }
+            if let Some(description) = input.description.as_ref().and_then(|d| d.value.clone()) {
+                next.description = description;
+            }
+            let key = InterfaceRecord::key(next.address);
+            let mut txn = Txn::new();
+            txn.unchanged::<InterfaceRecord>(snapshot, &key).put(&key, next);
+            Ok((txn, ()))
+        })
+        .await
+}
+
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`, `InvalidParameterValue`.
+pub async fn describe_attribute(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::DescribeNetworkInterfaceAttributeRequest,
+) -> Result<api::DescribeNetworkInterfaceAttributeResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let snapshot = service.store.snapshot();
+    let id = input.network_interface_id.unwrap_or_default();
+    let interface = find(&snapshot, &cx.region, &id)?;
+    let whole = shape(&snapshot, &interface, &service.account);
+    let mut out = api::DescribeNetworkInterfaceAttributeResult {
+        network_interface_id: Some(id),
+        ..Default::default()
+    };
+    match input.attribute.as_deref().unwrap_or_default() {
+        "description" => {
+            out.description = Some(api::AttributeValue {
+                value: whole.description,
+            })
+        }
+        "groupSet" => out.groups = whole.groups,
+        "sourceDestCheck" => {
+            out.source_dest_check = Some(api::AttributeBooleanValue {
+                value: whole.source_dest_check,
+            });
+        }
+        "attachment" => out.attachment = whole.attachment,
+        "associatePublicIpAddress" => out.associate_public_ip_address = Some(interface.public_address.is_some()),
+        other => {
+            return Err(invalid_value(format!(
+                "Value ({other}) for parameter attribute is invalid. Unknown attribute."
+            )));
+        }
+    }
+    Ok(out)
+}
+
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`, `InvalidParameterValue`, `InvalidNextToken`, `DryRunOperation`.
+pub async fn describe(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::DescribeNetworkInterfacesRequest,
+) -> Result<api::DescribeNetworkInterfacesResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let snapshot = service.store.snapshot();
+    let mut all: Vec<_> = snapshot.range::<InterfaceRecord>("").map(|(_, i)| i).collect();
+    all.retain(|i| i.region == cx.region);
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    let ids = input.network_interface_ids.as_deref();
+    let found = ask::by_ids(
+        all,
+        ids,
+        |i| &i.id,
+        "InvalidNetworkInterfaceID.NotFound",
+        "networkInterface",
+    )?;
+    let found = filtered(
+        found,
+        input.filters.as_deref(),
+        |i| &i.tags,
+        |i, name| values(&snapshot, i, &service.account, name),
+    )?;
+    let named = ("networkInterfaceIds", ids.is_some_and(|i| !i.is_empty()));
+    let page = filter::page(
+        "network-interfaces",
+        found,
+        |i| i.id.clone(),
+        input.max_results,
+        input.next_token.as_deref(),
+        named,
+    )?;
+    Ok(api::DescribeNetworkInterfacesResult {
+        network_interfaces: Some(
+            page.items
+                .iter()
+                .map(|i| shape(&snapshot, i, &service.account))
+                .collect(),
+        ),
+        next_token: page.next_token,
+    })
+}
+
+/// `eni-attach-` and the digits of the interface, for those that something uses.
+fn attachment_id(interface: &InterfaceRecord) -> Option<String> {
+    let digits = interface.id.strip_prefix("eni-")?;
+    match interface.owner {
+        InterfaceOwner::User => None,
+        InterfaceOwner::LoadBalancer { .. } => Some(format!("ela-attach-{digits}")),
+        _ => Some(format!("eni-attach-{digits}")),
+    }
+}
+
+fn kind(interface: &InterfaceRecord) -> &'static str {
+    match &interface.owner {
+        InterfaceOwner::NatGateway { .. } => "nat_gateway",
+        InterfaceOwner::Endpoint { .. } => "vpc_endpoint",
+        InterfaceOwner::LoadBalancer { arn } if arn.contains(":loadbalancer/net/") => "network_load_balancer",
+        _ => "interface",
+    }
+}
+
+fn requester(interface: &InterfaceRecord, account: &str) -> Option<String> {
+    match interface.owner {
+        InterfaceOwner::User => None,
+        InterfaceOwner::LoadBalancer { .. } => text("amazon-elb"),
+        _ => text(account),
+    }
+}
+
+fn status(interface: &InterfaceRecord) -> &'static str {
+    match interface.owner {
+        InterfaceOwner::User => "available",
+        _ => "in-use",
+    }
+}
+
+fn values(snapshot: &Snapshot, interface: &InterfaceRecord, account: &str, name: &str) -> Values {
+    let address = || held_address(snapshot, interface);
+    let attached = attachment_id(interface);
+    match name {
+        "addresses.association.public-ip" | "association.public-ip" => {
+            some(interface.public_address.map(|a| a.to_string()))
+        }
+        "addresses.primary" => one("true"),
+        "addresses.private-ip-address" | "private-ip-address" => one(interface.address.to_string()),
+        "association.allocation-id" => some(address().and_then(|a| a.allocation_id.clone())),
+        "association.association-id" => some(address().and_then(|a| a.association_id.clone())),
+        "association.ip-owner-id" => some(interface.public_address.map(|_| account)),
+        "attachment.attachment-id" => some(attached),
+        "attachment.instance-id" => Some(Vec::new()),
+        "attachment.instance-owner-id" => some(attached.and_then(|_| requester(interface, account))),
+        "attachment.status" => some(attached.map(|_| "attached")),
+        "availability-zone" => one(&interface.availability_zone),
+        "description" => one(&interface.description),
+        "group-id" => Some(interface.security_groups.clone()),
+        "group-name" => {
+            let names = interface.security_groups.iter();
+            Some(
+                names
+                    .filter_map(|id| Some(lookup::security_group(snapshot, &interface.region, id)?.name.clone()))
+                    .collect(),
+            )
+        }
+        "interface-type" => one(kind(interface)),
+        "ipv6-addresses.ipv6-address" => Some(Vec::new()),
+        "mac-address" => one(&interface.mac),
+        "network-interface-id" => one(&interface.id),
+        "owner-id" => one(account),
+        "private-dns-name" => one(interface.private_dns_name()),
+        "requester-id" => some(requester(interface, account)),
+        "requester-managed" => one(if interface.owner == InterfaceOwner::User {
+            "false"
+        } else {
+            "true"
+        }),
+        "source-dest-check" => one("true"),
+        "status" => one(status(interface)),
+        "subnet-id" => one(&interface.subnet_id),
+        "vpc-id" => one(&interface.vpc_id),
+        _ => None,
+    }
+}
+
+fn held_address(snapshot: &Snapshot, interface: &InterfaceRecord) -> Option<Versioned<AddressRecord>> {
+    snapshot.get::<AddressRecord>(&AddressRecord::key(interface.public_address?))
+}
+
+/// `ec2-198-19-0-5.compute-1.amazonaws.com` on AWS; here under a name that stays on the machine.
+fn public_name(address: Ipv4Addr, region: &str) -> String {
+    format!(
+        "ec2-{}.{region}.compute.localhost",
+        address.to_string().replace('.', "-")
+    )
+}
+
+fn shape(snapshot: &Snapshot, interface: &InterfaceRecord, account: &str) -> api::NetworkInterface {
+    let association = interface.public_address.map(|public| {
+        let held = held_address(snapshot, interface);
+        api::NetworkInterfaceAssociation {
+            allocation_id: held.as_ref().and_then(|a| a.allocation_id.clone()),
+            association_id: held
+                .as_ref()
+                .and_then(|a| a.association_id.clone().filter(|_| a.is_elastic())),
+            ip_owner_id: text(if held.as_ref().is_some_and(|a| a.is_elastic()) {
+                account
+            } else {
+                "amazon"
+            }),
+            public_dns_name: Some(public_name(public, &interface.region)),
+            public_ip: Some(public.to_string()),
+            ..Default::default()
+        }
+    });
+    let groups = interface.security_groups.iter().map(|id| {
+        let group = snapshot.get::<SecurityGroupRecord>(&SecurityGroupRecord::key(&interface.region, id));
+        api::GroupIdentifier {
+            group_id: text(id),
+            group_name: group.map(|g| g.name.clone()),
+        }
+    });
+    let attachment = attachment_id(interface).map(|id| api::NetworkInterfaceAttachment {
+        attach_time: Some(interface.created_at),
+        attachment_id: Some(id),
+        delete_on_termination: Some(false),
+        device_index: Some(1),
+        instance_owner_id: requester(interface, account),
+        status: text("attached"),
+        ..Default::default()
+    });
+    let subnet = lookup::subnet(snapshot, &interface.region, &interface.subnet_id);
+    api::NetworkInterface {
+        association: association.clone(),
+        attachment,
+        availability_zone: text(&interface.availability_zone),
+        availability_zone_id: subnet.map(|s| s.availability_zone_id.clone()),
+        description: text(&interface.description),
+        groups: Some(groups.collect()),
+        interface_type: text(kind(interface)),
+        ipv6_addresses: Some(Vec::new()),
+        mac_address: text(&interface.mac),
+        network_interface_id: text(&interface.id),
+        owner_id: text(account),
+        private_dns_name: Some(interface.private_dns_name()),
+        private_ip_address: Some(interface.address.to_string()),
+        private_ip_addresses: Some(vec![api::NetworkInterfacePrivateIpAddress {
+            association,
+            primary: Some(true),
+            private_dns_name: Some(interface.private_dns_name()),
+            private_ip_address: Some(interface.address.to_string()),
+        }]),
+        requester_id: requester(interface, account),
+        requester_managed: Some(interface.owner != InterfaceOwner::User),
+        source_dest_check: Some(interface.source_dest_check),
+        status: text(status(interface)),
+        subnet_id: text(&interface.subnet_id),
+        tag_set: Some(filter::tags(&interface.tags)),
+        vpc_id: text(&interface.vpc_id),
+        ..Default::default()
+    }
+}

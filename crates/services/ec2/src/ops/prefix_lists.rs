@@ -1,0 +1,452 @@
+//! Managed prefix lists: a person's own, and AWS's for S3 and DynamoDB, which are described and stand for nothing here.
+
+use super::ask::{self, error, filtered, one, text};
+use crate::cidr;
+use crate::filter::{self, Values, dry_run, invalid_value};
+use crate::records::{Destination, PrefixListEntry, PrefixListRecord, RouteTableRecord, SecurityGroupRecord};
+use crate::{Ec2, api};
+use neargate_core::{AwsError, RequestContext, Tags};
+use neargate_store::{Snapshot, Txn, Versioned};
+
+/// Versions whose entries can still be asked for.
+const KEPT_VERSIONS: usize = 16;
+/// Entries added or removed at once at most.
+const MOST_AT_ONCE: usize = 100;
+
+/// AWS's own lists: id and name, the same in every region here.
+fn awss(region: &str) -> [PrefixListRecord; 2] {
+    let list = |id: &str, service: &str, cidr: &str| PrefixListRecord {
+        region: region.to_owned(),
+        id: id.to_owned(),
+        name: format!("com.amazonaws.{region}.{service}"),
+        address_family: "IPv4".to_owned(),
+        max_entries: 0,
+        version: 1,
+        entries: vec![PrefixListEntry {
+            cidr: cidr.to_owned(),
+            description: None,
+        }],
+        history: Vec::new(),
+        client_token: None,
+        tags: Tags::default(),
+    };
+    // Ranges for documentation (RFC 5737): nothing is ever sent there.
+    [
+        list("pl-02cd2c6b", "dynamodb", "198.51.100.0/25"),
+        list("pl-63a5400a", "s3", "198.51.100.128/25"),
+    ]
+}
+
+pub fn is_awss(region: &str, id: &str) -> bool {
+    awss(region).iter().any(|l| l.id == id)
+}
+
+/// The id of AWS's list for the service of a gateway endpoint.
+pub fn of_service(region: &str, service_name: &str) -> Option<String> {
+    awss(region).into_iter().find(|l| l.name == service_name).map(|l| l.id)
+}
+
+fn not_found(id: &str) -> AwsError {
+    error(
+        "InvalidPrefixListID.NotFound",
+        format!("The prefix list ID '{id}' does not exist"),
+    )
+}
+
+fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<PrefixListRecord>, AwsError> {
+    if is_awss(region, id) {
+        return Err(error(
+            "UnauthorizedOperation",
+            "You are not authorized to change this prefix list: it is AWS's.",
+        ));
+    }
+    snapshot
+        .get::<PrefixListRecord>(&PrefixListRecord::key(region, id))
+        .ok_or_else(|| not_found(id))
+}
+
+fn all(snapshot: &Snapshot, region: &str) -> Vec<PrefixListRecord> {
+    let own = snapshot
+        .range::<PrefixListRecord>(&format!("{region}/"))
+        .map(|(_, l)| (*l.record).clone());
+    let mut out: Vec<_> = own.chain(awss(region)).collect();
+    out.sort_by(|a, b| a.id.cmp(&b.id));
+    out
+}
+
+/// # Errors
+/// `InvalidParameterValue`, `InvalidPrefixListEntry`, `PrefixListMaxEntriesExceeded`, `MissingParameter`.
+pub async fn create(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::CreateManagedPrefixListRequest,
+) -> Result<api::CreateManagedPrefixListResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let name = ask::needed(input.prefix_list_name, "PrefixListName")?;
+    if name.starts_with("com.amazonaws") {
+        return Err(invalid_value(format!(
+            "The prefix list name '{name}' cannot begin with com.amazonaws"
+        )));
+    }
+    let family = input.address_family.unwrap_or_default();
+    if !matches!(family.as_str(), "IPv4" | "IPv6") {
+        return Err(invalid_value(format!(
+            "Value ({family}) for parameter AddressFamily is invalid."
+        )));
+    }
+    let max = input.max_entries.unwrap_or_default();
+    if !(1..=1000).contains(&max) {
+        return Err(invalid_value(format!(
+            "Value ({max}) for parameter MaxEntries must be between 1 and 1000."
+        )));
+    }
+    let mut list = PrefixListRecord {
+        region: cx.region.clone(),
+        id: format!("pl-{}", service.ids.hex17()),
+        name,
+        address_family: family,
+        max_entries: max,
+        version: 1,
+        entries: Vec::new(),
+        history: Vec::new(),
+        client_token: input.client_token.filter(|t| !t.is_empty()),
+        tags: ask::tags(input.tag_specifications, "prefix-list")?,
+    };
+    add(&mut list, input.entries.unwrap_or_default())?;
+    let made = service
+        .store
+        .transact(|snapshot| {
+            let mut own = snapshot
+                .range::<PrefixListRecord>(&format!("{}/", cx.region))
+                .map(|(_, l)| l)
+                .collect::<Vec<_>>();
+            own.retain(|l| list.client_token.is_some() && l.client_token == list.client_token && l.name == list.name);
+            if let Some(earlier) = own.pop() {
+                return Ok((Txn::new(), (*earlier.record).clone()));
+            }
+            let mut txn = Txn::new();
+            txn.put(&PrefixListRecord::key(&cx.region, &list.id), list.clone());
+            Ok::<_, AwsError>((txn, list.clone()))
+        })
+        .await?;
+    Ok(api::CreateManagedPrefixListResult {
+        prefix_list: Some(shape(&made, &service.account, "create-complete")),
+    })
+}
+
+fn add(list: &mut PrefixListRecord, entries: Vec<api::AddPrefixListEntry>) -> Result<(), AwsError> {
+    if entries.len() > MOST_AT_ONCE {
+        return Err(invalid_value(format!(
+            "At most {MOST_AT_ONCE} entries can be added at once."
+        )));
+    }
+    for entry in entries {
+        let text = entry.cidr.unwrap_or_default();
+        let canonical = match list.address_family.as_str() {
+            "IPv6" => cidr::parse_v6(&text),
+            _ => cidr::parse(&text).map(crate::records::cidr_text),
+        };
+        let Some(cidr) = canonical else {
+            return Err(invalid_value(format!(
+                "The CIDR '{text}' is not a valid {} range.",
+                list.address_family
+            )));
+        };
+        match list.entries.iter_mut().find(|e| e.cidr == cidr) {
+            Some(known) => known.description = entry.description,
+            None => list.entries.push(PrefixListEntry {
+                cidr,
+                description: entry.description,
+            }),
+        }
+    }
+    if list.entries.len() > usize::try_from(list.max_entries).unwrap_or(0) {
+        return Err(error(
+            "PrefixListMaxEntriesExceeded",
+            format!(
+                "You've reached the maximum number of entries for the prefix list: {}",
+                list.max_entries
+            ),
+        ));
+    }
+    list.entries.sort_by(|a, b| a.cidr.cmp(&b.cidr));
+    Ok(())
+}
+
+/// # Errors
+/// `InvalidPrefixListID.NotFound`, `PrefixListVersionMismatch`, `PrefixListMaxEntriesExceeded`,
+/// `InvalidParameterCombination`, `InvalidParameterValue`, `UnsupportedOperation`.
+pub async fn modify(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::ModifyManagedPrefixListRequest,
+) -> Result<api::ModifyManagedPrefixListResult, AwsError> {
+    dry_run(input.dry_run)?;
+    ask::refuse(&[(
+        "IpamPrefixListResolverSyncEnabled",
+        input.ipam_prefix_list_resolver_sync_enabled == Some(true),
+    )])?;
+    let id = input.prefix_list_id.unwrap_or_default();
+    let (added, removed) = (
+        input.add_entries.unwrap_or_default(),
+        input.remove_entries.unwrap_or_default(),
+    );
+    if input.max_entries.is_some() && (!added.is_empty() || !removed.is_empty()) {
+        return Err(error(
+            "InvalidParameterCombination",
+            "You cannot modify the entries and the size of a prefix list at the same time.",
+        ));
+    }
+    let made = service
+        .store
+        .transact(|snapshot| {
+            let known = find(snapshot, &cx.region, &id)?;
+            let mut next = (*known.record).clone();
+            let entries = !added.is_empty() || !removed.is_empty();
+            if input.current_version.is_some_and(|v| v != next.version) || entries && input.current_version.is_none() {
+                return Err(error(
+                    "PrefixListVersionMismatch",
+                    format!("The prefix list has the version {}.", next.version),
+                ));
+            }
+            if let Some(name) = &input.prefix_list_name {
+                next.name.clone_from(name);
+            }
+            if let Some(max) = input.max_entries {
+                if !(1..=1000).contains(&max) || usize::try_from(max).unwrap_or(0) < next.entries.len() {
+                    return Err(invalid_value(format!(
+                        "Value ({max}) for parameter MaxEntries is invalid."
+                    )));
+                }
+                next.max_entries = max;
+            }
+            if entries {
+                next.history.push((next.version, next.entries.clone()));
+                if next.history.len() > KEPT_VERSIONS {
+                    next.history.remove(0);
+                }
+                for gone in &removed {
+                    let cidr = gone.cidr.as_deref().unwrap_or_default();
+                    let before = next.entries.len();
+                    next.entries.retain(|e| e.cidr != cidr);
+                    if next.entries.len() == before {
+                        return Err(invalid_value(format!("The entry '{cidr}' is not in the prefix list.")));
+                    }
+                }
+                add(&mut next, added.clone())?;
+                next.version += 1;
+            }
+            let key = PrefixListRecord::key(&cx.region, &id);
+            let mut txn = Txn::new();
+            txn.unchanged::<PrefixListRecord>(snapshot, &key)
+                .put(&key, next.clone());
+            Ok((txn, next))
+        })
+        .await?;
+    Ok(api::ModifyManagedPrefixListResult {
+        prefix_list: Some(shape(&made, &service.account, "modify-complete")),
+    })
+}
+
+/// # Errors
+/// `InvalidPrefixListID.NotFound`, `DependencyViolation`.
+pub async fn delete(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::DeleteManagedPrefixListRequest,
+) -> Result<api::DeleteManagedPrefixListResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let id = input.prefix_list_id.unwrap_or_default();
+    let gone = service
+        .store
+        .transact(|snapshot| {
+            let known = find(snapshot, &cx.region, &id)?;
+            let key = PrefixListRecord::key(&cx.region, &id);
+            let named = snapshot.count_indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_PREFIX_LIST, &key) > 0;
+            let destination = Destination::PrefixList(id.clone());
+            let mut tables = snapshot
+                .range::<RouteTableRecord>(&format!("{}/", cx.region))
+                .map(|(_, t)| t)
+                .collect::<Vec<_>>();
+            tables.retain(|t| t.routes.iter().any(|r| r.destination == destination));
+            if named || !tables.is_empty() {
+                return Err(error(
+                    "DependencyViolation",
+                    format!("The prefix list '{id}' is in use and cannot be deleted."),
+                ));
+            }
+            let mut txn = Txn::new();
+            txn.unchanged::<PrefixListRecord>(snapshot, &key)
+                .delete::<PrefixListRecord>(&key);
+            Ok((txn, (*known.record).clone()))
+        })
+        .await?;
+    Ok(api::DeleteManagedPrefixListResult {
+        prefix_list: Some(shape(&gone, &service.account, "delete-complete")),
+    })
+}
+
+/// # Errors
+/// `InvalidPrefixListID.NotFound`, `InvalidPrefixListVersion`, `InvalidNextToken`.
+pub async fn entries(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::GetManagedPrefixListEntriesRequest,
+) -> Result<api::GetManagedPrefixListEntriesResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let id = input.prefix_list_id.unwrap_or_default();
+    let lists = all(&service.store.snapshot(), &cx.region);
+    let list = lists.into_iter().find(|l| l.id == id).ok_or_else(|| not_found(&id))?;
+    let entries = match input.target_version.filter(|v| *v != list.version) {
+        None => list.entries,
+        Some(version) => {
+            let found = list.history.into_iter().find(|(v, _)| *v == version);
+            found.map(|(_, entries)| entries).ok_or_else(|| {
+                error(
+                    "InvalidPrefixListVersion",
+                    format!("The prefix list has no version {version} any more."),
+                )
+            })?
+        }
+    };
+    let page = filter::page(
+        "prefix-list-entries",
+        entries,
+        |e| e.cidr.clone(),
+        input.max_results,
+        input.next_token.as_deref(),
+        ("", false),
+    )?;
+    Ok(api::GetManagedPrefixListEntriesResult {
+        entries: Some(
+            page.items
+                .into_iter()
+                .map(|e| api::PrefixListEntry {
+                    cidr: Some(e.cidr),
+                    description: e.description,
+                })
+                .collect(),
+        ),
+        next_token: page.next_token,
+    })
+}
+
+/// # Errors
+/// `InvalidPrefixListID.NotFound`, `InvalidParameterValue`, `InvalidNextToken`.
+pub async fn describe_managed(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::DescribeManagedPrefixListsRequest,
+) -> Result<api::DescribeManagedPrefixListsResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let ids = input.prefix_list_ids.as_deref();
+    let lists = all(&service.store.snapshot(), &cx.region);
+    let found = ask::by_ids(lists, ids, |l| &l.id, "InvalidPrefixListID.NotFound", "prefix list")?;
+    let found = filtered(
+        found,
+        input.filters.as_deref(),
+        |l| &l.tags,
+        |l, name| values(l, &service.account, name),
+    )?;
+    let named = ("prefixListIds", ids.is_some_and(|i| !i.is_empty()));
+    let page = filter::page(
+        "managed-prefix-lists",
+        found,
+        |l| l.id.clone(),
+        input.max_results,
+        input.next_token.as_deref(),
+        named,
+    )?;
+    Ok(api::DescribeManagedPrefixListsResult {
+        prefix_lists: Some(
+            page.items
+                .iter()
+                .map(|l| shape(l, &service.account, "create-complete"))
+                .collect(),
+        ),
+        next_token: page.next_token,
+    })
+}
+
+/// DescribePrefixLists: AWS's own.
+///
+/// # Errors
+/// `InvalidPrefixListID.NotFound`, `InvalidParameterValue`, `InvalidNextToken`.
+pub async fn describe(
+    _: &Ec2,
+    cx: &RequestContext,
+    input: api::DescribePrefixListsRequest,
+) -> Result<api::DescribePrefixListsResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let ids = input.prefix_list_ids.as_deref();
+    let found = ask::by_ids(
+        awss(&cx.region).into(),
+        ids,
+        |l| &l.id,
+        "InvalidPrefixListID.NotFound",
+        "prefix list",
+    )?;
+    let found = filtered(
+        found,
+        input.filters.as_deref(),
+        |l| &l.tags,
+        |l, name| values(l, "AWS", name),
+    )?;
+    let named = ("prefixListIds", ids.is_some_and(|i| !i.is_empty()));
+    let page = filter::page(
+        "prefix-lists",
+        found,
+        |l| l.id.clone(),
+        input.max_results,
+        input.next_token.as_deref(),
+        named,
+    )?;
+    Ok(api::DescribePrefixListsResult {
+        prefix_lists: Some(
+            page.items
+                .into_iter()
+                .map(|l| api::PrefixList {
+                    cidrs: Some(l.entries.into_iter().map(|e| e.cidr).collect()),
+                    prefix_list_id: Some(l.id),
+                    prefix_list_name: Some(l.name),
+                })
+                .collect(),
+        ),
+        next_token: page.next_token,
+    })
+}
+
+fn owner<'a>(list: &PrefixListRecord, account: &'a str) -> &'a str {
+    match is_awss(&list.region, &list.id) {
+        true => "AWS",
+        false => account,
+    }
+}
+
+fn values(list: &PrefixListRecord, account: &str, name: &str) -> Values {
+    match name {
+        "owner-id" => one(owner(list, account)),
+        "prefix-list-id" => one(&list.id),
+        "prefix-list-name" => one(&list.name),
+        _ => None,
+    }
+}
+
+fn shape(list: &PrefixListRecord, account: &str, state: &str) -> api::ManagedPrefixList {
+    let owner = owner(list, account);
+    let of = if owner == "AWS" { "aws" } else { owner };
+    api::ManagedPrefixList {
+        address_family: text(&list.address_family),
+        max_entries: (list.max_entries > 0).then_some(list.max_entries),
+        owner_id: text(owner),
+        prefix_list_arn: Some(
+            neargate_core::Arn::new("ec2", &list.region, of, format!("prefix-list/{}", list.id)).to_string(),
+        ),
+        prefix_list_id: text(&list.id),
+        prefix_list_name: text(&list.name),
+        state: text(state),
+        tags: Some(filter::tags(&list.tags)),
+        version: (owner != "AWS").then_some(list.version),
+        ..Default::default()
+    }
+}

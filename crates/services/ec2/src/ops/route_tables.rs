@@ -1,0 +1,641 @@
+//! Route tables, their associations and their routes.
+
+use super::ask::{self, by_ids, error, filtered, one, text};
+use super::{subnets, vpcs};
+use crate::cidr;
+use crate::filter::{self, Values, dry_run, invalid_value};
+use crate::records::{
+    Destination, InternetGatewayRecord, NatGatewayRecord, PrefixListRecord, RouteRecord, RouteTableAssociation,
+    RouteTableRecord, RouteTarget, SubnetRecord, VpcRecord, cidr_text,
+};
+use crate::routing;
+use crate::{Ec2, api};
+use neargate_core::{AwsError, RequestContext};
+use neargate_store::{Snapshot, Txn, Versioned};
+
+/// The table of an id.
+///
+/// # Errors
+/// `InvalidRouteTableID.NotFound`.
+pub fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<RouteTableRecord>, AwsError> {
+    snapshot
+        .get::<RouteTableRecord>(&RouteTableRecord::key(region, id))
+        .ok_or_else(|| {
+            error(
+                "InvalidRouteTableID.NotFound",
+                format!("The routeTable ID '{id}' does not exist"),
+            )
+        })
+}
+
+/// # Errors
+/// `InvalidVpcID.NotFound`, `InvalidParameterValue`, `DryRunOperation`.
+pub async fn create(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::CreateRouteTableRequest,
+) -> Result<api::CreateRouteTableResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let table = RouteTableRecord {
+        region: cx.region.clone(),
+        id: format!("rtb-{}", service.ids.hex17()),
+        vpc_id: input.vpc_id.unwrap_or_default(),
+        main_association: None,
+        associations: Vec::new(),
+        routes: Vec::new(),
+        tags: ask::tags(input.tag_specifications, "route-table")?,
+    };
+    service
+        .store
+        .transact(|snapshot| {
+            vpcs::find(snapshot, &cx.region, &table.vpc_id)?;
+            let mut txn = Txn::new();
+            txn.unchanged::<VpcRecord>(snapshot, &VpcRecord::key(&cx.region, &table.vpc_id));
+            txn.put(&table.own_key(), table.clone());
+            Ok::<_, AwsError>((txn, ()))
+        })
+        .await?;
+    Ok(api::CreateRouteTableResult {
+        client_token: input.client_token,
+        route_table: Some(shape(&service.store.snapshot(), &table, &service.account)),
+    })
+}
+
+/// # Errors
+/// `InvalidRouteTableID.NotFound`, `DependencyViolation`, `DryRunOperation`.
+pub async fn delete(service: &Ec2, cx: &RequestContext, input: api::DeleteRouteTableRequest) -> Result<(), AwsError> {
+    dry_run(input.dry_run)?;
+    let id = input.route_table_id.unwrap_or_default();
+    change(service, cx, &id, |_, table| {
+        if table.main_association.is_some() || !table.associations.is_empty() {
+            return Err(error(
+                "DependencyViolation",
+                format!("The routeTable '{id}' has dependencies and cannot be deleted."),
+            ));
+        }
+        Ok(None)
+    })
+    .await
+}
+
+/// Changes one table; none deletes it.
+async fn change(
+    service: &Ec2,
+    cx: &RequestContext,
+    id: &str,
+    with: impl Fn(&Snapshot, RouteTableRecord) -> Result<Option<RouteTableRecord>, AwsError>,
+) -> Result<(), AwsError> {
+    service
+        .store
+        .transact(|snapshot| {
+            let table = find(snapshot, &cx.region, id)?;
+            let key = table.own_key();
+            let mut txn = Txn::new();
+            txn.unchanged::<RouteTableRecord>(snapshot, &key);
+            match with(snapshot, (*table.record).clone())? {
+                Some(next) => txn.put(&key, next),
+                None => txn.delete::<RouteTableRecord>(&key),
+            };
+            Ok::<_, AwsError>((txn, ()))
+        })
+        .await
+}
+
+/// # Errors
+/// `InvalidRouteTableID.NotFound`, `InvalidSubnetID.NotFound`, `Resource.AlreadyAssociated`, `InvalidParameterValue`,
+/// `UnsupportedOperation`, `DryRunOperation`.
+pub async fn associate(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::AssociateRouteTableRequest,
+) -> Result<api::AssociateRouteTableResult, AwsError> {
+    dry_run(input.dry_run)?;
+    ask::refuse(&[
+        ("GatewayId", input.gateway_id.is_some()),
+        ("PublicIpv4Pool", input.public_ipv4_pool.is_some()),
+    ])?;
+    let (id, subnet_id) = (
+        input.route_table_id.unwrap_or_default(),
+        ask::needed(input.subnet_id, "subnetId")?,
+    );
+    let fresh = format!("rtbassoc-{}", service.ids.hex17());
+    let association = service
+        .store
+        .transact(|snapshot| {
+            let table = find(snapshot, &cx.region, &id)?;
+            let subnet = subnets::find(snapshot, &cx.region, &subnet_id)?;
+            if subnet.vpc_id != table.vpc_id {
+                return Err(invalid_value(format!(
+                    "Route table {id} and network {subnet_id} belong to different networks"
+                )));
+            }
+            if let Some(known) = table.associations.iter().find(|a| a.subnet_id == subnet_id) {
+                return Ok((Txn::new(), known.id.clone()));
+            }
+            let mut tables = snapshot
+                .range::<RouteTableRecord>(&format!("{}/", cx.region))
+                .map(|(_, t)| t)
+                .collect::<Vec<_>>();
+            tables.retain(|t| t.associations.iter().any(|a| a.subnet_id == subnet_id));
+            if !tables.is_empty() {
+                return Err(error(
+                    "Resource.AlreadyAssociated",
+                    format!("the specified association for route table {id} conflicts with an existing association"),
+                ));
+            }
+            let mut next = (*table.record).clone();
+            next.associations.push(RouteTableAssociation {
+                id: fresh.clone(),
+                subnet_id: subnet_id.clone(),
+            });
+            let mut txn = Txn::new();
+            let subnet_key = SubnetRecord::key(&cx.region, &subnet_id);
+            // Touching the subnet keeps two tables from taking it at once.
+            txn.unchanged::<SubnetRecord>(snapshot, &subnet_key)
+                .put_shared(&subnet_key, subnet.record);
+            txn.unchanged::<RouteTableRecord>(snapshot, &table.own_key())
+                .put(&table.own_key(), next);
+            Ok((txn, fresh.clone()))
+        })
+        .await?;
+    Ok(api::AssociateRouteTableResult {
+        association_id: Some(association),
+        association_state: Some(state("associated")),
+    })
+}
+
+fn state(state: &str) -> api::RouteTableAssociationState {
+    api::RouteTableAssociationState {
+        state: text(state),
+        status_message: None,
+    }
+}
+
+/// The table that has the association, and whether it is its main one.
+fn of_association(
+    snapshot: &Snapshot,
+    region: &str,
+    id: &str,
+) -> Result<(Versioned<RouteTableRecord>, bool), AwsError> {
+    let mut tables = snapshot
+        .range::<RouteTableRecord>(&format!("{region}/"))
+        .map(|(_, t)| t)
+        .collect::<Vec<_>>();
+    tables.retain(|t| t.main_association.as_deref() == Some(id) || t.associations.iter().any(|a| a.id == id));
+    match tables.pop() {
+        Some(table) => {
+            let main = table.main_association.as_deref() == Some(id);
+            Ok((table, main))
+        }
+        None => Err(error(
+            "InvalidAssociationID.NotFound",
+            format!("The association ID '{id}' does not exist"),
+        )),
+    }
+}
+
+/// # Errors
+/// `InvalidAssociationID.NotFound`, `InvalidParameterValue`, `DryRunOperation`.
+pub async fn disassociate(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::DisassociateRouteTableRequest,
+) -> Result<(), AwsError> {
+    dry_run(input.dry_run)?;
+    let id = input.association_id.unwrap_or_default();
+    service
+        .store
+        .transact(|snapshot| {
+            let (table, main) = of_association(snapshot, &cx.region, &id)?;
+            if main {
+                return Err(invalid_value(format!(
+                    "cannot disassociate the main route table association {id}"
+                )));
+            }
+            let mut next = (*table.record).clone();
+            next.associations.retain(|a| a.id != id);
+            let mut txn = Txn::new();
+            txn.unchanged::<RouteTableRecord>(snapshot, &table.own_key())
+                .put(&table.own_key(), next);
+            Ok((txn, ()))
+        })
+        .await
+}
+
+/// # Errors
+/// `InvalidAssociationID.NotFound`, `InvalidRouteTableID.NotFound`, `InvalidParameterValue`, `DryRunOperation`.
+pub async fn replace_association(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::ReplaceRouteTableAssociationRequest,
+) -> Result<api::ReplaceRouteTableAssociationResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let (id, table_id) = (
+        input.association_id.unwrap_or_default(),
+        input.route_table_id.unwrap_or_default(),
+    );
+    let fresh = format!("rtbassoc-{}", service.ids.hex17());
+    service
+        .store
+        .transact(|snapshot| {
+            let (from, main) = of_association(snapshot, &cx.region, &id)?;
+            let to = find(snapshot, &cx.region, &table_id)?;
+            if from.vpc_id != to.vpc_id {
+                return Err(invalid_value(format!(
+                    "Route table {table_id} and route table {} belong to different networks",
+                    from.id
+                )));
+            }
+            let (mut old, mut new) = ((*from.record).clone(), (*to.record).clone());
+            let same = old.id == new.id;
+            let moved = if main {
+                old.main_association = None;
+                None
+            } else {
+                let at = old.associations.iter().position(|a| a.id == id);
+                at.map(|at| old.associations.remove(at))
+            };
+            if same {
+                new = old.clone();
+            }
+            match moved {
+                None => new.main_association = Some(fresh.clone()),
+                Some(moved) => new.associations.push(RouteTableAssociation {
+                    id: fresh.clone(),
+                    ..moved
+                }),
+            }
+            let mut txn = Txn::new();
+            if !same {
+                txn.unchanged::<RouteTableRecord>(snapshot, &from.own_key())
+                    .put(&from.own_key(), old);
+            }
+            txn.unchanged::<RouteTableRecord>(snapshot, &to.own_key())
+                .put(&to.own_key(), new);
+            Ok((txn, ()))
+        })
+        .await?;
+    Ok(api::ReplaceRouteTableAssociationResult {
+        new_association_id: Some(fresh),
+        association_state: Some(state("associated")),
+    })
+}
+
+/// What CreateRoute and ReplaceRoute name as a target.
+struct Targets {
+    gateway: Option<String>,
+    nat: Option<String>,
+    interface: Option<String>,
+}
+
+fn destination(
+    snapshot: &Snapshot,
+    region: &str,
+    range: Option<&str>,
+    list: Option<&str>,
+) -> Result<Destination, AwsError> {
+    match (range, list) {
+        (Some(text), None) => match cidr::parse(text) {
+            Some(range) => Ok(Destination::Range(range)),
+            None => Err(invalid_value(format!(
+                "Value ({text}) for parameter destinationCidrBlock is invalid. This is not a valid CIDR block."
+            ))),
+        },
+        (None, Some(id)) => match snapshot.contains::<PrefixListRecord>(&PrefixListRecord::key(region, id)) {
+            true => Ok(Destination::PrefixList(id.to_owned())),
+            false => Err(error(
+                "InvalidPrefixListId.NotFound",
+                format!("The prefix list ID '{id}' does not exist"),
+            )),
+        },
+        _ => Err(error(
+            "MissingParameter",
+            "The request must contain exactly one of destinationCidrBlock, destinationIpv6CidrBlock, destinationPrefixListId",
+        )),
+    }
+}
+
+fn target(snapshot: &Snapshot, table: &RouteTableRecord, targets: &Targets) -> Result<RouteTarget, AwsError> {
+    let region = &table.region;
+    let given = [&targets.gateway, &targets.nat, &targets.interface];
+    if given.iter().filter(|t| t.is_some()).count() != 1 {
+        return Err(error(
+            "InvalidParameterCombination",
+            "The request must contain exactly one of gatewayId, natGatewayId, networkInterfaceId",
+        ));
+    }
+    if let Some(id) = &targets.gateway {
+        let gateway = snapshot.get::<InternetGatewayRecord>(&InternetGatewayRecord::key(region, id));
+        let Some(gateway) = gateway else {
+            let text = format!("The gateway ID '{id}' does not exist");
+            return Err(error("InvalidGatewayID.NotFound", text));
+        };
+        if gateway.vpc_id.as_ref() != Some(&table.vpc_id) {
+            return Err(invalid_value(format!(
+                "route table {} and network gateway {id} belong to different networks",
+                table.id
+            )));
+        }
+        return Ok(RouteTarget::InternetGateway(id.clone()));
+    }
+    if let Some(id) = &targets.nat {
+        let nat = snapshot.get::<NatGatewayRecord>(&NatGatewayRecord::key(region, id));
+        let Some(nat) = nat.filter(|n| n.is_available()) else {
+            let text = format!("The natGateway ID '{id}' does not exist");
+            return Err(error("InvalidNatGatewayID.NotFound", text));
+        };
+        if nat.vpc_id != table.vpc_id {
+            return Err(invalid_value(format!(
+                "route table {} and nat gateway {id} belong to different networks",
+                table.id
+            )));
+        }
+        return Ok(RouteTarget::NatGateway(id.clone()));
+    }
+    let id = targets.interface.clone().unwrap_or_default();
+    match crate::lookup::interface(snapshot, region, &id) {
+        Some(interface) if interface.vpc_id == table.vpc_id => Ok(RouteTarget::Interface(id)),
+        Some(_) => Err(invalid_value(format!(
+            "route table {} and interface {id} belong to different networks",
+            table.id
+        ))),
+        None => Err(super::interfaces::not_found(&id)),
+    }
+}
+
+/// Routes of a table at most.
+const MOST_ROUTES: usize = 500;
+
+/// # Errors
+/// `InvalidRouteTableID.NotFound`, `RouteAlreadyExists`, `InvalidGatewayID.NotFound`, `InvalidNatGatewayID.NotFound`,
+/// `InvalidNetworkInterfaceID.NotFound`, `InvalidParameterValue`, `RouteLimitExceeded`, `UnsupportedOperation`.
+pub async fn create_route(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::CreateRouteRequest,
+) -> Result<api::CreateRouteResult, AwsError> {
+    dry_run(input.dry_run)?;
+    ask::refuse(&[
+        ("CarrierGatewayId", input.carrier_gateway_id.is_some()),
+        ("CoreNetworkArn", input.core_network_arn.is_some()),
+        ("DestinationIpv6CidrBlock", input.destination_ipv6_cidr_block.is_some()),
+        (
+            "EgressOnlyInternetGatewayId",
+            input.egress_only_internet_gateway_id.is_some(),
+        ),
+        ("InstanceId", input.instance_id.is_some()),
+        ("LocalGatewayId", input.local_gateway_id.is_some()),
+        ("OdbNetworkArn", input.odb_network_arn.is_some()),
+        ("TransitGatewayId", input.transit_gateway_id.is_some()),
+        ("VpcEndpointId", input.vpc_endpoint_id.is_some()),
+        ("VpcPeeringConnectionId", input.vpc_peering_connection_id.is_some()),
+    ])?;
+    let targets = Targets {
+        gateway: input.gateway_id,
+        nat: input.nat_gateway_id,
+        interface: input.network_interface_id,
+    };
+    let (range, list) = (input.destination_cidr_block, input.destination_prefix_list_id);
+    let id = input.route_table_id.unwrap_or_default();
+    change(service, cx, &id, |snapshot, mut table| {
+        let destination = destination(snapshot, &cx.region, range.as_deref(), list.as_deref())?;
+        let vpc = vpcs::find(snapshot, &cx.region, &table.vpc_id)?;
+        if let Destination::Range(range) = &destination
+            && vpc.ranges().contains(range)
+        {
+            return Err(error(
+                "RouteAlreadyExists",
+                format!("The route identified by {} already exists.", cidr_text(*range)),
+            ));
+        }
+        let target = target(snapshot, &table, &targets)?;
+        if let Some(known) = table.routes.iter().find(|r| r.destination == destination) {
+            if known.target == target {
+                return Ok(Some(table));
+            }
+            return Err(error(
+                "RouteAlreadyExists",
+                format!("The route identified by {} already exists.", name(&destination)),
+            ));
+        }
+        if table.routes.len() >= MOST_ROUTES {
+            return Err(error(
+                "RouteLimitExceeded",
+                format!("The maximum number of routes is {MOST_ROUTES}"),
+            ));
+        }
+        table.routes.push(RouteRecord { destination, target });
+        table.routes.sort_by(|a, b| a.destination.cmp(&b.destination));
+        Ok(Some(table))
+    })
+    .await?;
+    Ok(api::CreateRouteResult { r#return: Some(true) })
+}
+
+fn name(destination: &Destination) -> String {
+    match destination {
+        Destination::Range(range) => cidr_text(*range),
+        Destination::PrefixList(id) => id.clone(),
+    }
+}
+
+fn no_route(id: &str, destination: &Destination) -> AwsError {
+    error(
+        "InvalidRoute.NotFound",
+        format!(
+            "no route with destination-cidr-block {} in route table {id}",
+            name(destination)
+        ),
+    )
+}
+
+/// # Errors
+/// As `create_route`, and `InvalidRoute.NotFound`.
+pub async fn replace_route(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::ReplaceRouteRequest,
+) -> Result<(), AwsError> {
+    dry_run(input.dry_run)?;
+    ask::refuse(&[
+        ("CarrierGatewayId", input.carrier_gateway_id.is_some()),
+        ("CoreNetworkArn", input.core_network_arn.is_some()),
+        ("DestinationIpv6CidrBlock", input.destination_ipv6_cidr_block.is_some()),
+        (
+            "EgressOnlyInternetGatewayId",
+            input.egress_only_internet_gateway_id.is_some(),
+        ),
+        ("InstanceId", input.instance_id.is_some()),
+        ("LocalGatewayId", input.local_gateway_id.is_some()),
+        ("LocalTarget", input.local_target == Some(true)),
+        ("OdbNetworkArn", input.odb_network_arn.is_some()),
+        ("TransitGatewayId", input.transit_gateway_id.is_some()),
+        ("VpcEndpointId", input.vpc_endpoint_id.is_some()),
+        ("VpcPeeringConnectionId", input.vpc_peering_connection_id.is_some()),
+    ])?;
+    let targets = Targets {
+        gateway: input.gateway_id,
+        nat: input.nat_gateway_id,
+        interface: input.network_interface_id,
+    };
+    let (range, list) = (input.destination_cidr_block, input.destination_prefix_list_id);
+    let id = input.route_table_id.unwrap_or_default();
+    change(service, cx, &id, |snapshot, mut table| {
+        let destination = destination(snapshot, &cx.region, range.as_deref(), list.as_deref())?;
+        let target = target(snapshot, &table, &targets)?;
+        let route = table.routes.iter_mut().find(|r| r.destination == destination);
+        route.ok_or_else(|| no_route(&id, &destination))?.target = target;
+        Ok(Some(table))
+    })
+    .await
+}
+
+/// # Errors
+/// `InvalidRouteTableID.NotFound`, `InvalidRoute.NotFound`, `InvalidParameterValue`, `UnsupportedOperation`.
+pub async fn delete_route(service: &Ec2, cx: &RequestContext, input: api::DeleteRouteRequest) -> Result<(), AwsError> {
+    dry_run(input.dry_run)?;
+    ask::refuse(&[("DestinationIpv6CidrBlock", input.destination_ipv6_cidr_block.is_some())])?;
+    let (range, list) = (input.destination_cidr_block, input.destination_prefix_list_id);
+    let id = input.route_table_id.unwrap_or_default();
+    change(service, cx, &id, |snapshot, mut table| {
+        let destination = match (&range, &list) {
+            // A list that is gone may still stand in a route.
+            (None, Some(list)) => Destination::PrefixList(list.clone()),
+            _ => destination(snapshot, &cx.region, range.as_deref(), list.as_deref())?,
+        };
+        let before = table.routes.len();
+        table
+            .routes
+            .retain(|r| r.destination != destination || matches!(r.target, RouteTarget::Endpoint(_)));
+        if table.routes.len() == before {
+            return Err(no_route(&id, &destination));
+        }
+        Ok(Some(table))
+    })
+    .await
+}
+
+/// # Errors
+/// `InvalidRouteTableID.NotFound`, `InvalidParameterValue`, `InvalidNextToken`, `DryRunOperation`.
+pub async fn describe(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::DescribeRouteTablesRequest,
+) -> Result<api::DescribeRouteTablesResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let snapshot = service.store.snapshot();
+    let all: Vec<_> = snapshot
+        .range::<RouteTableRecord>(&format!("{}/", cx.region))
+        .map(|(_, t)| t)
+        .collect();
+    let ids = input.route_table_ids.as_deref();
+    let tables = by_ids(all, ids, |t| &t.id, "InvalidRouteTableID.NotFound", "routeTable")?;
+    let tables = filtered(
+        tables,
+        input.filters.as_deref(),
+        |t| &t.tags,
+        |t, name| values(&snapshot, t, &service.account, name),
+    )?;
+    let named = ("routeTableIds", ids.is_some_and(|i| !i.is_empty()));
+    let page = filter::page(
+        "route-tables",
+        tables,
+        |t| t.id.clone(),
+        input.max_results,
+        input.next_token.as_deref(),
+        named,
+    )?;
+    Ok(api::DescribeRouteTablesResult {
+        route_tables: Some(
+            page.items
+                .iter()
+                .map(|t| shape(&snapshot, t, &service.account))
+                .collect(),
+        ),
+        next_token: page.next_token,
+    })
+}
+
+fn values(snapshot: &Snapshot, table: &RouteTableRecord, account: &str, name: &str) -> Values {
+    let routes = || shape(snapshot, table, account).routes.unwrap_or_default();
+    let of = |pick: fn(api::Route) -> Option<String>| Some(routes().into_iter().filter_map(pick).collect());
+    match name {
+        "association.gateway-id"
+        | "route.egress-only-internet-gateway-id"
+        | "route.instance-id"
+        | "route.transit-gateway-id"
+        | "route.vpc-peering-connection-id"
+        | "route.destination-ipv6-cidr-block" => Some(Vec::new()),
+        "association.main" => one(if table.main_association.is_some() {
+            "true"
+        } else {
+            "false"
+        }),
+        "association.route-table-association-id" => {
+            let others = table.associations.iter().map(|a| a.id.clone());
+            Some(table.main_association.iter().cloned().chain(others).collect())
+        }
+        "association.route-table-id" | "route-table-id" => one(&table.id),
+        "association.subnet-id" => Some(table.associations.iter().map(|a| a.subnet_id.clone()).collect()),
+        "owner-id" => one(account),
+        "route.destination-cidr-block" => of(|r| r.destination_cidr_block),
+        "route.destination-prefix-list-id" => of(|r| r.destination_prefix_list_id),
+        "route.gateway-id" => of(|r| r.gateway_id),
+        "route.nat-gateway-id" => of(|r| r.nat_gateway_id),
+        "route.origin" => of(|r| r.origin),
+        "route.state" => of(|r| r.state),
+        "vpc-id" => one(&table.vpc_id),
+        _ => None,
+    }
+}
+
+pub fn shape(snapshot: &Snapshot, table: &RouteTableRecord, account: &str) -> api::RouteTable {
+    let vpc = snapshot.get::<VpcRecord>(&VpcRecord::key(&table.region, &table.vpc_id));
+    let local = vpc.iter().flat_map(|v| v.ranges()).map(|range| api::Route {
+        destination_cidr_block: Some(cidr_text(range)),
+        gateway_id: text("local"),
+        origin: text("CreateRouteTable"),
+        state: text("active"),
+        ..Default::default()
+    });
+    let routes = table.routes.iter().map(|route| {
+        let active = routing::is_active(snapshot, table, route);
+        let mut out = api::Route {
+            origin: text("CreateRoute"),
+            state: text(if active { "active" } else { "blackhole" }),
+            ..Default::default()
+        };
+        match &route.destination {
+            Destination::Range(range) => out.destination_cidr_block = Some(cidr_text(*range)),
+            Destination::PrefixList(id) => out.destination_prefix_list_id = text(id),
+        }
+        match &route.target {
+            RouteTarget::InternetGateway(id) | RouteTarget::Endpoint(id) => out.gateway_id = text(id),
+            RouteTarget::NatGateway(id) => out.nat_gateway_id = text(id),
+            RouteTarget::Interface(id) => out.network_interface_id = text(id),
+        }
+        out
+    });
+    let association = |id: &String, subnet: Option<&String>| api::RouteTableAssociation {
+        association_state: Some(state("associated")),
+        main: Some(subnet.is_none()),
+        route_table_association_id: text(id),
+        route_table_id: text(&table.id),
+        subnet_id: subnet.cloned(),
+        ..Default::default()
+    };
+    let main = table.main_association.iter().map(|id| association(id, None));
+    let others = table
+        .associations
+        .iter()
+        .map(|a| association(&a.id, Some(&a.subnet_id)));
+    api::RouteTable {
+        associations: Some(main.chain(others).collect()),
+        owner_id: text(account),
+        propagating_vgws: Some(Vec::new()),
+        route_table_id: text(&table.id),
+        routes: Some(local.chain(routes).collect()),
+        tags: ask::shown(&table.tags),
+        vpc_id: text(&table.vpc_id),
+    }
+}

@@ -1,0 +1,210 @@
+//! CreateSecurityGroup, DeleteSecurityGroup.
+
+use super::ask::{self, error, text};
+use super::vpcs;
+use crate::filter::{dry_run, invalid_value};
+use crate::records::{GroupRule, InterfaceRecord, RulePeer, SecurityGroupRecord, VpcRecord};
+use crate::region;
+use crate::{Ec2, api};
+use neargate_core::{AwsError, RequestContext, Tags};
+use neargate_store::{Snapshot, Txn, Versioned};
+
+/// Groups of a VPC at most.
+const MOST_GROUPS: usize = 500;
+
+/// The group of an id.
+///
+/// # Errors
+/// `InvalidGroup.NotFound`, `InvalidGroupId.Malformed`.
+pub fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<SecurityGroupRecord>, AwsError> {
+    if !id.starts_with("sg-") {
+        return Err(error(
+            "InvalidGroupId.Malformed",
+            format!("Invalid id: \"{id}\" (expecting \"sg-...\")"),
+        ));
+    }
+    snapshot
+        .get::<SecurityGroupRecord>(&SecurityGroupRecord::key(region, id))
+        .ok_or_else(|| {
+            error(
+                "InvalidGroup.NotFound",
+                format!("The security group '{id}' does not exist"),
+            )
+        })
+}
+
+/// The group that a request names: by id, or by name in the default VPC.
+///
+/// # Errors
+/// `InvalidGroup.NotFound`, `MissingParameter`.
+pub fn named(
+    service: &Ec2,
+    snapshot: &Snapshot,
+    region: &str,
+    id: Option<&str>,
+    name: Option<&str>,
+) -> Result<Versioned<SecurityGroupRecord>, AwsError> {
+    match (id.filter(|i| !i.is_empty()), name.filter(|n| !n.is_empty())) {
+        (Some(id), _) => find(snapshot, region, id),
+        (None, Some(name)) => {
+            let vpc = region::default_vpc_id(&service.account, region);
+            let value = format!("{region}/{vpc}/{name}");
+            let found = snapshot
+                .indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_NAME, &value)
+                .next();
+            found.map(|(_, group)| group).ok_or_else(|| {
+                error(
+                    "InvalidGroup.NotFound",
+                    format!("The security group '{name}' does not exist in default VPC '{vpc}'"),
+                )
+            })
+        }
+        (None, None) => Err(error(
+            "MissingParameter",
+            "The request must contain the parameter groupName or groupId",
+        )),
+    }
+}
+
+/// Letters, digits, spaces and these, as AWS allows in names and descriptions.
+fn allowed(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_ascii_alphanumeric() || "._-:/()#,@[]+=&;{}!$* ".contains(c))
+}
+
+/// # Errors
+/// `InvalidGroup.Duplicate`, `InvalidParameterValue`, `InvalidVpcID.NotFound`, `SecurityGroupLimitExceeded`,
+/// `VPCIdNotSpecified`, `DryRunOperation`.
+pub async fn create(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::CreateSecurityGroupRequest,
+) -> Result<api::CreateSecurityGroupResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let name = ask::needed(input.group_name, "groupName")?;
+    let description = ask::needed(input.description, "groupDescription")?;
+    for (what, value) in [("groupName", &name), ("groupDescription", &description)] {
+        if value.chars().count() > 255 || !allowed(value) {
+            return Err(invalid_value(format!(
+                "Value ({value}) for parameter {what} is invalid. Character sets beyond ASCII are not supported."
+            )));
+        }
+    }
+    if name.starts_with("sg-") {
+        return Err(invalid_value(format!(
+            "Value ({name}) for parameter groupName is invalid. Group names may not be in the format sg-*."
+        )));
+    }
+    if name == "default" {
+        return Err(error(
+            "InvalidParameterValue",
+            "Cannot use reserved security group name: default",
+        ));
+    }
+    let tags = ask::tags(input.tag_specifications, "security-group")?;
+    let vpc_id = input
+        .vpc_id
+        .filter(|v| !v.is_empty())
+        .unwrap_or_else(|| region::default_vpc_id(&service.account, &cx.region));
+    let id = format!("sg-{}", service.ids.hex17());
+    let group = SecurityGroupRecord {
+        region: cx.region.clone(),
+        id: id.clone(),
+        vpc_id: vpc_id.clone(),
+        name: name.clone(),
+        description,
+        rules: vec![GroupRule {
+            id: format!("sgr-{}", service.ids.hex17()),
+            egress: true,
+            protocol: "-1".to_owned(),
+            from_port: None,
+            to_port: None,
+            peer: RulePeer::Ipv4("0.0.0.0/0".to_owned()),
+            description: None,
+            tags: Tags::default(),
+        }],
+        tags: tags.clone(),
+    };
+    service
+        .store
+        .transact(|snapshot| {
+            let vpc = vpcs::find(snapshot, &cx.region, &vpc_id)?;
+            let value = format!("{}/{vpc_id}/{name}", cx.region);
+            if snapshot.count_indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_NAME, &value) > 0 {
+                return Err(error(
+                    "InvalidGroup.Duplicate",
+                    format!("The security group '{name}' already exists for VPC '{vpc_id}'"),
+                ));
+            }
+            let here = format!("{}/", cx.region);
+            let held = snapshot
+                .range::<SecurityGroupRecord>(&here)
+                .filter(|(_, g)| g.vpc_id == vpc_id);
+            if held.count() >= MOST_GROUPS {
+                return Err(error(
+                    "SecurityGroupLimitExceeded",
+                    "The maximum number of security groups for this VPC has been reached.",
+                ));
+            }
+            let mut txn = Txn::new();
+            // Touching the VPC keeps two groups of one name from being made at once.
+            let vpc_key = VpcRecord::key(&cx.region, &vpc_id);
+            txn.unchanged::<VpcRecord>(snapshot, &vpc_key)
+                .put_shared(&vpc_key, vpc.record);
+            txn.put(&SecurityGroupRecord::key(&cx.region, &id), group.clone());
+            Ok((txn, ()))
+        })
+        .await?;
+    Ok(api::CreateSecurityGroupResult {
+        security_group_arn: Some(cx.arn("ec2", format!("security-group/{id}"))),
+        group_id: Some(id),
+        tags: ask::shown(&tags),
+    })
+}
+
+/// # Errors
+/// `InvalidGroup.NotFound`, `DependencyViolation`, `CannotDelete`, `MissingParameter`, `DryRunOperation`.
+pub async fn delete(
+    service: &Ec2,
+    cx: &RequestContext,
+    input: api::DeleteSecurityGroupRequest,
+) -> Result<api::DeleteSecurityGroupResult, AwsError> {
+    dry_run(input.dry_run)?;
+    let id = service
+        .store
+        .transact(|snapshot| {
+            let (id, name) = (input.group_id.as_deref(), input.group_name.as_deref());
+            let group = named(service, snapshot, &cx.region, id, name)?;
+            if group.name == "default" {
+                return Err(error(
+                    "CannotDelete",
+                    format!(
+                        "the specified group: \"{}\" name: \"default\" cannot be deleted by a user",
+                        group.id
+                    ),
+                ));
+            }
+            let value = format!("{}/{}", cx.region, group.id);
+            let referenced =
+                snapshot.count_indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_REFERENCE, &value) > 0;
+            let held = snapshot
+                .range::<InterfaceRecord>("")
+                .any(|(_, i)| i.region == cx.region && i.security_groups.contains(&group.id));
+            if referenced || held {
+                return Err(error(
+                    "DependencyViolation",
+                    format!("resource {} has a dependent object", group.id),
+                ));
+            }
+            let key = SecurityGroupRecord::key(&cx.region, &group.id);
+            let mut txn = Txn::new();
+            txn.unchanged::<SecurityGroupRecord>(snapshot, &key)
+                .delete::<SecurityGroupRecord>(&key);
+            Ok((txn, group.id.clone()))
+        })
+        .await?;
+    Ok(api::DeleteSecurityGroupResult {
+        group_id: text(&id),
+        r#return: Some(true),
+    })
+}

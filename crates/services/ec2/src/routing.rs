@@ -1,0 +1,125 @@
+//! Where a subnet's packets may go: its route table, read by longest prefix.
+//!
+//! Called for what nodes are told (`network`) and by `lookup`. Pure. AWS's rules: an internet gateway carries only
+//! interfaces with a public address; a NAT gateway works when it is available and its own subnet leads to the internet;
+//! whatever else a route names leads nowhere.
+
+use crate::cidr::{self, Cidr};
+use crate::records::{
+    Destination, InternetGatewayRecord, NatGatewayRecord, PrefixListRecord, RouteRecord, RouteTableRecord, RouteTarget,
+    SubnetRecord,
+};
+use neargate_store::{Snapshot, Versioned};
+
+/// The route table of a subnet: its own, or the VPC's main one.
+pub fn table_of(
+    snapshot: &Snapshot,
+    region: &str,
+    vpc_id: &str,
+    subnet_id: &str,
+) -> Option<Versioned<RouteTableRecord>> {
+    let mut main = None;
+    for (_, table) in snapshot.range::<RouteTableRecord>(&format!("{region}/")) {
+        if table.vpc_id != vpc_id {
+            continue;
+        }
+        if table.associations.iter().any(|a| a.subnet_id == subnet_id) {
+            return Some(table);
+        }
+        if table.main_association.is_some() {
+            main = Some(table);
+        }
+    }
+    main
+}
+
+/// True while the route's target is there and takes packets.
+pub fn is_active(snapshot: &Snapshot, table: &RouteTableRecord, route: &RouteRecord) -> bool {
+    let region = &table.region;
+    match &route.target {
+        RouteTarget::InternetGateway(id) => snapshot
+            .get::<InternetGatewayRecord>(&InternetGatewayRecord::key(region, id))
+            .is_some_and(|igw| igw.vpc_id.as_ref() == Some(&table.vpc_id)),
+        RouteTarget::NatGateway(id) => snapshot
+            .get::<NatGatewayRecord>(&NatGatewayRecord::key(region, id))
+            .is_some_and(|nat| nat.is_available()),
+        RouteTarget::Interface(id) => crate::lookup::interface(snapshot, region, id).is_some(),
+        RouteTarget::Endpoint(_) => true,
+    }
+}
+
+/// Ranges outside the VPC that packets of an interface in the subnet reach.
+pub fn ways_out(snapshot: &Snapshot, subnet: &SubnetRecord, public: bool) -> Vec<Cidr> {
+    let Some(table) = table_of(snapshot, &subnet.region, &subnet.vpc_id, &subnet.id) else {
+        return Vec::new();
+    };
+    // A route of the table itself goes before one of a prefix list for the same range.
+    let mut routes: Vec<(Cidr, bool, bool)> = Vec::new();
+    for route in &table.routes {
+        let leads = is_active(snapshot, &table, route)
+            && match &route.target {
+                RouteTarget::InternetGateway(_) => public,
+                RouteTarget::NatGateway(id) => nat_leads_out(snapshot, &table.region, id),
+                RouteTarget::Interface(_) | RouteTarget::Endpoint(_) => false,
+            };
+        let own = matches!(route.destination, Destination::Range(_));
+        let ranges = ranges(snapshot, &table.region, &route.destination);
+        routes.extend(ranges.into_iter().map(|range| (range, own, leads)));
+    }
+    let mut out: Vec<Cidr> = Vec::new();
+    for (range, own, _) in routes.iter().filter(|(_, _, leads)| *leads) {
+        let before = |(r, o, leads): &&(Cidr, bool, bool)| !leads && (r.1 > range.1 || r.1 == range.1 && *o && !own);
+        out.extend(routes.iter().filter(before).fold(vec![*range], |left, (hole, ..)| {
+            left.into_iter().flat_map(|r| cidr::without(r, *hole)).collect()
+        }));
+    }
+    // Ranges that lie in others add nothing.
+    out.sort_unstable_by_key(|(base, prefix)| (*prefix, *base));
+    let mut widest: Vec<Cidr> = Vec::new();
+    for range in out {
+        if !widest.iter().any(|wide| cidr::within(*wide, range)) {
+            widest.push(range);
+        }
+    }
+    widest.sort_unstable();
+    widest
+}
+
+fn nat_leads_out(snapshot: &Snapshot, region: &str, id: &str) -> bool {
+    let Some(nat) = snapshot.get::<NatGatewayRecord>(&NatGatewayRecord::key(region, id)) else {
+        return false;
+    };
+    nat.is_available()
+        && nat.public_address.is_some()
+        && table_of(snapshot, region, &nat.vpc_id, &nat.subnet_id).is_some_and(|table| {
+            table
+                .routes
+                .iter()
+                .any(|r| matches!(r.target, RouteTarget::InternetGateway(_)) && is_active(snapshot, &table, r))
+        })
+}
+
+/// The IPv4 ranges that a destination stands for.
+pub fn ranges(snapshot: &Snapshot, region: &str, destination: &Destination) -> Vec<Cidr> {
+    match destination {
+        Destination::Range(range) => vec![*range],
+        Destination::PrefixList(id) => list_ranges(snapshot, region, id),
+    }
+}
+
+/// The IPv4 ranges of a prefix list; AWS's own lists stand for services that are not here.
+pub fn list_ranges(snapshot: &Snapshot, region: &str, id: &str) -> Vec<Cidr> {
+    let list = snapshot.get::<PrefixListRecord>(&PrefixListRecord::key(region, id));
+    let entries = list.iter().flat_map(|list| &list.entries);
+    entries.filter_map(|entry| cidr::parse(&entry.cidr)).collect()
+}
+
+/// True when an internet gateway is attached to the VPC.
+pub fn has_internet_gateway(snapshot: &Snapshot, region: &str, vpc_id: &str) -> bool {
+    let mut gateways = snapshot
+        .range::<InternetGatewayRecord>(&format!("{region}/"))
+        .map(|(_, g)| g)
+        .collect::<Vec<_>>();
+    gateways.retain(|g| g.vpc_id.as_deref() == Some(vpc_id));
+    !gateways.is_empty()
+}
