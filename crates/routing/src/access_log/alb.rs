@@ -1,0 +1,181 @@
+//! A line of an Application Load Balancer's access log.
+
+use super::{Line, escape};
+use crate::desync::{Class, Reason};
+use neargate_core::Timestamp;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The first field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlbKind {
+    Http,
+    Https,
+    H2,
+    Grpcs,
+    Ws,
+    Wss,
+}
+
+impl AlbKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            AlbKind::Http => "http",
+            AlbKind::Https => "https",
+            AlbKind::H2 => "h2",
+            AlbKind::Grpcs => "grpcs",
+            AlbKind::Ws => "ws",
+            AlbKind::Wss => "wss",
+        }
+    }
+}
+
+/// How long a request's parts took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetTimes {
+    /// From the request's coming to its leaving for the target.
+    pub request: Duration,
+    /// Until the response's head came.
+    pub target: Duration,
+    /// Until the response left for the client.
+    pub response: Duration,
+}
+
+/// What there is to say of a request. Fields are in the order of the line.
+#[derive(Clone, Copy, Debug)]
+pub struct AlbEntry<'a> {
+    pub kind: AlbKind,
+    /// When the response left, with microseconds of its second.
+    pub time: (Timestamp, u32),
+    /// `Balancer::id`.
+    pub elb: &'a str,
+    pub client: SocketAddr,
+    pub target: Option<SocketAddr>,
+    /// None: the request was not dispatched, or the target closed before it answered. Written as -1.
+    pub times: Option<TargetTimes>,
+    /// None: the client went before there was an answer.
+    pub elb_status: Option<u16>,
+    pub target_status: Option<u16>,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    /// Method, URL with scheme, host and port, version; empty parts are written as `-`.
+    pub method: &'a [u8],
+    pub scheme: &'a str,
+    /// Without port.
+    pub host: &'a [u8],
+    pub port: u16,
+    /// Path and query as sent.
+    pub path_and_query: &'a [u8],
+    /// E.g. `HTTP/1.1`.
+    pub version: &'a str,
+    pub user_agent: Option<&'a [u8]>,
+    pub ssl_cipher: Option<&'a str>,
+    pub ssl_protocol: Option<&'a str>,
+    pub target_group: Option<&'a str>,
+    pub trace_id: Option<&'a [u8]>,
+    /// The name of SNI.
+    pub domain_name: Option<&'a str>,
+    pub certificate: Option<&'a str>,
+    /// None: the default rule. Written as 0; -1 when no rule could be found.
+    pub rule_priority: RulePriority,
+    /// When the request came.
+    pub created: (Timestamp, u32),
+    /// `forward`, `redirect`, `fixed-response`, after `waf` and the like; none when no action was taken.
+    pub action: Option<&'a str>,
+    pub redirect_url: Option<&'a [u8]>,
+    /// Why an action failed, e.g. `LambdaTimeout`.
+    pub error_reason: Option<&'a str>,
+    pub classification: (Class, Option<Reason>),
+    /// `TID_` and 32 hexadecimal digits.
+    pub connection: Option<&'a str>,
+    pub transformed_host: Option<&'a [u8]>,
+    pub transformed_uri: Option<&'a [u8]>,
+    /// `TransformSuccess` or why it failed.
+    pub transform_status: Option<&'a str>,
+}
+
+/// Which rule a request met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RulePriority {
+    Rule(u32),
+    Default,
+    /// An error came before, or made the choice impossible.
+    None,
+}
+
+impl AlbEntry<'_> {
+    /// Adds the line and its end to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut line = Line::new(out);
+        line.field(self.kind.as_str());
+        line.time(self.time.0, self.time.1);
+        line.field(self.elb);
+        line.field(self.client);
+        line.optional(self.target);
+        match self.times {
+            Some(times) => {
+                for took in [times.request, times.target, times.response] {
+                    line.field(format_args!("{}.{:03}", took.as_secs(), took.subsec_millis()));
+                }
+            }
+            None => (0..3).for_each(|_| line.field("-1")),
+        }
+        line.optional(self.elb_status);
+        line.optional(self.target_status);
+        line.field(self.received_bytes);
+        line.field(self.sent_bytes);
+        line.quoted_with(|out| self.request(out));
+        line.quoted(self.user_agent);
+        line.text(self.ssl_cipher.map(str::as_bytes));
+        line.text(self.ssl_protocol.map(str::as_bytes));
+        line.text(self.target_group.map(str::as_bytes));
+        line.quoted(self.trace_id);
+        line.quoted(self.domain_name.map(str::as_bytes));
+        line.quoted(self.certificate.map(str::as_bytes));
+        match self.rule_priority {
+            RulePriority::Rule(priority) => line.field(priority),
+            RulePriority::Default => line.field('0'),
+            RulePriority::None => line.field("-1"),
+        }
+        line.time(self.created.0, self.created.1);
+        line.quoted(self.action.map(str::as_bytes));
+        line.quoted(self.redirect_url);
+        line.quoted(self.error_reason.map(str::as_bytes));
+        // Lists, of one each: a request is sent to one target.
+        line.quoted_with(|out| match self.target {
+            Some(target) => drop(write!(out, "{target}")),
+            None => out.push(b'-'),
+        });
+        line.quoted_with(|out| match self.target_status {
+            Some(status) => drop(write!(out, "{status}")),
+            None => out.push(b'-'),
+        });
+        let (class, reason) = self.classification;
+        line.quoted((class != Class::Compliant).then_some(class.as_str().as_bytes()));
+        line.quoted(reason.map(|reason| reason.as_str().as_bytes()));
+        line.text(self.connection.map(str::as_bytes));
+        line.quoted(self.transformed_host);
+        line.quoted(self.transformed_uri);
+        line.quoted(self.transform_status.map(str::as_bytes));
+        line.end();
+    }
+
+    /// `GET http://host:80/path HTTP/1.1`; `- http://host:80- -` as far as nothing could be read.
+    fn request(&self, out: &mut Vec<u8>) {
+        let part = |part: &[u8], out: &mut Vec<u8>| match part {
+            [] => out.push(b'-'),
+            part => escape(part, true, out),
+        };
+        part(self.method, out);
+        out.push(b' ');
+        out.extend_from_slice(self.scheme.as_bytes());
+        out.extend_from_slice(b"://");
+        part(self.host, out);
+        // Writing to a vector does not fail.
+        let _ = write!(out, ":{}", self.port);
+        part(self.path_and_query, out);
+        out.push(b' ');
+        part(self.version.as_bytes(), out);
+    }
+}
