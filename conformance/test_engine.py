@@ -381,6 +381,32 @@ def test_multiline_events_and_nonblocking(run):
     assert lines == ["START a\nb", "START c"]
 
 
+@pytest.mark.parametrize("fargate, reason", [
+    (True, "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to create "
+           "Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist. : exit status 1"),
+    (False, "CannotStartContainerError: Error response from daemon: failed to initialize logging driver: failed to create "
+            "Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist."),
+])
+def test_a_task_does_not_start_without_its_log_group(run, fargate, reason):
+    log = {"logDriver": "awslogs", "options": {"awslogs-group": "/t/nowhere", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "t"}}
+    arn = run.run([{"name": "c", "command": ["sleep", "600"], "logConfiguration": log}], fargate)
+    ended = run.until(arn, "STOPPED")
+    assert ended["stopCode"] == "TaskFailedToStart"
+    assert ended["stoppedReason"] == reason
+    assert "startedAt" not in ended and "exitCode" not in ended["containers"][0]
+    assert not run.logs.describe_log_groups(logGroupNamePrefix="/t/nowhere")["logGroups"]
+
+
+def test_a_container_that_writes_nothing_has_an_empty_stream_once_it_runs(run):
+    arn = run.run([{"name": "c", "command": ["sleep", "600"]}])
+    run.until(arn, "RUNNING")
+    stream = f"t/c/{arn.split('/')[-1]}"
+    found = run.logs.describe_log_streams(logGroupName=run.group, logStreamNamePrefix=stream)["logStreams"]
+    assert [s["logStreamName"] for s in found] == [stream]
+    assert not run.logs.get_log_events(logGroupName=run.group, logStreamName=stream)["events"]
+    run.ecs.stop_task(cluster=run.cluster, task=arn)
+
+
 def test_down_leaves_nothing_and_can_be_repeated(tmp_path_factory):
     import images
     from neargate import Neargate

@@ -14,7 +14,7 @@ mod tests;
 
 use neargate_core::AwsError;
 use neargate_ecs::records::{NodeRecord, TaskRecord};
-use neargate_link::{LinkError, LinkListener, LogBatch, NetworkEntry, NodeHello, TaskReport, TaskSpec};
+use neargate_link::{LinkError, LinkListener, LogBatch, LogOpening, NetworkEntry, NodeHello, TaskReport, TaskSpec};
 use neargate_store::{Change, Snapshot, Store};
 use roster::Roster;
 use std::pin::Pin;
@@ -43,6 +43,13 @@ pub trait TaskPlane: Send + Sync + 'static {
 
 /// Where log lines go.
 pub trait LogSink: Send + Sync + 'static {
+    /// Makes sure that a log has its stream, made where it is missing; answers once that is durable. Some may have been
+    /// opened before.
+    ///
+    /// # Errors
+    /// Why it can have none: its container must not start.
+    fn open(&self, opening: LogOpening) -> BoxFuture<'_, Result<(), AwsError>>;
+
     /// Stores what is new in `batch`; answers once it is durable.
     fn ingest(&self, batch: LogBatch) -> BoxFuture<'_, Result<(), AwsError>>;
 }

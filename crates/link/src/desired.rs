@@ -206,9 +206,11 @@ impl DesiredSet {
                 upsert,
                 remove,
             } => self.change(generation, base, upsert, remove),
-            ToNode::Network { .. } | ToNode::LogsStored { .. } | ToNode::ReportsStored { .. } | ToNode::Pong => {
-                Ok(Changed::default())
-            }
+            ToNode::Network { .. }
+            | ToNode::LogsStored { .. }
+            | ToNode::LogOpened { .. }
+            | ToNode::ReportsStored { .. }
+            | ToNode::Pong => Ok(Changed::default()),
         }
     }
 

@@ -53,6 +53,8 @@ pub enum ToNode {
     ReportsStored { sequence: u64 },
     /// Answer to `Ping`.
     Pong,
+    /// Answer to `OpenLog`: what the source writes has a place to go, or the AWS error that says why not.
+    LogOpened { source: String, refused: Option<String> },
 }
 
 /// A node to control.
@@ -76,6 +78,20 @@ pub enum FromNode {
     },
     Logs(LogBatch),
     Ping,
+    /// Asked before a container starts, and again on every connection until `LogOpened`.
+    OpenLog(LogOpening),
+}
+
+/// The place that a container's log is about to need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogOpening {
+    /// As in `LogBatch`.
+    pub source: String,
+    pub region: String,
+    pub group: String,
+    pub stream: String,
+    /// Create the group when it is missing (`awslogs-create-group`).
+    pub create_group: bool,
 }
 
 /// Lines that one container wrote, for CloudWatch Logs.

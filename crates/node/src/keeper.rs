@@ -4,12 +4,11 @@
 //! directory goes only when its last report is stored, its logs are stored and control no longer wants it; a connection
 //! that breaks loses nothing.
 
+use crate::logs::ToControl;
 use crate::plan::observed::Stop;
 use crate::plan::reason;
 use crate::task::{self, FromTask, Origin, Shared, ToTask};
-use neargate_link::{
-    DesiredSet, FromNode, LogBatch, NodeConnection, NodeHello, Receiver, Sender, TaskReport, TaskSpec, ToNode,
-};
+use neargate_link::{DesiredSet, FromNode, NodeConnection, NodeHello, Receiver, Sender, TaskReport, TaskSpec, ToNode};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::path::PathBuf;
@@ -115,7 +114,7 @@ pub struct Keeper {
     outbox: Outbox,
     told: UnboundedSender<FromTask>,
     telling: UnboundedReceiver<FromTask>,
-    batches: mpsc::Receiver<Arc<LogBatch>>,
+    logs: mpsc::Receiver<ToControl>,
 }
 
 impl Keeper {
@@ -123,7 +122,7 @@ impl Keeper {
         shared: Arc<Shared>,
         hello: NodeHello,
         retention: LogRetention,
-        batches: mpsc::Receiver<Arc<LogBatch>>,
+        logs: mpsc::Receiver<ToControl>,
     ) -> Keeper {
         let (told, telling) = unbounded_channel();
         Keeper {
@@ -136,7 +135,7 @@ impl Keeper {
             outbox: Outbox::default(),
             told,
             telling,
-            batches,
+            logs,
         }
     }
 
@@ -217,8 +216,8 @@ impl Keeper {
                         self.hear(news);
                     }
                 }
-                Some(batch) = self.batches.recv() => {
-                    sender.send(&node, &FromNode::Logs((*batch).clone())).await?;
+                Some(message) = self.logs.recv() => {
+                    sender.send(&node, &message.message()).await?;
                 }
                 framed = receiver.recv() => {
                     let Some(framed) = framed? else { return Ok(()) };
@@ -273,6 +272,10 @@ impl Keeper {
             }
             ToNode::LogsStored { source, offset } => {
                 self.shared.logs.stored(&source, offset);
+                Vec::new()
+            }
+            ToNode::LogOpened { source, refused } => {
+                self.shared.logs.opened(&source, refused);
                 Vec::new()
             }
             ToNode::ReportsStored { sequence } => {

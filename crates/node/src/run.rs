@@ -89,7 +89,7 @@ pub async fn run_with(ports: Ports, config: NodeConfig, shutdown: impl Future<Ou
     let enforced = if quotas { "enforced" } else { "not-enforced" };
     attributes.insert(quota::ATTRIBUTE.to_owned(), enforced.to_owned());
     let hello = inventory::hello(&config, node_id, attributes);
-    let (logs, batches) = LogHub::start();
+    let (logs, to_control) = LogHub::start();
     let settings = Settings {
         cgroup_base: config.cgroup_base(),
         runtime: config.runtime.clone(),
@@ -112,7 +112,7 @@ pub async fn run_with(ports: Ports, config: NodeConfig, shutdown: impl Future<Ou
         kept_for: config.logs_kept_for,
         tasks: config.logs_kept_tasks,
     };
-    let mut keeper = Keeper::new(shared, hello, retention, batches);
+    let mut keeper = Keeper::new(shared, hello, retention, to_control);
     keeper.adopt_all().map_err(NodeError::io("read the tasks in", &tasks))?;
     keeper
         .run(

@@ -55,6 +55,11 @@ impl Fixture {
         }
     }
 
+    /// Another control takes the place of this one: what it heard is forgotten, what it wants is not.
+    async fn restart_control(&mut self) {
+        self.control.restart(&self.dir.path().join("link.sock")).await;
+    }
+
     fn node(&self) -> Node {
         Node::start(self.dir.path(), &self.machine)
     }
@@ -362,6 +367,70 @@ async fn logs_reach_control_once_and_the_last_lines_before_the_task_goes() {
         .path()
         .join(format!("logs/containers/default_web_{}/app/0.log", id(1)));
     assert!(kept.exists(), "the files stay a while for whoever reads them");
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_has_its_stream_before_its_container_starts_also_across_restarts_of_both_sides() {
+    let mut f = Fixture::new();
+    f.control.change(|heard| heard.opens_no_log = true);
+    let node = f.node();
+    f.control.want(task(1, &["sleep"])).await;
+    let asked = |heard: &support::Heard| heard.opened.first().cloned();
+    let opening = f.control.wait("an opening", asked).await;
+    assert_eq!(
+        (opening.source, opening.group),
+        (source(1, "app"), "/ecs/web".to_owned())
+    );
+    assert!(f.machine.starts().is_empty());
+
+    // A node that begins anew asks anew, and so does one that meets another control.
+    node.kill().await;
+    let node = f.node();
+    f.control.wait("another", |h| (h.opened.len() >= 2).then_some(())).await;
+    f.restart_control().await;
+    f.control.wait("an opening", asked).await;
+    f.control.phase(&id(1), Phase::Running).await;
+    assert_eq!(f.machine.starts(), ["app"]);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_stops_without_starting_when_its_log_group_is_missing() {
+    let f = Fixture::new();
+    f.control.change(|heard| {
+        heard.missing_groups.insert("/ecs/web".to_owned());
+    });
+    let node = f.node();
+    f.control.want(task(1, &["sleep"])).await;
+    let stopped = f.control.phase(&id(1), Phase::Stopped).await;
+    assert_eq!(stopped.stop_code.as_deref(), Some("TaskFailedToStart"));
+    assert_eq!(
+        stopped.stopped_reason.unwrap(),
+        format!(
+            "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed \
+             to create Cloudwatch log stream: {} : exit status 1",
+            support::NO_GROUP
+        )
+    );
+    assert!(f.machine.starts().is_empty());
+    f.control.unwant(&id(1)).await;
+    f.gone(1).await;
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_log_to_be_opened() {
+    let f = Fixture::new();
+    f.control.change(|heard| heard.opens_no_log = true);
+    let node = f.node();
+    let mut spec = task(1, &["sleep"]);
+    f.control.want(spec.clone()).await;
+    f.control.wait("an opening", |h| h.opened.first().cloned()).await;
+    spec.stop = order();
+    f.control.want(spec).await;
+    f.control.phase(&id(1), Phase::Stopped).await;
+    assert!(f.machine.starts().is_empty());
     node.kill().await;
 }
 

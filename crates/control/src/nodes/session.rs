@@ -1,19 +1,23 @@
 //! One connection: its messages sorted to one worker for each node it carries.
 //!
 //! Reading never waits for sending: workers answer, the reader only sorts. Reports of a node are applied in order and
-//! fall together while one batch is being stored; logs have a worker of their own, so that they never delay a state.
+//! fall together while one batch is being stored; logs have workers of their own, so that they never delay a state, and what
+//! containers wait for before they start does not wait for what others have written.
 
 use super::assignments::{self, Pushes};
 use super::{Shared, roster, until_stored};
-use neargate_link::{ControlConnection, FromNode, LinkError, LogBatch, Sender, TaskReport, ToNode};
+use neargate_link::{ControlConnection, FromNode, LinkError, LogBatch, LogOpening, Sender, TaskReport, ToNode};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Messages of one node that may wait for its worker before the connection is read no further.
 const WAITING_MESSAGES: usize = 256;
 /// Log batches of one node that may wait likewise.
 const WAITING_LOGS: usize = 32;
+/// Logs that are opened at the same time for one node, so that their commits go to disk together; more wait.
+const OPENING: usize = 64;
 /// Reports stored together at most.
 const TOGETHER: usize = 64;
 /// A node that asks for its whole set this often without ever taking one over does not understand them.
@@ -84,6 +88,7 @@ struct Worker {
     node: Node,
     messages: mpsc::Sender<Box<FromNode>>,
     logs: Option<mpsc::Sender<Box<LogBatch>>>,
+    openings: Option<mpsc::Sender<LogOpening>>,
 }
 
 /// The node's worker gave up: the connection is of no further use.
@@ -97,6 +102,7 @@ impl Worker {
             node,
             messages,
             logs: None,
+            openings: None,
         }
     }
 
@@ -110,6 +116,15 @@ impl Worker {
                     logs
                 });
                 logs.send(Box::new(batch)).await.map_err(|_| GaveUp)
+            }
+            FromNode::OpenLog(opening) => {
+                let node = &self.node;
+                let openings = self.openings.get_or_insert_with(|| {
+                    let (openings, inbox) = mpsc::channel(OPENING);
+                    tokio::spawn(node.clone().open_logs(inbox));
+                    openings
+                });
+                openings.send(opening).await.map_err(|_| GaveUp)
             }
             other => self.messages.send(Box::new(other)).await.map_err(|_| GaveUp),
         }
@@ -152,7 +167,7 @@ impl Node {
                     self.store_reports(sequence, tasks).await
                 }
                 FromNode::Ping => self.sender.send(&self.id, &ToNode::Pong).await,
-                FromNode::NetworkApplied { .. } | FromNode::Logs(_) => Ok(()),
+                FromNode::NetworkApplied { .. } | FromNode::Logs(_) | FromNode::OpenLog(_) => Ok(()),
             };
             if let Err(error) = outcome {
                 tracing::debug!(node = %self.id, %error, "the node can no longer be answered");
@@ -171,6 +186,34 @@ impl Node {
             tracing::error!(node = %self.id, %error, "reported task states were refused and are dropped");
         }
         self.sender.send(&self.id, &ToNode::ReportsStored { sequence }).await
+    }
+
+    async fn open_logs(self, mut inbox: mpsc::Receiver<LogOpening>) {
+        let mut under_way = JoinSet::new();
+        loop {
+            tokio::select! {
+                opening = inbox.recv(), if under_way.len() < OPENING => match opening {
+                    Some(opening) => {
+                        under_way.spawn(self.clone().open_log(opening));
+                    }
+                    // The connection is gone: who waits for the others asks again on the next.
+                    None => return,
+                },
+                Some(_) = under_way.join_next() => {}
+            }
+        }
+    }
+
+    async fn open_log(self, opening: LogOpening) {
+        let (source, logs) = (opening.source.clone(), &self.shared.logs);
+        let opened = until_stored("a log stream", &self.id, || logs.open(opening.clone())).await;
+        let answer = ToNode::LogOpened {
+            source,
+            refused: opened.err().map(|e| format!("{}: {}", e.code, e.message)),
+        };
+        if let Err(error) = self.sender.send(&self.id, &answer).await {
+            tracing::debug!(node = %self.id, %error, "the node can no longer be answered");
+        }
     }
 
     async fn store_logs(self, mut inbox: mpsc::Receiver<Box<LogBatch>>) {

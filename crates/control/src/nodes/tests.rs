@@ -18,6 +18,7 @@ enum Told {
     Lost(String),
     Reports(String, Vec<String>),
     Logs(u64),
+    Opened(String),
 }
 
 /// Stands for ECS and CloudWatch Logs: notes what it is told.
@@ -93,6 +94,10 @@ impl NetworkPlane for Fake {
 }
 
 impl LogSink for Fake {
+    fn open(&self, opening: LogOpening) -> BoxFuture<'_, Result<(), AwsError>> {
+        Box::pin(async move { self.outcome(Told::Opened(opening.source)) })
+    }
+
     fn ingest(&self, batch: LogBatch) -> BoxFuture<'_, Result<(), AwsError>> {
         Box::pin(async move {
             self.logs_may.acquire().await.unwrap().forget();
@@ -292,6 +297,16 @@ fn logs(offset: u64) -> FromNode {
     })
 }
 
+fn opening() -> FromNode {
+    FromNode::OpenLog(LogOpening {
+        source: "task/web".to_owned(),
+        region: "us-east-1".to_owned(),
+        group: "/web".to_owned(),
+        stream: "web/web/task".to_owned(),
+        create_group: false,
+    })
+}
+
 fn a_fault() -> AwsError {
     AwsError::internal()
 }
@@ -423,6 +438,36 @@ async fn logs_are_acknowledged_once_stored_and_hold_up_no_report() {
         Told::Reports("n1".to_owned(), vec!["t1".to_owned()])
     );
     assert_eq!((stage.told().await, stage.told().await), (Told::Logs(1), Told::Logs(2)));
+}
+
+#[tokio::test]
+async fn a_log_is_opened_past_lines_that_wait_and_refused_with_the_services_error() {
+    let mut stage = Stage::new(PATIENCE);
+    let mut node = stage.node("n1").await;
+    node.say(logs(1)).await;
+    // A fault of control's own is made good, not told.
+    stage.fail_next(a_fault());
+    node.say(opening()).await;
+    let message = node.hear().await;
+    let expected = |refusal: Option<&str>| (Some("task/web".to_owned()), refusal.map(str::to_owned));
+    let answer = |message: ToNode| match message {
+        ToNode::LogOpened { source, refused } => (Some(source), refused),
+        _ => (None, None),
+    };
+    assert_eq!(answer(message), expected(None));
+    assert_eq!(stage.told().await, Told::Opened("task/web".to_owned()));
+    stage.fail_next(AwsError::new(
+        "ResourceNotFoundException",
+        400,
+        "The specified log group does not exist.",
+    ));
+    node.say(opening()).await;
+    assert_eq!(
+        answer(node.hear().await),
+        expected(Some(
+            "ResourceNotFoundException: The specified log group does not exist."
+        ))
+    );
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! One tokio task a container. One batch is under way at a time; where it ends is written down before it is sent, so
 //! that a restarted node cuts the very same batch again and control, which counts offsets, stores it once.
 
+use super::ToControl;
 use super::assemble::{Until, cut};
 use super::tail::{Position, Tail};
 use super::watch::Watch;
@@ -47,7 +48,7 @@ struct Progress {
 /// What a follower shares with its hub.
 pub struct Lines {
     /// Batches on their way to control.
-    pub out: mpsc::Sender<Arc<LogBatch>>,
+    pub out: mpsc::Sender<ToControl>,
     /// Offset that control has stored.
     pub stored: watch::Receiver<u64>,
     /// Grows with each connection to control: what was under way is sent again.
@@ -227,7 +228,7 @@ impl Follower {
 async fn deliver(lines: &mut Lines, batch: Arc<LogBatch>, end: u64) -> bool {
     loop {
         lines.connection.borrow_and_update();
-        if lines.out.send(batch.clone()).await.is_err() {
+        if lines.out.send(ToControl::Batch(batch.clone())).await.is_err() {
             return false;
         }
         tokio::select! {

@@ -15,17 +15,17 @@ mod tests;
 pub use follow::Source;
 
 use follow::Lines;
-use neargate_link::LogBatch;
+use neargate_link::{AwslogsSpec, FromNode, LogBatch, LogOpening};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::{Semaphore, mpsc, watch as signal};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch as signal};
 use tokio::task::JoinHandle;
 use watch::Watcher;
 
 /// Batches in memory, KiB.
 const MEMORY_KIB: usize = 16 * 1024;
-/// Batches waiting for the link.
+/// Messages waiting for the link.
 const QUEUED: usize = 16;
 
 type Stored = Arc<Mutex<HashMap<String, signal::Sender<u64>>>>;
@@ -33,10 +33,29 @@ type Stored = Arc<Mutex<HashMap<String, signal::Sender<u64>>>>;
 /// All the logs that are followed.
 pub struct LogHub {
     watcher: io::Result<Watcher>,
-    out: mpsc::Sender<Arc<LogBatch>>,
+    out: mpsc::Sender<ToControl>,
     stored: Stored,
+    /// Who waits for control's answer about a log, by the source's name.
+    opening: Mutex<HashMap<String, oneshot::Sender<Option<String>>>>,
     connection: signal::Sender<u64>,
     memory: Arc<Semaphore>,
+}
+
+/// What the hub has to say to control.
+#[derive(Clone, Debug)]
+pub enum ToControl {
+    Open(LogOpening),
+    Batch(Arc<LogBatch>),
+}
+
+impl ToControl {
+    /// As it goes over the link.
+    pub fn message(&self) -> FromNode {
+        match self {
+            ToControl::Open(opening) => FromNode::OpenLog(opening.clone()),
+            ToControl::Batch(batch) => FromNode::Logs((**batch).clone()),
+        }
+    }
 }
 
 /// A followed log. Dropping it stops following; what was not stored is sent after the next start.
@@ -48,9 +67,9 @@ pub struct Following {
 }
 
 impl LogHub {
-    /// The hub and the batches that go to control. Needs a tokio runtime.
-    pub fn start() -> (LogHub, mpsc::Receiver<Arc<LogBatch>>) {
-        let (out, batches) = mpsc::channel(QUEUED);
+    /// The hub and what goes to control. Needs a tokio runtime.
+    pub fn start() -> (LogHub, mpsc::Receiver<ToControl>) {
+        let (out, messages) = mpsc::channel(QUEUED);
         let watcher = Watcher::start().inspect_err(|error| {
             tracing::warn!(%error, "log files cannot be watched");
         });
@@ -58,10 +77,50 @@ impl LogHub {
             watcher,
             out,
             stored: Stored::default(),
+            opening: Mutex::default(),
             connection: signal::Sender::new(0),
             memory: Arc::new(Semaphore::new(MEMORY_KIB)),
         };
-        (hub, batches)
+        (hub, messages)
+    }
+
+    /// Has control make sure of the place that a container's log goes to. Waits while control is away.
+    ///
+    /// # Errors
+    /// Control's error: the log can have no such place.
+    pub async fn open(&self, source: String, to: AwslogsSpec) -> Result<(), String> {
+        let (answer, mut answered) = oneshot::channel();
+        let mut connection = self.connection.subscribe();
+        lock(&self.opening).insert(source.clone(), answer);
+        let _forget = Forget {
+            hub: self,
+            source: &source,
+        };
+        let opening = LogOpening {
+            source: source.clone(),
+            region: to.region,
+            group: to.group,
+            stream: to.stream,
+            create_group: to.create_group,
+        };
+        loop {
+            connection.borrow_and_update();
+            // Fails when the node ends, which ends this wait too.
+            let _ = self.out.send(ToControl::Open(opening.clone())).await;
+            tokio::select! {
+                Ok(refused) = &mut answered => return refused.map_or(Ok(()), Err),
+                Ok(()) = connection.changed() => {}
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Control has opened a source's log, or says why it will not.
+    pub fn opened(&self, source: &str, refused: Option<String>) {
+        if let Some(waits) = lock(&self.opening).remove(source) {
+            // Who no longer waits needs no answer.
+            let _ = waits.send(refused);
+        }
     }
 
     /// Follows a container's log from where it was left. Its directory must exist.
@@ -108,6 +167,18 @@ impl LogHub {
     }
 }
 
+/// Takes a wait for an answer back when it is abandoned.
+struct Forget<'a> {
+    hub: &'a LogHub,
+    source: &'a str,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        lock(&self.hub.opening).remove(self.source);
+    }
+}
+
 impl Following {
     /// The container is over: its log is complete.
     pub fn finish(&self) {
@@ -128,7 +199,7 @@ impl Drop for Following {
     }
 }
 
-fn lock(stored: &Stored) -> MutexGuard<'_, HashMap<String, signal::Sender<u64>>> {
+fn lock<T>(map: &Mutex<HashMap<String, T>>) -> MutexGuard<'_, HashMap<String, T>> {
     // The map is whole at every moment.
-    stored.lock().unwrap_or_else(|e| e.into_inner())
+    map.lock().unwrap_or_else(|e| e.into_inner())
 }

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Fixture {
     dir: tempfile::TempDir,
     hub: LogHub,
-    batches: mpsc::Receiver<Arc<LogBatch>>,
+    batches: mpsc::Receiver<ToControl>,
     lines: u32,
 }
 
@@ -70,10 +70,14 @@ impl Fixture {
     }
 
     async fn batch(&mut self) -> Arc<LogBatch> {
-        timeout(PATIENCE, self.batches.recv())
+        let message = timeout(PATIENCE, self.batches.recv())
             .await
             .expect("a batch in time")
-            .expect("the hub lives")
+            .expect("the hub lives");
+        match message {
+            ToControl::Batch(batch) => batch,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn stored(&self, batch: &LogBatch) {

@@ -16,7 +16,7 @@ mod tests;
 
 use depends::Readiness;
 use neargate_core::Timestamp;
-use neargate_link::{NetworkSpec, TaskSpec};
+use neargate_link::{LogSpec, NetworkSpec, TaskSpec};
 use observed::{Event, Image, Observed, Piece, Run};
 use reason::Failure;
 use std::time::Duration;
@@ -36,6 +36,11 @@ pub enum Step {
     },
     /// A writable layer and a place for the log: whatever needs neither image nor network.
     Prepare {
+        container: usize,
+    },
+    /// Control makes sure of the place its log goes to: also a container that writes nothing has a stream, and one
+    /// that could not have it does not start.
+    OpenLog {
         container: usize,
     },
     Start {
@@ -63,6 +68,7 @@ impl Step {
             Step::MakeNetwork { network } => Event::NetworkStarting { network },
             Step::Pull { container } => Event::PullStarted { container },
             Step::Prepare { container } => Event::Preparing { container },
+            Step::OpenLog { container } => Event::LogOpening { container },
             Step::Start { container } => Event::Starting { container },
             Step::Probe { container } => Event::ProbeStarted { container },
             Step::Signal { container } => Event::StopSignalled { container },
@@ -151,6 +157,10 @@ fn plan_start(spec: &TaskSpec, observed: &Observed, index: usize, now: Timestamp
     if c.rootfs == Piece::Absent {
         plan.steps.push(Step::Prepare { container: index });
     }
+    let ships_log = matches!(spec.containers[index].log, LogSpec::Awslogs(_));
+    if ships_log && c.log == Piece::Absent {
+        plan.steps.push(Step::OpenLog { container: index });
+    }
     // A container that restarts within its task met its dependencies when the task began.
     let readiness = if c.restarts > 0 {
         Readiness::Ready
@@ -173,6 +183,7 @@ fn plan_start(spec: &TaskSpec, observed: &Observed, index: usize, now: Timestamp
         Readiness::Ready => {
             let network = observed.networks[network_of(spec, index)].state;
             let all_there = c.image == Image::Ready
+                && (c.log == Piece::Ready || !ships_log)
                 && [c.rootfs, network, observed.shim]
                     .iter()
                     .all(|piece| *piece == Piece::Ready);

@@ -66,6 +66,16 @@ pub enum Event {
     Prepared {
         container: usize,
     },
+    LogOpening {
+        container: usize,
+    },
+    LogOpened {
+        container: usize,
+    },
+    LogRefused {
+        container: usize,
+        reason: String,
+    },
     /// Journalled before the engine is asked to start anything: from here on the container may have run.
     Starting {
         container: usize,
@@ -135,6 +145,9 @@ impl Event {
             | Event::ImageLost { container }
             | Event::Preparing { container }
             | Event::Prepared { container }
+            | Event::LogOpening { container }
+            | Event::LogOpened { container }
+            | Event::LogRefused { container, .. }
             | Event::Starting { container }
             | Event::Started { container, .. }
             | Event::Failed { container, .. }
@@ -156,9 +169,12 @@ impl Event {
         }
     }
 
-    /// True for what happens too often to be journalled and is made good by the next check.
+    /// True for what need not be journalled: the next check makes it good, or it is asked anew after a restart.
     pub fn is_fleeting(&self) -> bool {
-        matches!(self, Event::ProbeStarted { .. } | Event::Probed { .. })
+        matches!(
+            self,
+            Event::ProbeStarted { .. } | Event::Probed { .. } | Event::LogOpening { .. } | Event::LogOpened { .. }
+        )
     }
 }
 
@@ -198,6 +214,8 @@ pub struct Container {
     /// The image's `STOPSIGNAL`.
     pub stop_signal: Option<String>,
     pub rootfs: Piece,
+    /// The place its log goes to, when that is not on the node alone.
+    pub log: Piece,
     pub run: Run,
     /// Latest start.
     pub started_at: Option<Timestamp>,
@@ -314,6 +332,12 @@ impl Observed {
             }
             Event::Preparing { container } => self.containers[*container].rootfs = Piece::Making,
             Event::Prepared { container } => self.containers[*container].rootfs = Piece::Ready,
+            Event::LogOpening { container } => self.containers[*container].log = Piece::Making,
+            Event::LogOpened { container } => self.containers[*container].log = Piece::Ready,
+            Event::LogRefused { container, reason } => {
+                self.containers[*container].log = Piece::Failed;
+                self.container_failed(spec, *container, reason, None, now);
+            }
             Event::Starting { container } => self.containers[*container].run = Run::Starting,
             Event::ImageLost { container } => self.containers[*container].image = Image::Wanted,
             Event::Started { container, runtime_id } => self.container_started(spec, *container, runtime_id, now),

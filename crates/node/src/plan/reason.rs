@@ -1,5 +1,7 @@
 //! Stop codes and the words of stopped reasons, as ECS gives them.
 
+use neargate_link::LaunchType;
+
 /// The task never reached RUNNING.
 pub const TASK_FAILED_TO_START: &str = "TaskFailedToStart";
 /// An essential container ended.
@@ -13,6 +15,20 @@ pub const SHIM_LOST: &str =
     "ContainerRuntimeError: the process that held the container ended, and the container with it";
 /// What a container reports whose task lost its place in the node's desired set.
 pub const NOT_WANTED: &str = "The task is no longer assigned to this node";
+
+/// Why a container whose log control refused does not start. Fargate checks where logs go before it starts anything and
+/// gives the whole task up; on EC2 it is Docker that fails, and the container alone.
+pub fn log_refused(launch_type: LaunchType, error: &str) -> String {
+    let cause = format!("failed to create Cloudwatch log stream: {error}");
+    match launch_type {
+        LaunchType::Fargate => Failure::ResourceInitialization.because(format_args!(
+            "failed to validate logger args: create stream has been retried 1 times: {cause} : exit status 1"
+        )),
+        LaunchType::Ec2 => Failure::CannotStartContainer.because(format_args!(
+            "Error response from daemon: failed to initialize logging driver: {cause}"
+        )),
+    }
+}
 
 /// The longest reason ECS answers (`Container.reason`).
 const REASON_LIMIT: usize = 1024;
@@ -69,5 +85,19 @@ mod tests {
         );
         assert_eq!(limited("ä".repeat(2000)).chars().count(), 1024);
         assert!(Failure::concerns_task(&Failure::ResourceInitialization.because("x")));
+    }
+
+    #[test]
+    fn a_log_without_a_group_fails_as_the_launch_type_does_on_aws() {
+        let error = "ResourceNotFoundException: The specified log group does not exist.";
+        let fargate = log_refused(LaunchType::Fargate, error);
+        assert_eq!(
+            fargate,
+            "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed \
+             to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist. : exit \
+             status 1"
+        );
+        assert!(Failure::concerns_task(&fargate));
+        assert!(!Failure::concerns_task(&log_refused(LaunchType::Ec2, error)));
     }
 }

@@ -2,12 +2,14 @@
 
 use super::health::HealthState;
 use super::observed::{Event, Observed, Piece, Stop};
+use super::reason::log_refused;
 use super::report::report;
 use super::{Step, plan};
 use crate::testing;
 use neargate_core::Timestamp;
 use neargate_link::{
-    Condition, Dependency, Health, NetworkSpec, Phase, PortMapping, RestartPolicy, StopOrder, TaskSpec, Transport,
+    AwslogsSpec, Condition, Dependency, Health, LaunchType, LogSpec, NetworkSpec, Phase, PortMapping, RestartPolicy,
+    StopOrder, TaskSpec, Transport,
 };
 
 struct World {
@@ -72,6 +74,7 @@ impl World {
             Step::MakeNetwork { network } => format!("network {network}"),
             Step::Pull { container } => format!("pull {}", name(container)),
             Step::Prepare { container } => format!("prepare {}", name(container)),
+            Step::OpenLog { container } => format!("open log {}", name(container)),
             Step::Start { container } => format!("start {}", name(container)),
             Step::Probe { container } => format!("probe {}", name(container)),
             Step::Signal { container } => format!("signal {}", name(container)),
@@ -135,6 +138,11 @@ impl World {
                 });
             }
             "prepared" => self.apply(&Event::Prepared { container }),
+            "refused" => self.apply(&Event::LogRefused {
+                container,
+                reason: log_refused(self.spec.launch_type, "ResourceNotFoundException: x"),
+            }),
+            "opened" => self.apply(&Event::LogOpened { container }),
             // Everything that is being made gets ready.
             "ready" => {
                 self.apply(&Event::ShimReady);
@@ -257,6 +265,35 @@ fn what_is_independent_begins_at_once_and_the_start_waits_for_all_of_it() {
          started app ->
          ? Running app=RUNNING",
     );
+}
+
+#[test]
+fn a_log_that_is_shipped_is_opened_meanwhile_and_a_refusal_ends_the_task_on_fargate() {
+    let shipped = || {
+        let mut spec = testing::task("app side?");
+        spec.containers[1].log = LogSpec::Awslogs(AwslogsSpec::default());
+        spec
+    };
+    scenario(
+        shipped(),
+        "begin -> network 0, shim, pull app, prepare app, pull side, prepare side, open log side
+         ready -> start app
+         opened side -> start side",
+    );
+    let mut script = "begin -> network 0, shim, pull app, prepare app, pull side, prepare side, open log side
+         ready -> start app
+         started app ->
+         refused side -> signal app (wake at 30)
+         ? Stopping app=RUNNING side=STOPPED";
+    scenario(shipped(), script);
+    let mut on_ec2 = shipped();
+    on_ec2.launch_type = LaunchType::Ec2;
+    script = "begin -> network 0, shim, pull app, prepare app, pull side, prepare side, open log side
+         ready -> start app
+         started app ->
+         refused side ->
+         ? Running app=RUNNING side=STOPPED";
+    scenario(on_ec2, script);
 }
 
 #[test]

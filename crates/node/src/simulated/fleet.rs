@@ -134,7 +134,7 @@ impl Fleet {
                 let node = &mut self.nodes[at];
                 node.unstored = node.unstored.split_off(&(sequence + 1));
             }
-            ToNode::Network { .. } | ToNode::LogsStored { .. } | ToNode::Pong => {}
+            ToNode::Network { .. } | ToNode::LogsStored { .. } | ToNode::LogOpened { .. } | ToNode::Pong => {}
         }
     }
 

@@ -87,7 +87,8 @@ pub struct Task {
     logs: Vec<Option<Following>>,
     engine: UnboundedReceiver<EngineEvent>,
     steps: JoinSet<Done>,
-    pulls: Vec<AbortHandle>,
+    /// Steps that a stop abandons: what they wait for may never come.
+    abandoned_by_stop: Vec<AbortHandle>,
     out: UnboundedSender<FromTask>,
     reported: Option<TaskReport>,
     report_at: Option<Instant>,
@@ -127,7 +128,7 @@ pub async fn run(
         holder: None,
         engine: unbounded_channel().1,
         steps: JoinSet::new(),
-        pulls: Vec::new(),
+        abandoned_by_stop: Vec::new(),
         out,
         reported: None,
         report_at: None,
@@ -222,7 +223,7 @@ impl Task {
     /// Plans and takes every step that can be taken now.
     fn settle(&mut self) {
         if self.observed.stop.is_some() {
-            self.pulls.drain(..).for_each(|p| p.abort());
+            self.abandoned_by_stop.drain(..).for_each(|step| step.abort());
         }
         loop {
             let plan = plan::plan(&self.spec, &self.observed, self.shared.ports.clock.now());
@@ -355,7 +356,7 @@ impl Task {
             return;
         }
         let source = Source {
-            name: format!("{}/{}", self.spec.id, self.spec.containers[index].name),
+            name: source_name(&self.spec, index),
             path: self.shared.dirs.log_file(&self.spec, index),
             files: self.shared.settings.log_files,
             position_path: self.dir.log_position(index),
@@ -425,6 +426,11 @@ impl Task {
             (a, b) => a.or(b),
         }
     }
+}
+
+/// The name of a container's log towards control.
+fn source_name(spec: &TaskSpec, index: usize) -> String {
+    format!("{}/{}", spec.id, spec.containers[index].name)
 }
 
 /// True when a health check passed.

@@ -1,6 +1,6 @@
 //! How each step of a plan is carried out, and what comes of it.
 
-use super::{Shared, Task, passed};
+use super::{Shared, Task, passed, source_name};
 use crate::bundle::launch::{Surroundings, container, health_command, holder, signal_number};
 use crate::bundle::{envfile, etc, mounts};
 use crate::dirs::{Journal, TaskDir};
@@ -39,6 +39,8 @@ pub enum Done {
     Network(usize, Result<MadeNetwork, String>),
     Image(usize, Result<ReadyImage, String>),
     Prepared(usize, Result<(), String>),
+    /// Control's error when it refuses.
+    LogOpened(usize, Result<(), String>),
     /// Success is told by the engine's own event, which keeps its order with the exit.
     Started(usize, Result<(), EngineError>),
     Probed(usize, Timestamp, bool),
@@ -103,13 +105,14 @@ impl Task {
                         let image = shared.ports.images.obtain(&c.image, c.image_digest.as_deref()).await;
                         Done::Image(container, image)
                     });
-                    self.pulls.push(pull);
+                    self.abandoned_by_stop.push(pull);
                 }
                 Step::Prepare { container } => {
                     let (shared, spec, dir) = (self.shared.clone(), self.spec.clone(), self.dir.clone());
                     self.steps
                         .spawn_blocking(move || Done::Prepared(container, prepare(&shared, &spec, &dir, container)));
                 }
+                Step::OpenLog { container } => self.open_log(container),
                 Step::Start { container } => self.start(container),
                 Step::Probe { container } => self.probe(container),
                 Step::Signal { container } => {
@@ -130,6 +133,17 @@ impl Task {
         let shared = self.shared.clone();
         self.steps
             .spawn(async move { Done::Shim(shared.ports.engine.spawn(launch, told).await) });
+    }
+
+    fn open_log(&mut self, index: usize) {
+        let LogSpec::Awslogs(to) = self.spec.containers[index].log.clone() else {
+            return;
+        };
+        let (shared, source) = (self.shared.clone(), source_name(&self.spec, index));
+        let opening = self
+            .steps
+            .spawn(async move { Done::LogOpened(index, shared.logs.open(source, to).await) });
+        self.abandoned_by_stop.push(opening);
     }
 
     fn start(&mut self, index: usize) {
@@ -255,7 +269,7 @@ impl Task {
     pub(super) fn step_done(&mut self, done: Result<Done, JoinError>) {
         let done = match done {
             Ok(done) => done,
-            // Pulls are abandoned when a task stops.
+            // Abandoned because the task stops.
             Err(error) if error.is_cancelled() => return,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
@@ -289,6 +303,11 @@ impl Task {
             Done::Image(container, Err(reason)) => self.note(&[Event::ImageFailed { container, reason }]),
             Done::Prepared(container, Ok(())) => self.note(&[Event::Prepared { container }]),
             Done::Prepared(container, Err(reason)) => self.note(&[Event::Failed { container, reason }]),
+            Done::LogOpened(container, Ok(())) => self.note(&[Event::LogOpened { container }]),
+            Done::LogOpened(container, Err(error)) => {
+                let reason = crate::plan::reason::log_refused(self.spec.launch_type, &error);
+                self.note(&[Event::LogRefused { container, reason }]);
+            }
             Done::Started(container, Err(EngineError::Refused(reason))) => {
                 let reason = crate::plan::reason::limited(reason);
                 self.note(&[Event::Failed { container, reason }]);

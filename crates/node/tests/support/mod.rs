@@ -3,10 +3,10 @@
 #![allow(dead_code)]
 
 use neargate_link::{
-    ContainerSpec, FromNode, InterfaceSpec, LaunchType, LinkListener, LogBatch, LogSpec, NamespaceMode, NetworkSpec,
-    Phase, Sender, TaskReport, TaskSpec, Timing, ToNode,
+    ContainerSpec, FromNode, InterfaceSpec, LaunchType, LinkListener, LogBatch, LogOpening, LogSpec, NamespaceMode,
+    NetworkSpec, Phase, Sender, TaskReport, TaskSpec, Timing, ToNode,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,9 @@ pub mod machine;
 /// No step of a test takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What control says of a log without a group.
+pub const NO_GROUP: &str = "ResourceNotFoundException: The specified log group does not exist.";
+
 /// What control has heard.
 #[derive(Default)]
 pub struct Heard {
@@ -28,6 +31,11 @@ pub struct Heard {
     /// Every phase of every report, in order.
     pub phases: Vec<(String, Phase)>,
     pub logs: Vec<LogBatch>,
+    pub opened: Vec<LogOpening>,
+    /// Groups that logs cannot be opened in.
+    pub missing_groups: BTreeSet<String>,
+    /// Openings are heard and not answered.
+    pub opens_no_log: bool,
     /// As control's dedup has it.
     pub stored: BTreeMap<String, (u64, Vec<String>)>,
     pub applied: u64,
@@ -57,17 +65,18 @@ impl Control {
             storing: Mutex::new(true),
             ..State::default()
         });
-        let serving = state.clone();
-        let accepting = tokio::spawn(async move {
-            loop {
-                let accepted = listener.accept().await.expect("accepts");
-                let Ok(connection) = accepted.establish().await else {
-                    continue;
-                };
-                serve(serving.clone(), connection).await;
-            }
-        });
+        let accepting = tokio::spawn(accept(listener, state.clone()));
         Control { state, accepting }
+    }
+
+    /// Another control at the same socket: what was heard is forgotten, what is wanted is not.
+    pub async fn restart(&mut self, socket: &Path) {
+        self.accepting.abort();
+        let ended = (&mut self.accepting).await;
+        assert!(ended.is_err_and(|e| e.is_cancelled()));
+        self.change(|heard| *heard = Heard::default());
+        let listener = LinkListener::bind_unix(socket, Timing::default()).expect("the socket is free");
+        self.accepting = tokio::spawn(accept(listener, self.state.clone()));
     }
 
     pub fn stop(self) {
@@ -76,6 +85,11 @@ impl Control {
 
     pub fn storing(&self, storing: bool) {
         *self.state.storing.lock().unwrap() = storing;
+    }
+
+    /// Changes how control answers from now on.
+    pub fn change(&self, change: impl FnOnce(&mut Heard)) {
+        change(&mut self.state.heard.lock().unwrap());
     }
 
     /// Wants a task, or wants it otherwise.
@@ -162,6 +176,16 @@ impl Drop for Control {
     }
 }
 
+async fn accept(listener: LinkListener, state: Arc<State>) {
+    loop {
+        let accepted = listener.accept().await.expect("accepts");
+        let Ok(connection) = accepted.establish().await else {
+            continue;
+        };
+        serve(state.clone(), connection).await;
+    }
+}
+
 async fn serve(state: Arc<State>, connection: neargate_link::ControlConnection) {
     let (sender, mut receiver) = connection.split();
     let upsert: Vec<Arc<TaskSpec>> = state.desired.lock().unwrap().values().cloned().collect();
@@ -229,7 +253,17 @@ fn take_in(heard: &mut Heard, message: FromNode, storing: bool) -> Option<ToNode
             heard.applied = generation;
             None
         }
-        FromNode::Hello(_) | FromNode::Resync | FromNode::Ping => None,
+        FromNode::OpenLog(opening) => {
+            heard.opened.push(opening.clone());
+            (!heard.opens_no_log).then(|| ToNode::LogOpened {
+                refused: heard
+                    .missing_groups
+                    .contains(&opening.group)
+                    .then(|| NO_GROUP.to_owned()),
+                source: opening.source,
+            })
+        }
+        FromNode::Hello(_) | FromNode::Resync | FromNode::Ping | FromNode::NetworkApplied { .. } => None,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::search::{self, Search, Streams};
 use crate::storage::{Appended, Batch, Key, Range, Source, StreamRef};
 use crate::{Logs, resolve};
 use neargate_core::{AwsError, Tags};
-use neargate_link::LogBatch;
+use neargate_link::{LogBatch, LogOpening};
 use neargate_store::{Snapshot, Txn};
 use std::sync::Arc;
 
@@ -18,6 +18,14 @@ use std::sync::Arc;
 const MAX_NAME: usize = 512;
 
 impl Logs {
+    /// Makes sure that a container's log has its stream; durable once this answers.
+    ///
+    /// # Errors
+    /// As `ingest`.
+    pub async fn open_stream(&self, opening: LogOpening) -> Result<(), AwsError> {
+        self.stream_of(&opening).await.map(drop)
+    }
+
     /// Stores a batch of a container's log; durable once this answers. What was stored before is left out.
     ///
     /// # Errors
@@ -28,9 +36,16 @@ impl Logs {
             .filter(|event| !event.message.is_empty())
             .map(|event| (event.timestamp.0.max(0), event.message.as_str().into()))
             .collect();
+        let into = LogOpening {
+            source: batch.source.clone(),
+            region: batch.region.clone(),
+            group: batch.group.clone(),
+            stream: batch.stream.clone(),
+            create_group: batch.create_group,
+        };
         let mut from = batch.from_offset;
         loop {
-            let stream = self.stream_of(&batch).await?;
+            let stream = self.stream_of(&into).await?;
             if events.is_empty() {
                 return Ok(());
             }
@@ -62,30 +77,30 @@ impl Logs {
         }
     }
 
-    /// The batch's stream, created where that is asked for.
-    async fn stream_of(&self, batch: &LogBatch) -> Result<StreamRef, AwsError> {
-        if let Some(found) = find(&self.store.snapshot(), batch) {
+    /// The log's stream, created where it is missing; its group where that is asked for.
+    async fn stream_of(&self, log: &LogOpening) -> Result<StreamRef, AwsError> {
+        if let Some(found) = find(&self.store.snapshot(), log) {
             return Ok(found);
         }
-        check_name("log group", &batch.group, |c| {
+        check_name("log group", &log.group, |c| {
             c.is_ascii_alphanumeric() || "._/#-".contains(c)
         })?;
-        check_name("log stream", &batch.stream, |c| c != ':' && c != '*')?;
+        check_name("log stream", &log.stream, |c| c != ':' && c != '*')?;
         let (uid, id, now) = (self.fresh_id(), self.fresh_id(), self.clock.now());
         self.store
             .transact(|snapshot| {
                 let mut txn = Txn::new();
-                let key = LogGroupRecord::key(&batch.region, &batch.group);
-                let group = match resolve::group_in(snapshot, &batch.region, &batch.group) {
+                let key = LogGroupRecord::key(&log.region, &log.group);
+                let group = match resolve::group_in(snapshot, &log.region, &log.group) {
                     Ok(group) => group.uid,
-                    Err(missing) if !batch.create_group => return Err(missing),
+                    Err(missing) if !log.create_group => return Err(missing),
                     Err(_) => uid,
                 };
                 txn.unchanged::<LogGroupRecord>(snapshot, &key);
                 if group == uid {
                     let record = LogGroupRecord {
-                        region: batch.region.clone(),
-                        name: batch.group.clone(),
+                        region: log.region.clone(),
+                        name: log.group.clone(),
                         uid,
                         created_at: now,
                         retention_days: None,
@@ -93,12 +108,12 @@ impl Logs {
                     };
                     txn.put(&key, record);
                 }
-                if let Some(found) = find(snapshot, batch) {
+                if let Some(found) = find(snapshot, log) {
                     return Ok((Txn::new(), found));
                 }
-                let key = LogStreamRecord::key(group, &batch.stream);
+                let key = LogStreamRecord::key(group, &log.stream);
                 txn.unchanged::<LogStreamRecord>(snapshot, &key)
-                    .put(&key, LogStreamRecord::new(group, &batch.stream, id, now));
+                    .put(&key, LogStreamRecord::new(group, &log.stream, id, now));
                 let made = StreamRef {
                     group,
                     id,
@@ -141,9 +156,9 @@ fn overlap<T: PartialEq>(old: &[T], new: &[T]) -> usize {
         .unwrap_or(0)
 }
 
-fn find(snapshot: &Snapshot, batch: &LogBatch) -> Option<StreamRef> {
-    let group = resolve::group_in(snapshot, &batch.region, &batch.group).ok()?;
-    let key = LogStreamRecord::key(group.uid, &batch.stream);
+fn find(snapshot: &Snapshot, log: &LogOpening) -> Option<StreamRef> {
+    let group = resolve::group_in(snapshot, &log.region, &log.group).ok()?;
+    let key = LogStreamRecord::key(group.uid, &log.stream);
     let stream = snapshot.get::<LogStreamRecord>(&key)?;
     Some(StreamRef {
         group: group.uid,

@@ -1,7 +1,7 @@
 //! What containers write arrives once.
 
 use super::*;
-use neargate_link::{LogBatch, LogEvent};
+use neargate_link::{LogBatch, LogEvent, LogOpening};
 
 pub(super) fn batch(source: &str, from: u64, lines: &[(i64, &str)]) -> LogBatch {
     LogBatch {
@@ -95,6 +95,32 @@ async fn a_group_is_created_only_when_asked_and_names_are_checked() {
         let error = bed.logs().ingest(one.clone()).await.unwrap_err();
         assert_eq!(error.code, "InvalidParameterException", "{group} {stream}");
     }
+}
+
+#[tokio::test]
+async fn a_log_that_is_opened_has_an_empty_stream_or_the_error_that_says_why_not() {
+    let bed = Bed::new();
+    let mut opening = LogOpening {
+        source: "t/c".into(),
+        region: "us-east-1".into(),
+        group: "/ecs/web".into(),
+        stream: "p/t/c".into(),
+        create_group: false,
+    };
+    let error = bed.logs().open_stream(opening.clone()).await.unwrap_err();
+    assert_eq!(
+        (&*error.code, &*error.message),
+        ("ResourceNotFoundException", "The specified log group does not exist.")
+    );
+    opening.create_group = true;
+    for _ in 0..2 {
+        bed.logs().open_stream(opening.clone()).await.unwrap();
+        let streams = bed.ok("DescribeLogStreams", json!({"logGroupName": "/ecs/web"})).await;
+        assert_eq!(streams["logStreams"].as_array().unwrap().len(), 1);
+        assert_eq!(streams["logStreams"][0]["logStreamName"], "p/t/c");
+    }
+    bed.logs().ingest(batch("t/c", 0, &[(NOW, "a")])).await.unwrap();
+    assert_eq!(all(&bed).await, ["a"]);
 }
 
 #[tokio::test]
