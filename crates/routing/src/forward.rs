@@ -84,7 +84,7 @@ impl Forward {
     ///
     /// # Errors
     /// `NoTarget`: answer 503.
-    pub fn choose<'r>(&'r self, ask: &Ask<'r>) -> Result<Choice<'r>, NoTarget<'r>> {
+    pub fn choose<'r>(&'r self, ask: &Ask<'_>) -> Result<Choice<'r>, NoTarget<'r>> {
         let kept = self.stickiness.and_then(|_| self.kept_group(ask));
         let Some(group) = kept.or_else(|| self.weighted(ask.random)) else {
             return Err(NoTarget { group: None });
@@ -119,7 +119,7 @@ impl Forward {
         &'r self,
         flow: &Flow,
         random: u64,
-        zone: Option<&'r str>,
+        zone: Option<&str>,
         cross_zone: bool,
     ) -> Result<Choice<'r>, NoTarget<'r>> {
         let by_source = |group: &Group| group.settings.stickiness == Some(Stickiness::SourceIp);

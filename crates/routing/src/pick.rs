@@ -11,18 +11,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Those of a group's targets that count for one choice.
-pub struct Candidates<'g> {
+pub struct Candidates<'g, 'z> {
     group: &'g Group,
     pickable: Arc<Pickable>,
-    zone: Option<&'g str>,
+    zone: Option<&'z str>,
     /// Take those that are not healthy too: a zone without a healthy one fails open by itself.
     all: bool,
     count: usize,
 }
 
-impl<'g> Candidates<'g> {
+impl<'g, 'z> Candidates<'g, 'z> {
     /// `zone`: the zone of the balancer's address when only its targets count.
-    pub fn new(group: &'g Group, zone: Option<&'g str>) -> Candidates<'g> {
+    pub fn new(group: &'g Group, zone: Option<&'z str>) -> Candidates<'g, 'z> {
         let pickable = group.pickable();
         let mut candidates = Candidates {
             group,

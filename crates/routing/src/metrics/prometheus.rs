@@ -29,14 +29,13 @@ fn write(snapshot: &MetricsSnapshot, out: &mut String) -> fmt::Result {
         });
         family(out, &name, "counter", values)?;
     }
-    let hosts: [(&str, fn(&GroupSnapshot) -> u64); 2] = [
-        ("elb_target_group_HealthyHostCount", |group| group.healthy_hosts),
-        ("elb_target_group_UnHealthyHostCount", |group| group.unhealthy_hosts),
-    ];
-    for (name, count) in hosts {
-        let values = snapshot.groups.iter().map(|group| (labels(group), count(group)));
-        family(out, name, "gauge", values)?;
-    }
+    let healthy = snapshot.groups.iter().map(|group| (labels(group), group.healthy_hosts));
+    family(out, "elb_target_group_HealthyHostCount", "gauge", healthy)?;
+    let unhealthy = snapshot
+        .groups
+        .iter()
+        .map(|group| (labels(group), group.unhealthy_hosts));
+    family(out, "elb_target_group_UnHealthyHostCount", "gauge", unhealthy)?;
     response_times(out, &snapshot.groups)
 }
 
