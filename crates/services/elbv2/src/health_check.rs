@@ -78,7 +78,7 @@ pub fn change(
             )));
         }
     }
-    if let Some(port) = asked.port {
+    if let Some(port) = asked.port.filter(|text| !text.is_empty()) {
         if port != "traffic-port" && !port.parse::<u16>().is_ok_and(|p| p > 0) {
             return Err(validation(format!(
                 "Health check port '{port}' must be 'traffic-port' or in the range 1-65535"
@@ -97,10 +97,7 @@ pub fn change(
         }
     }
     if check.timeout >= check.interval {
-        return Err(validation(format!(
-            "Health check timeout '{}' must be smaller than the interval '{}'",
-            check.timeout, check.interval
-        )));
+        return Err(validation("Health check interval must be greater than the timeout."));
     }
     let grpc = version == Some("GRPC");
     if check.protocol == "TCP" {

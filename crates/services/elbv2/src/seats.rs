@@ -8,7 +8,7 @@ use crate::records::{LoadBalancerRecord, Seat};
 use crate::refusal::{absent, configuration, validation};
 use neargate_core::{AwsError, Ids, Timestamp};
 use neargate_ec2::interface::{self, AllocateError, AllocateRequest, InterfaceOwner};
-use neargate_ec2::records::AddressRecord;
+use neargate_ec2::records::{AddressRecord, InternetGatewayRecord};
 use neargate_ec2::{InterfaceRecord, SubnetRecord};
 use neargate_link::gateway::BalancerKind;
 use neargate_store::{Snapshot, Txn, Versioned, full_key};
@@ -66,6 +66,15 @@ pub fn admit(
         .any(|pair| pair[0].subnet.vpc_id != pair[1].subnet.vpc_id)
     {
         return Err(configuration("All subnets must belong to the same VPC"));
+    }
+    if let Some(first) = out.first().filter(|_| !sitter.internal) {
+        let vpc_id = &first.subnet.vpc_id;
+        let mut gateways = snapshot.range::<InternetGatewayRecord>(&format!("{}/", sitter.region));
+        if !gateways.any(|(_, gateway)| gateway.vpc_id.as_ref() == Some(vpc_id)) {
+            return Err(errors::invalid_subnet_exception(format!(
+                "VPC {vpc_id} has no internet gateway"
+            )));
+        }
     }
     if out
         .windows(2)
@@ -206,7 +215,7 @@ fn sit(
     }
     // Without groups a load balancer admits everyone; `allocate` gives such interfaces the VPC's default group.
     taken.security_groups.clone_from(&record.security_groups);
-    replace(txn, &taken);
+    interface::replace(txn, taken.clone());
     Ok(Seat {
         subnet_id: subnet.id.clone(),
         zone: subnet.availability_zone.clone(),
@@ -216,14 +225,6 @@ fn sit(
         allocation_id: wanted.allocation_id,
         chosen: wanted.address.is_some(),
     })
-}
-
-/// Puts the interface into `txn` instead of what `allocate` put there.
-fn replace(txn: &mut Txn, interface: &InterfaceRecord) {
-    let key = InterfaceRecord::key(interface.address);
-    let full = full_key::<InterfaceRecord>(&key);
-    txn.ops.retain(|op| *op.key() != full);
-    txn.put(&key, interface.clone());
 }
 
 /// Gives the interface the elastic address of an allocation that nobody has.

@@ -20,6 +20,8 @@ pub enum Values {
     Number(u64, u64),
     /// Zero, or inclusive.
     ZeroOr(u64, u64),
+    /// The default alone, of more that AWS has.
+    Fixed,
     /// Free text that the function does not refuse.
     Text(fn(&str) -> bool),
 }
@@ -92,6 +94,12 @@ fn check(what: &str, attribute: &Attribute, value: &str) -> Result<(), AwsError>
                 )));
             }
             served.contains(&value)
+        }
+        Values::Fixed if value == attribute.default => true,
+        Values::Fixed => {
+            return Err(unsupported(format!(
+                "{what} attribute '{key}' with the value '{value}'"
+            )));
         }
         Values::Number(least, most) => number(least, most),
         Values::ZeroOr(least, most) => value == "0" || number(least, most),

@@ -1,6 +1,6 @@
 //! Attributes of target groups. Source: `TargetGroupAttribute` of the ELB model.
 
-use super::Values::{Flag, Number, OneOf, Text, ZeroOr};
+use super::Values::{Fixed, Flag, Number, OneOf, Text, ZeroOr};
 use super::{Attribute, ONLY_FALSE, attribute};
 use crate::refusal::validation;
 use neargate_core::AwsError;
@@ -21,22 +21,22 @@ static BOTH: &[Attribute] = &[
     attribute(
         "target_group_health.dns_failover.minimum_healthy_targets.count",
         "1",
-        Text(|value| value == "1"),
+        Fixed,
     ),
     attribute(
         "target_group_health.dns_failover.minimum_healthy_targets.percentage",
         "off",
-        Text(|value| value == "off"),
+        Fixed,
     ),
     attribute(
         "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count",
         "1",
-        Text(|value| value == "1"),
+        Fixed,
     ),
     attribute(
         "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage",
         "off",
-        Text(|value| value == "off"),
+        Fixed,
     ),
 ];
 

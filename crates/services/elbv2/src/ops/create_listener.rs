@@ -1,6 +1,7 @@
 //! CreateListener.
 
 use crate::api::{self, errors};
+use crate::certificates::hold_new;
 use crate::records::{ListenerRecord, LoadBalancerRecord, RuleRecord};
 use crate::rules::action::{self, Place};
 use crate::{Elbv2, attributes, find, limits, listeners, shapes, tagging};
@@ -22,7 +23,7 @@ pub async fn handle(
             let arn = input.load_balancer_arn.clone().unwrap_or_default();
             let balancer = find::load_balancer(snapshot, &cx.region, &arn)?;
             let record = admit(service, snapshot, &balancer, input.clone(), &ids)?;
-            create(snapshot, &balancer, record, &ids.0)
+            create(service, snapshot, &balancer, record, &ids.0)
         })
         .await?;
     Ok(api::CreateListenerOutput {
@@ -75,6 +76,7 @@ fn admit(
 }
 
 fn create(
+    service: &Elbv2,
     snapshot: &Snapshot,
     balancer: &LoadBalancerRecord,
     record: ListenerRecord,
@@ -88,6 +90,7 @@ fn create(
     }
     let mut txn = Txn::new();
     action::bind(snapshot, &mut txn, balancer, None, &record)?;
+    hold_new(&*service.certificates, snapshot, &mut txn, None, &record);
     let mut next = balancer.clone();
     next.listeners.insert(record.port, id.to_owned());
     let balancer_key = LoadBalancerRecord::key(&balancer.region, &balancer.name);

@@ -50,7 +50,7 @@ fn admit(
     let protocol = input
         .protocol
         .ok_or_else(|| validation("A protocol must be specified"))?;
-    let protocol_version = health_check::protocol(&protocol, input.protocol_version.as_deref())?;
+    let protocol_version = health_check::protocol(&protocol, given(&input.protocol_version))?;
     let port = input.port.ok_or_else(|| validation("A port must be specified"))?;
     let port = u16::try_from(port).ok().filter(|p| *p > 0);
     let port = port.ok_or_else(|| validation("Port must be between 1 and 65535"))?;
@@ -84,6 +84,11 @@ fn admit(
         created_at: cx.now,
         tags: tagging::admit(input.tags)?,
     })
+}
+
+/// Terraform sends an empty text for what is not set.
+fn given(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
 }
 
 fn create(snapshot: &Snapshot, record: TargetGroupRecord) -> Result<(Txn, TargetGroupRecord), AwsError> {

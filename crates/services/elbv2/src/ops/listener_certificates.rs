@@ -1,6 +1,7 @@
 //! AddListenerCertificates, RemoveListenerCertificates and DescribeListenerCertificates.
 
 use crate::api::{self, errors};
+use crate::certificates::hold_new;
 use crate::records::ListenerRecord;
 use crate::refusal::{configuration, validation};
 use crate::{Elbv2, find, limits, listeners, paging};
@@ -40,6 +41,7 @@ pub async fn add(
                 )));
             }
             let mut txn = Txn::new();
+            hold_new(&*service.certificates, snapshot, &mut txn, Some(&found), &next);
             txn.unchanged::<ListenerRecord>(snapshot, &key).put(&key, next);
             Ok::<_, AwsError>((txn, added))
         })

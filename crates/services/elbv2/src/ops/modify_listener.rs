@@ -1,6 +1,7 @@
 //! ModifyListener.
 
 use crate::api;
+use crate::certificates::hold_new;
 use crate::listeners::{self, Security};
 use crate::records::{ListenerRecord, LoadBalancerRecord};
 use crate::rules::action::{self, Place};
@@ -25,6 +26,7 @@ pub async fn handle(
             let next = admit(service, snapshot, &balancer, &before, input.clone())?;
             let mut txn = Txn::new();
             action::bind(snapshot, &mut txn, &balancer, Some(&before), &next)?;
+            hold_new(&*service.certificates, snapshot, &mut txn, Some(&before), &next);
             if next.port != before.port {
                 move_port(snapshot, &mut txn, &balancer, before.port, next.port);
             }

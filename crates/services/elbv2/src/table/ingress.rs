@@ -1,35 +1,19 @@
-//! What load balancers' security groups admit, for connections that nftables cannot tell apart.
+//! What a load balancer's security groups admit, for connections that nftables cannot tell apart.
 
-use neargate_link::{NetworkEntry, TrafficRule};
+use neargate_link::TrafficRule;
 use neargate_store::Snapshot;
-use std::collections::BTreeMap;
 
-/// Ingress rules of every security group, by id.
-pub struct Ingress(BTreeMap<String, Vec<TrafficRule>>);
-
-impl Ingress {
-    pub fn new(snapshot: &Snapshot) -> Ingress {
-        let groups = neargate_ec2::network::table(snapshot).into_iter();
-        Ingress(
-            groups
-                .filter_map(|entry| match entry {
-                    NetworkEntry::Group(group) => Some((group.id, group.ingress)),
-                    _ => None,
-                })
-                .collect(),
-        )
+/// The ingress rules of the groups, ascending and each once.
+pub fn rules(snapshot: &Snapshot, region: &str, groups: &[String]) -> Vec<TrafficRule> {
+    let mut out = Vec::new();
+    for group in groups
+        .iter()
+        .filter_map(|id| neargate_ec2::security_group(snapshot, region, id))
+    {
+        let ingress = group.rules.iter().filter(|rule| !rule.egress);
+        out.extend(ingress.flat_map(|rule| neargate_ec2::network::traffic_rules(snapshot, region, rule)));
     }
-
-    /// The rules of these groups, ascending and each once.
-    pub fn of(&self, groups: &[String]) -> Vec<TrafficRule> {
-        let mut out: Vec<TrafficRule> = groups
-            .iter()
-            .filter_map(|id| self.0.get(id))
-            .flatten()
-            .cloned()
-            .collect();
-        out.sort();
-        out.dedup();
-        out
-    }
+    out.sort();
+    out.dedup();
+    out
 }

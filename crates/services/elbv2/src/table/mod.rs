@@ -6,7 +6,6 @@
 mod ingress;
 mod rules;
 
-use self::ingress::Ingress;
 use crate::CertificateSource;
 use crate::records::{ListenerRecord, LoadBalancerRecord, TargetGroupRecord, TargetRecord};
 use neargate_link::GatewayTable;
@@ -21,9 +20,8 @@ const OTHERS: [&str; 4] = ["ec2/security-group", "ec2/prefix-list", "acm/", "iam
 /// Everything a gateway serves.
 pub fn table(snapshot: &Snapshot, certificates: &dyn CertificateSource) -> GatewayTable {
     let mut out = GatewayTable::default();
-    let ingress = Ingress::new(snapshot);
     for (_, record) in snapshot.range::<LoadBalancerRecord>("") {
-        let balancer = balancer(snapshot, &ingress, &record);
+        let balancer = balancer(snapshot, &record);
         for arn in balancer.listeners.iter().flat_map(|listener| &listener.certificates) {
             if !out.certificates.contains_key(arn)
                 && let Some(certificate) = certificates.load(snapshot, arn)
@@ -59,7 +57,7 @@ fn altered<R: Record + PartialEq>(change: &Change) -> bool {
     change.key.starts_with(R::PREFIX) && change.get::<R>() != change.previous::<R>()
 }
 
-fn balancer(snapshot: &Snapshot, ingress: &Ingress, record: &LoadBalancerRecord) -> Balancer {
+fn balancer(snapshot: &Snapshot, record: &LoadBalancerRecord) -> Balancer {
     let mut listeners: Vec<Listener> = snapshot
         .range::<ListenerRecord>(&record.listeners_prefix())
         .filter_map(|(_, listener)| self::listener(&listener))
@@ -79,7 +77,8 @@ fn balancer(snapshot: &Snapshot, ingress: &Ingress, record: &LoadBalancerRecord)
                 zone: seat.zone.clone(),
             })
             .collect(),
-        ingress: (!record.security_groups.is_empty()).then(|| ingress.of(&record.security_groups)),
+        ingress: (!record.security_groups.is_empty())
+            .then(|| ingress::rules(snapshot, &record.region, &record.security_groups)),
         attributes: record.attributes.clone(),
         listeners,
     }

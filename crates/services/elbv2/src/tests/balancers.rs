@@ -389,3 +389,23 @@ async fn limits_and_policies_are_listed() {
     let (_, message) = world.refused("DescribeSSLPolicies", old).await;
     assert!(message.contains("ELBSecurityPolicy-TLS-1-0-2015-04"), "{message}");
 }
+
+#[tokio::test]
+async fn without_an_internet_gateway_there_is_only_internal() {
+    use neargate_ec2::records::InternetGatewayRecord;
+    let world = World::new().await;
+    let snapshot = world.snapshot();
+    let (key, gateway) = snapshot.range::<InternetGatewayRecord>("").next().unwrap();
+    let mut detached = (*gateway.record).clone();
+    detached.vpc_id = None;
+    let mut txn = neargate_store::Txn::new();
+    txn.put(key, detached);
+    world.elb.store.commit(txn).await.unwrap();
+    let input = json!({ "Name": "web", "Subnets": world.subnets[..2] });
+    let (code, message) = world.refused("CreateLoadBalancer", input).await;
+    assert_eq!(
+        (code.as_str(), message),
+        ("InvalidSubnet", format!("VPC {} has no internet gateway", world.vpc))
+    );
+    world.balancer("web", json!({ "Scheme": "internal" })).await;
+}

@@ -35,6 +35,8 @@ async fn a_group_has_the_defaults_of_its_protocol() {
         (&shown["HealthCheckPath"], &shown["Matcher"]),
         (&Value::Null, &Value::Null)
     );
+    let empty = json!({ "ProtocolVersion": "", "HealthCheckPort": "" });
+    world.group("terraform", empty).await;
     let grpc = world.group("grpc", json!({ "ProtocolVersion": "GRPC" })).await;
     let shown = world
         .call("DescribeTargetGroups", json!({ "TargetGroupArns": [grpc] }))
@@ -187,7 +189,7 @@ async fn attributes_fit_the_protocol_and_each_other() {
         (
             &http,
             json!({ "target_group_health.dns_failover.minimum_healthy_targets.count": "2" }),
-            "ValidationError",
+            "InvalidConfigurationRequest",
         ),
         (
             &tcp,
