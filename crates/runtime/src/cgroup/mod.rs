@@ -12,6 +12,7 @@ mod v2;
 
 use crate::launch::{Resources, RuntimeKind, ShimLaunch, TaskLimits};
 use crate::sys;
+use neargate_core::CpuUnits;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -41,6 +42,8 @@ pub trait Version {
     /// Those in which a process must be entered by writing to their `tasks` file.
     fn attached(&self) -> &[PathBuf];
     fn task_settings(&self, limits: &TaskLimits) -> Vec<Setting>;
+    /// The task's share of time among `task_settings`; none is no limit.
+    fn cpu_quota(&self, cpu: Option<CpuUnits>) -> Option<Setting>;
     /// # Errors
     /// What this version cannot do.
     fn container_settings(&self, resources: &Resources) -> Result<Vec<Setting>, String>;
@@ -228,7 +231,7 @@ impl Cgroups {
         fs::read_to_string(path).is_ok_and(|text| oom_kills(&text) > 0)
     }
 
-    /// Sends SIGKILL to every process of a container.
+    /// Sends SIGKILL to every process of a container. From then on the task's time is not limited: see `limit_cpu`.
     pub fn kill_container(&self, name: &str) -> io::Result<()> {
         self.kill(&format!("{}/{name}", self.task_path()))
     }
@@ -238,7 +241,21 @@ impl Cgroups {
         self.kill(&self.task_path())
     }
 
+    /// Holds the task to its time again after a kill, for the containers that live on.
+    pub fn limit_cpu(&self, limits: &TaskLimits) -> io::Result<()> {
+        match self.version.cpu_quota(limits.cpu) {
+            Some(quota) => self.apply(&self.task_path(), &[quota]),
+            None => Ok(()),
+        }
+    }
+
     fn kill(&self, path: &str) -> io::Result<()> {
+        // Dying takes time of the task's own too: thousands of processes within a small quota would be at it for minutes.
+        // Without the quota the task still has no more weight than its neighbours.
+        if let Some(unlimited) = self.version.cpu_quota(None) {
+            // Best effort, and there may be nothing to kill.
+            let _ = self.apply(&self.task_path(), &[unlimited]);
+        }
         if let Some(root) = &self.unified {
             match write_value(&root.join(path).join("cgroup.kill"), "1") {
                 // Linux before 5.14, or nothing there.
@@ -251,7 +268,8 @@ impl Cgroups {
         self.kill_each(path)
     }
 
-    /// Without `cgroup.kill`: no process may be made any more, so that two rounds reach all of them.
+    /// Without `cgroup.kill`, which outruns forks by itself: no process may be made any more, and on v2 none runs on until
+    /// its signal comes (v1's freezer would keep them from dying), so that two rounds reach all of them.
     fn kill_each(&self, path: &str) -> io::Result<()> {
         let Some(hierarchy) = self.version.pids().or(self.unified.as_deref()) else {
             return Ok(());
@@ -260,7 +278,13 @@ impl Cgroups {
         if !top.exists() {
             return Ok(());
         }
-        let _ = write_value(&top.join("pids.max"), "0");
+        let forks = top.join("pids.max");
+        let allowed = fs::read_to_string(&forks);
+        let freezer = self.unified.as_ref().map(|root| root.join(path).join("cgroup.freeze"));
+        let freeze = |value| freezer.as_ref().map(|file| write_value(file, value));
+        // Best effort: without one of them a round more may be needed, which the caller's waiting shows.
+        let _ = write_value(&forks, "0");
+        let _ = freeze("1");
         for _ in 0..2 {
             for directory in below(&top) {
                 let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
@@ -272,6 +296,11 @@ impl Cgroups {
                     let _ = sys::kill(pid, libc::SIGKILL);
                 }
             }
+        }
+        // Whoever has its signal makes no process any more; the next container of this name may.
+        let _ = freeze("0");
+        if let Ok(allowed) = allowed {
+            let _ = write_value(&forks, allowed.trim());
         }
         Ok(())
     }

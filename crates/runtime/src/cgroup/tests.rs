@@ -84,6 +84,19 @@ fn v2_writes_one_hierarchy_and_refuses_what_it_cannot_do() {
 }
 
 #[test]
+fn time_is_limited_and_given_free_in_both_versions() {
+    let quota = |version: &dyn Version, cpu| values(version.cpu_quota(cpu).into_iter().collect());
+    let v2 = v2::V2::new("/cg".into());
+    assert_eq!(
+        quota(&v1(), Some(CpuUnits(256))),
+        ["/cg/cpu,cpuacct/cpu.cfs_quota_us=25000"]
+    );
+    assert_eq!(quota(&v1(), None), ["/cg/cpu,cpuacct/cpu.cfs_quota_us=-1"]);
+    assert_eq!(quota(&v2, Some(CpuUnits(256))), ["/cg/cpu.max=25000 100000"]);
+    assert_eq!(quota(&v2, None), ["/cg/cpu.max=max 100000"]);
+}
+
+#[test]
 fn no_swap_unless_asked() {
     let plain = Resources::default();
     assert_eq!(

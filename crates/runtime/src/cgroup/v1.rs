@@ -3,6 +3,7 @@
 use super::{Setting, Version};
 use crate::launch::{Resources, TaskLimits};
 use crate::sys;
+use neargate_core::CpuUnits;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -96,14 +97,18 @@ impl Version for V1 {
     fn task_settings(&self, limits: &TaskLimits) -> Vec<Setting> {
         let mut settings = vec![self.set("pids", "pids.max", limits.pids)];
         if let Some(cpu) = limits.cpu {
-            let quota = (u64::from(cpu.0) * CFS_PERIOD_MICROS / 1024).max(1000);
             settings.push(self.set("cpu", "cpu.cfs_period_us", CFS_PERIOD_MICROS));
-            settings.push(self.set("cpu", "cpu.cfs_quota_us", quota));
+            settings.extend(self.cpu_quota(Some(cpu)).into_iter().map(Some));
         }
         if let Some(memory) = limits.memory {
             settings.push(self.set("memory", "memory.limit_in_bytes", memory.bytes()));
         }
         settings.into_iter().flatten().collect()
+    }
+
+    fn cpu_quota(&self, cpu: Option<CpuUnits>) -> Option<Setting> {
+        let quota = |cpu: CpuUnits| (u64::from(cpu.0) * CFS_PERIOD_MICROS / 1024).max(1000).to_string();
+        self.set("cpu", "cpu.cfs_quota_us", cpu.map_or("-1".to_owned(), quota))
     }
 
     fn container_settings(&self, resources: &Resources) -> Result<Vec<Setting>, String> {

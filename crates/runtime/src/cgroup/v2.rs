@@ -2,6 +2,7 @@
 
 use super::{Setting, Version};
 use crate::launch::{Resources, TaskLimits};
+use neargate_core::CpuUnits;
 use std::path::{Path, PathBuf};
 
 const CPU_PERIOD_MICROS: u64 = 100_000;
@@ -41,14 +42,19 @@ impl Version for V2 {
 
     fn task_settings(&self, limits: &TaskLimits) -> Vec<Setting> {
         let mut settings = vec![self.set("pids.max", limits.pids)];
-        if let Some(cpu) = limits.cpu {
-            let quota = (u64::from(cpu.0) * CPU_PERIOD_MICROS / 1024).max(1000);
-            settings.push(self.set("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}")));
+        if limits.cpu.is_some() {
+            settings.extend(self.cpu_quota(limits.cpu));
         }
         if let Some(memory) = limits.memory {
             settings.push(self.set("memory.max", memory.bytes()));
         }
         settings
+    }
+
+    fn cpu_quota(&self, cpu: Option<CpuUnits>) -> Option<Setting> {
+        let quota = |cpu: CpuUnits| (u64::from(cpu.0) * CPU_PERIOD_MICROS / 1024).max(1000).to_string();
+        let quota = cpu.map_or("max".to_owned(), quota);
+        Some(self.set("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}")))
     }
 
     fn container_settings(&self, resources: &Resources) -> Result<Vec<Setting>, String> {

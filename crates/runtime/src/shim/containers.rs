@@ -486,6 +486,10 @@ impl Shim {
         }
         // Refused while something of it is still dying: then it goes with the task's.
         let _ = self.cgroups.remove_container(&name);
+        if self.containers.iter().any(|c| !c.is_exited()) {
+            // It may have been killed, which took the limit away.
+            let _ = self.cgroups.limit_cpu(&self.launch.limits);
+        }
         self.publish(&Event::Exited { container: name, exit });
         self.changed(Unsaved::Exit);
     }

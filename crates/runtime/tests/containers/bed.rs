@@ -133,6 +133,17 @@ impl Bed {
             .to_owned()
     }
 
+    /// Writes a file of a controller in the task's cgroup, name and value in v1 and in v2.
+    pub fn write_cgroup_file(&self, controller: &str, v1: (&str, &str), v2: (&str, &str)) {
+        let root = Path::new("/sys/fs/cgroup");
+        let v1_path = root.join(controller).join(&self.base).join("task").join(v1.0);
+        let (path, value) = match v1_path.exists() {
+            true => (v1_path, v1.1),
+            false => (root.join(&self.base).join("task").join(v2.0), v2.1),
+        };
+        fs::write(path, value).unwrap();
+    }
+
     /// Every cgroup directory left of this test.
     pub fn cgroups_left(&self) -> Vec<PathBuf> {
         let mut tops = vec![PathBuf::from("/sys/fs/cgroup")];

@@ -108,6 +108,34 @@ fn a_fork_bomb_stays_within_its_bound_and_dies_at_once() {
 }
 
 #[test]
+fn dying_is_not_held_to_the_tasks_time_but_what_lives_on_is() {
+    let bed = Bed::new();
+    let mut task = bed.task();
+    // One hundredth of a CPU: within it, so many processes would be dying for longer than this test waits.
+    task.limits.cpu = Some(CpuUnits(10));
+    let crowd = "i=0; while [ $i -lt 400 ]; do sleep 1000 & i=$((i+1)); done; echo up; exec sleep 1000";
+    let (crowd, other) = (bed.container("crowd", crowd), bed.container("other", "exec sleep 1000"));
+    let mut shim = bed.spawn(&task);
+    shim.start(&other).unwrap();
+    let quota = || bed.cgroup_file("cpu", "", "cpu.cfs_quota_us", "cpu.max");
+    let limited = quota();
+    // The crowd is made without the limit, since that would take as long.
+    bed.write_cgroup_file("cpu", ("cpu.cfs_quota_us", "-1"), ("cpu.max", "max"));
+    shim.start(&crowd).unwrap();
+    wait_for_output(&crowd.log.path, "up");
+    bed.write_cgroup_file("cpu", ("cpu.cfs_quota_us", "1000"), ("cpu.max", "1000 100000"));
+    assert_eq!(quota(), limited);
+    let begin = std::time::Instant::now();
+    shim.signal("crowd", 9).unwrap();
+    assert_eq!(exit_of(&mut shim, "crowd").code, 137);
+    assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
+    assert_eq!(quota(), limited, "the other container has its limit again");
+    shim.signal("other", 9).unwrap();
+    exit_of(&mut shim, "other");
+    shim.shutdown().unwrap();
+}
+
+#[test]
 fn ulimits_are_set_and_raising_beyond_the_machines_is_told_plainly() {
     let bed = Bed::new();
     let ulimit = |name: &str, soft, hard| Ulimit {
