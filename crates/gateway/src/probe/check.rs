@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use neargate_routing::Finding;
 use rustls::ClientConfig;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
@@ -39,31 +40,14 @@ pub struct Check {
     pub timeout: Duration,
 }
 
-/// What a check found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// A TCP target took the connection.
-    Connected,
-    /// Status of an HTTP answer.
-    Http(u16),
-    /// `grpc-status` of a gRPC answer.
-    Grpc(u32),
-    /// No answer in time.
-    Timeout,
-    /// Connection refused, reset, closed early, or an answer that is none.
-    Failed,
-    /// This machine could not even try: no verdict.
-    NotTried,
-}
-
-/// Checks a target.
-pub async fn run(check: &Check) -> Finding {
+/// Checks a target. None: this machine could not even try, which says nothing of the target.
+pub async fn run(check: &Check) -> Option<Finding> {
     let until = Instant::now() + check.timeout;
     let stream = match dial::connect(check.target, check.source, check.timeout).await {
         Ok(stream) => stream,
-        Err(DialError::Here { .. }) => return Finding::NotTried,
-        Err(DialError::Refused(_)) => return Finding::Failed,
-        Err(DialError::Timeout) => return Finding::Timeout,
+        Err(DialError::Here { .. }) => return None,
+        Err(DialError::Refused(_)) => return Some(Finding::Failed),
+        Err(DialError::Timeout) => return Some(Finding::Timeout),
     };
     let speaking = async {
         if !check.tls {
@@ -73,14 +57,14 @@ pub async fn run(check: &Check) -> Finding {
         let stream = connector.connect(unverified::name(check.target.ip()), stream).await?;
         speak(check, stream).await
     };
-    match tokio::time::timeout_at(until, speaking).await {
+    Some(match tokio::time::timeout_at(until, speaking).await {
         Ok(Ok(finding)) => finding,
         Ok(Err(error)) => {
             tracing::debug!(target = %check.target, %error, "health check failed");
             Finding::Failed
         }
         Err(_) => Finding::Timeout,
-    }
+    })
 }
 
 fn settings(speech: Speech) -> Arc<ClientConfig> {

@@ -1,0 +1,141 @@
+//! What is counted and logged of one stream, and what it holds while it lasts. Finished when dropped, however it ends.
+
+use super::life::Stream;
+use crate::arrival::Arrival;
+use crate::record::Record;
+use crate::serving::{Served, Worker};
+use neargate_routing::{Group, Outstanding};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+/// The client went before there was an answer.
+const CLIENT_CLOSED: u16 = 460;
+
+/// Filled while the stream runs.
+pub struct Account {
+    pub worker: Rc<Worker>,
+    pub arrival: Rc<Arrival>,
+    pub served: Arc<Served>,
+    pub stream: Stream,
+    created: SystemTime,
+    begun: Instant,
+    pub method: http::Method,
+    /// Without port.
+    pub host: Vec<u8>,
+    pub path_and_query: String,
+    pub user_agent: Option<http::HeaderValue>,
+    pub grpc: bool,
+    /// Place of its rule in the listener.
+    pub rule: Option<usize>,
+    pub action: Option<&'static str>,
+    pub redirect: Option<Vec<u8>>,
+    pub group: Option<Arc<Group>>,
+    /// Counts the stream on its target while its response lasts.
+    pub target: Option<Outstanding>,
+    pub address: Option<SocketAddr>,
+    pub fail_open: bool,
+    pub answered: Option<Instant>,
+    pub target_status: Option<u16>,
+    pub status: Option<u16>,
+    pub upstream: Rc<Upstream>,
+    pub returned: u64,
+    pub trace: Vec<u8>,
+    pub host_after: Option<Vec<u8>>,
+    pub url_after: Option<Vec<u8>>,
+}
+
+/// What the body on its way to the target tells.
+#[derive(Debug)]
+pub struct Upstream {
+    pub received: Cell<u64>,
+    /// When its last byte went.
+    pub sent: Cell<Option<Instant>>,
+    /// When something last passed, either way.
+    pub touched: Cell<Instant>,
+}
+
+impl Account {
+    pub fn new(worker: Rc<Worker>, arrival: Rc<Arrival>, served: Arc<Served>, stream: Stream) -> Account {
+        let begun = Instant::now();
+        Account {
+            worker,
+            arrival,
+            served,
+            stream,
+            created: SystemTime::now(),
+            begun,
+            method: http::Method::GET,
+            host: Vec::new(),
+            path_and_query: String::new(),
+            user_agent: None,
+            grpc: false,
+            rule: None,
+            action: None,
+            redirect: None,
+            group: None,
+            target: None,
+            address: None,
+            fail_open: false,
+            answered: None,
+            target_status: None,
+            status: None,
+            upstream: Rc::new(Upstream {
+                received: Cell::new(0),
+                sent: Cell::new(None),
+                touched: Cell::new(begun),
+            }),
+            returned: 0,
+            trace: Vec::new(),
+            host_after: None,
+            url_after: None,
+        }
+    }
+}
+
+impl Account {
+    /// True once the target is gone from what is served.
+    pub fn is_cut(&self) -> bool {
+        let (Some(group), Some(target)) = (&self.group, &self.target) else {
+            return false;
+        };
+        let serving = self.worker.now_serving();
+        let there = serving.routes.group(&group.arn);
+        let there = there.and_then(|there| there.target(&target.spec.id, target.spec.port));
+        there.is_none_or(|there| there.spec.registered_at != target.spec.registered_at)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let record = Record {
+            created: self.created,
+            begun: self.begun,
+            method: self.method.as_str().as_bytes(),
+            host: &self.host,
+            path_and_query: self.path_and_query.as_bytes(),
+            user_agent: self.user_agent.as_ref().map(http::HeaderValue::as_bytes),
+            http2: true,
+            grpc: self.grpc,
+            rule: self.rule.and_then(|place| self.served.listener.rules().get(place)),
+            action: self.action,
+            redirect: self.redirect.take(),
+            group: self.group.as_deref(),
+            target: self.address,
+            fail_open: self.fail_open,
+            sent: self.upstream.sent.get(),
+            answered: self.answered,
+            target_status: self.target_status,
+            status: Some(self.status.unwrap_or(CLIENT_CLOSED)),
+            received: self.upstream.received.get(),
+            returned: self.returned,
+            trace: std::mem::take(&mut self.trace),
+            host_after: self.host_after.take(),
+            url_after: self.url_after.take(),
+            ..Record::new("HTTP/2.0")
+        };
+        record.finish(&self.worker, &self.served, &self.arrival);
+    }
+}

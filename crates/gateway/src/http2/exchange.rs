@@ -1,0 +1,361 @@
+//! One stream: decided like a request, sent to its target, answered.
+//!
+//! Called by hyper for each stream; dropped when the client resets it, which drops what runs for it. Invariant: a request
+//! is sent a second time only when not a byte of it was sent before.
+
+use super::account::Account;
+use super::body::{LOOK, ToClient, ToTarget};
+use super::headers;
+use super::life::Life;
+use super::pool::{Lease, Unsent};
+use crate::answers::Answer;
+use crate::arrival::{Arrival, without_port};
+use crate::decide::{self, Chosen, Decided, Decision};
+use crate::dial::DialError;
+use crate::http1::upstream::{CONNECT_WITHIN, Place};
+use crate::leash::Leash;
+use crate::serving::{Served, Worker};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use neargate_link::gateway::ProtocolVersion;
+use neargate_routing::{Choice, Cookies, GroupCounter, RequestHead};
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Between attempts to connect from an address that the machine does not have yet.
+const AGAIN: Duration = Duration::from_millis(20);
+/// Kept connections that may turn out closed before a new one is made.
+const STALE: usize = 3;
+
+/// The connection is not let in.
+#[derive(Debug, thiserror::Error)]
+#[error("the security groups of the load balancer do not admit {0}")]
+pub struct NotAdmitted(std::net::IpAddr);
+
+/// What a stream's request is about.
+struct Asked {
+    parts: http::request::Parts,
+    host: Vec<u8>,
+    source: Option<Ipv4Addr>,
+}
+
+/// Answers one stream.
+///
+/// # Errors
+/// `NotAdmitted`: the whole connection is closed.
+pub async fn answer(
+    worker: Rc<Worker>,
+    arrival: Rc<Arrival>,
+    life: Rc<Life>,
+    request: Request<Incoming>,
+) -> Result<Response<ToClient>, NotAdmitted> {
+    let stream = life.begin();
+    let (parts, body) = request.into_parts();
+    let host = host(&parts);
+    let Some(behind) = arrival.behind(&host) else {
+        return Ok(unheard(stream, &Answer::nobody(), &parts.method));
+    };
+    if !behind.admits(arrival.client.ip(), arrival.local.port()) {
+        life.cut();
+        return Err(NotAdmitted(arrival.client.ip()));
+    }
+    let Some(served) = worker.now_serving().listener(&behind.listener).cloned() else {
+        return Ok(unheard(stream, &Answer::page(503), &parts.method));
+    };
+    life.count(&served, worker.shard);
+    let mut account = Account::new(worker, arrival, served, stream);
+    account.method = parts.method.clone();
+    account.host = without_port(&host).to_vec();
+    account.path_and_query = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    account.user_agent = parts.headers.get(http::header::USER_AGENT).cloned();
+    account.grpc = is_grpc(&parts.headers);
+    let asked = Asked {
+        parts,
+        host,
+        source: behind.source,
+    };
+    Ok(run(account, &asked, body).await)
+}
+
+async fn run(mut account: Account, asked: &Asked, body: Incoming) -> Response<ToClient> {
+    // There is no WebSocket over HTTP/2, and no proxying.
+    if asked.parts.method == Method::CONNECT {
+        return own(account, &Answer::page(400));
+    }
+    let (worker, arrival, served) = (account.worker.clone(), account.arrival.clone(), account.served.clone());
+    let now = crate::serving::now();
+    let head = RequestHead {
+        method: asked.parts.method.as_str().as_bytes(),
+        path: asked.parts.uri.path().as_bytes(),
+        query: asked.parts.uri.query().map(str::as_bytes),
+        host: &asked.host,
+        headers: &asked.parts.headers,
+        source: arrival.client.ip(),
+        https: arrival.tls.is_some(),
+        port: served.listener.port,
+    };
+    let Decided { rule, decision } = decide::decide(&worker, &served, &arrival, &head, true, now);
+    account.rule = served
+        .listener
+        .rules()
+        .iter()
+        .position(|other| std::ptr::eq(other, rule));
+    let chosen = match decision {
+        Decision::Forward(chosen) => chosen,
+        Decision::Answer(answer, action) => {
+            account.action = Some(action);
+            account.redirect.clone_from(&answer.location);
+            return own(account, &answer);
+        }
+    };
+    account.action = Some("forward");
+    account.host_after.clone_from(&chosen.host);
+    account.url_after.clone_from(&chosen.url);
+    forward(account, asked, body, (&worker, &served, &arrival), chosen).await
+}
+
+async fn forward(
+    mut account: Account,
+    asked: &Asked,
+    body: Incoming,
+    (worker, served, arrival): (&Rc<Worker>, &Served, &Arrival),
+    chosen: Chosen<'_>,
+) -> Response<ToClient> {
+    let settings = &served.balancer.settings;
+    let now = crate::serving::now();
+    let mut body = Some(ToTarget::new(body, account.upstream.clone()));
+    let mut choice = chosen.choice;
+    let (mut stale, mut tried_another) = (0, false);
+    let mut host = chosen.host.unwrap_or_default();
+    if host.is_empty() {
+        decide::outgoing_host(&asked.host, served.listener.port, settings.preserve_host, &mut host);
+    }
+    loop {
+        let http2 = choice.group.version != ProtocolVersion::Http1;
+        let place = Place {
+            target: choice.target.address(),
+            source: asked.source,
+            tls: decide::is_tls(&choice),
+        };
+        let rewritten = headers::ToTarget {
+            headers: &asked.parts.headers,
+            served,
+            arrival,
+            now,
+            random: [worker.random.draw(), worker.random.draw()],
+            host: (!http2).then_some(&host),
+        };
+        let Ok(told) = rewritten.make(&mut account.trace) else {
+            return own(account, &Answer::page(463));
+        };
+        let uri = match uri(asked, chosen.url.as_deref(), http2.then_some((&place, &host))) {
+            Some(uri) => uri,
+            None => return own(account, &Answer::page(500)),
+        };
+        account.chosen(&choice);
+        let mut lease = match connect(place, http2).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                tracing::debug!(%error, target = %place.target, "cannot connect");
+                let counter = GroupCounter::TargetConnectionErrorCount;
+                choice.group.metrics().add(worker.shard, counter, 1);
+                // Nothing has been sent: another target may have it, once.
+                let another = (!tried_another)
+                    .then(|| decide::choose(worker, served, arrival, chosen.forward, &asked.parts.headers, now))
+                    .flatten()
+                    .filter(|other| other.target.address() != place.target);
+                if let Some(another) = another {
+                    (choice, tried_another) = (another, true);
+                    continue;
+                }
+                let status = if matches!(error, DialError::Timeout) { 504 } else { 502 };
+                return own(account, &Answer::page(status));
+            }
+        };
+        let Some(taken) = body.take() else {
+            return own(account, &Answer::page(502));
+        };
+        let request = outgoing(asked, uri, told, http2, taken);
+        account.upstream.touched.set(Instant::now());
+        let answered = {
+            let mut leash = Leash::new(worker, choice.group, &choice.target);
+            let asking = lease.send(request);
+            tokio::pin!(asking);
+            loop {
+                tokio::select! {
+                    answered = &mut asking => break Some(answered),
+                    () = tokio::time::sleep(LOOK.min(settings.idle_timeout)) => {
+                        if account.upstream.touched.get().elapsed() >= settings.idle_timeout {
+                            break None;
+                        }
+                        if leash.is_cut() {
+                            break Some(Err(Unsent::Broken("the target is gone".into())));
+                        }
+                    }
+                }
+            }
+        };
+        match answered {
+            Some(Ok(response)) => return pass(account, response, lease, choice),
+            Some(Err(Unsent::Returned(request))) if stale < STALE => {
+                stale += 1;
+                body = Some(request.into_body());
+            }
+            Some(Err(Unsent::Broken(error))) => {
+                tracing::debug!(%error, target = %place.target, "no response");
+                return own(account, &Answer::page(502));
+            }
+            Some(Err(Unsent::Returned(_))) => return own(account, &Answer::page(502)),
+            None => return own(account, &Answer::page(504)),
+        }
+    }
+}
+
+/// Takes a connection, and waits for this machine to be ready for it.
+async fn connect(place: Place, http2: bool) -> Result<Lease, DialError> {
+    let until = Instant::now() + CONNECT_WITHIN;
+    loop {
+        match Lease::take(place, http2).await {
+            Err(DialError::Here { .. }) if Instant::now() < until => tokio::time::sleep(AGAIN).await,
+            done => return done,
+        }
+    }
+}
+
+/// Passes a target's response on.
+fn pass(mut account: Account, response: Response<Incoming>, lease: Lease, choice: Choice<'_>) -> Response<ToClient> {
+    let now = Instant::now();
+    account.answered = Some(now);
+    account.upstream.touched.set(now);
+    if account.upstream.sent.get().is_none() {
+        account.upstream.sent.set(Some(now));
+    }
+    let (mut parts, incoming) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return own(account, &Answer::page(502));
+    }
+    account.target_status = Some(parts.status.as_u16());
+    account.status = Some(parts.status.as_u16());
+    account.stream.answered();
+    let mut cookies = Vec::new();
+    if choice.sets_cookies() {
+        let with = Cookies {
+            key: &account.worker.cookies,
+            now: crate::serving::now(),
+            random: account.worker.random.draw(),
+            https: account.arrival.tls.is_some(),
+        };
+        choice.set_cookies(&with, &parts.headers, &mut |cookie| {
+            cookies.extend(http::HeaderValue::from_str(cookie));
+        });
+    }
+    headers::to_client(&mut parts.headers, &account.served);
+    for cookie in cookies {
+        parts.headers.append(http::header::SET_COOKIE, cookie);
+    }
+    parts.version = http::Version::HTTP_2;
+    parts.extensions = http::Extensions::new();
+    let limit = account.served.balancer.settings.idle_timeout;
+    account.target = Some(choice.target);
+    Response::from_parts(parts, ToClient::target(incoming, account, lease, limit))
+}
+
+/// An answer of the balancer's own.
+fn own(mut account: Account, answer: &Answer) -> Response<ToClient> {
+    account.status = Some(answer.status);
+    account.stream.answered();
+    let headers = headers::own(answer, Some(&account.served), account.grpc);
+    let bodiless = account.grpc || account.method == Method::HEAD || answer.body.is_empty();
+    let left = (!bodiless).then(|| Bytes::from(answer.body.clone().into_owned()));
+    dressed(
+        answer.status,
+        headers,
+        ToClient::Own {
+            left,
+            account: Some(Box::new(account)),
+        },
+    )
+}
+
+/// An answer for which no balancer stands.
+fn unheard(mut stream: super::life::Stream, answer: &Answer, method: &Method) -> Response<ToClient> {
+    stream.answered();
+    let left = (method != Method::HEAD).then(|| Bytes::from(answer.body.clone().into_owned()));
+    dressed(
+        answer.status,
+        headers::own(answer, None, false),
+        ToClient::Own { left, account: None },
+    )
+}
+
+fn dressed(status: u16, headers: HeaderMap, body: ToClient) -> Response<ToClient> {
+    let mut response = Response::new(body);
+    // 460 and the like are statuses too; what is none cannot be configured.
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// `:authority`, or else Host.
+fn host(parts: &http::request::Parts) -> Vec<u8> {
+    match parts.uri.authority() {
+        Some(authority) => authority.as_str().as_bytes().to_vec(),
+        None => parts
+            .headers
+            .get(http::header::HOST)
+            .map_or(Vec::new(), |host| host.as_bytes().to_vec()),
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
+/// What is asked of the target: HTTP/2 ones get the whole URL. None: the rewritten one is no URL.
+fn uri(asked: &Asked, url: Option<&[u8]>, whole: Option<(&Place, &Vec<u8>)>) -> Option<Uri> {
+    let path = match url {
+        Some(url) => http::uri::PathAndQuery::try_from(url).ok()?,
+        None => match asked.parts.uri.path_and_query() {
+            Some(path) => path.clone(),
+            None => http::uri::PathAndQuery::from_static("/"),
+        },
+    };
+    let Some((place, host)) = whole else {
+        return Some(Uri::from(path));
+    };
+    let scheme = if place.tls {
+        http::uri::Scheme::HTTPS
+    } else {
+        http::uri::Scheme::HTTP
+    };
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(http::uri::Authority::try_from(&host[..]).ok()?);
+    parts.path_and_query = Some(path);
+    Uri::from_parts(parts).ok()
+}
+
+fn outgoing(asked: &Asked, uri: Uri, headers: HeaderMap, http2: bool, body: ToTarget) -> Request<ToTarget> {
+    let mut request = Request::new(body);
+    *request.method_mut() = asked.parts.method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    *request.version_mut() = if http2 {
+        http::Version::HTTP_2
+    } else {
+        http::Version::HTTP_11
+    };
+    request
+}
+
+impl Account {
+    /// A target was chosen, in place of the one before.
+    fn chosen(&mut self, choice: &Choice<'_>) {
+        self.group = Some(choice.group.clone());
+        self.address = Some(choice.target.address());
+        self.fail_open = choice.fail_open;
+    }
+}

@@ -1,0 +1,147 @@
+//! What the streams of one connection tell of its client: whether it idles, and whether it floods.
+
+use crate::serving::Served;
+use neargate_routing::BalancerCounter;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Streams that a client may reset before their response begins, at once and each second: far more than deadlines that
+/// pass, far less than a flood (CVE-2023-44487).
+const RESETS: f64 = 1000.0;
+const RESETS_PER_SECOND: f64 = 100.0;
+
+#[derive(Debug)]
+pub struct Life {
+    open: Cell<usize>,
+    used: Cell<Instant>,
+    resets_left: Cell<f64>,
+    counted: Cell<Instant>,
+    cut: Cell<bool>,
+    /// Whose connection it counts as.
+    counted_as: RefCell<Option<Arc<Served>>>,
+}
+
+impl Life {
+    pub fn new() -> Life {
+        let now = Instant::now();
+        Life {
+            open: Cell::new(0),
+            used: Cell::new(now),
+            resets_left: Cell::new(RESETS),
+            counted: Cell::new(now),
+            cut: Cell::new(false),
+            counted_as: RefCell::default(),
+        }
+    }
+
+    /// Counts a stream until the guard is dropped.
+    pub fn begin(self: &Rc<Life>) -> Stream {
+        self.open.set(self.open.get() + 1);
+        Stream {
+            life: self.clone(),
+            answered: false,
+        }
+    }
+
+    /// How long there has been no stream; none when there is one.
+    pub fn idle(&self) -> Option<Duration> {
+        (self.open.get() == 0).then(|| self.used.get().elapsed())
+    }
+
+    /// Has the connection closed at once.
+    pub fn cut(&self) {
+        self.cut.set(true);
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.cut.get()
+    }
+
+    /// Counts the connection for the balancer of its first stream.
+    pub fn count(&self, served: &Arc<Served>, shard: usize) {
+        let mut counted = self.counted_as.borrow_mut();
+        if counted.is_none() {
+            let metrics = &served.balancer.metrics;
+            metrics.add(shard, BalancerCounter::NewConnectionCount, 1);
+            metrics.add(shard, BalancerCounter::ActiveConnectionCount, 1);
+            *counted = Some(served.clone());
+        }
+    }
+
+    /// The connection is over.
+    pub fn end(&self, shard: usize) {
+        if let Some(served) = self.counted_as.take() {
+            served
+                .balancer
+                .metrics
+                .less(shard, BalancerCounter::ActiveConnectionCount, 1);
+        }
+    }
+
+    fn reset(&self, now: Instant) {
+        let earned = now.duration_since(self.counted.get()).as_secs_f64() * RESETS_PER_SECOND;
+        let left = (self.resets_left.get() + earned).min(RESETS) - 1.0;
+        self.counted.set(now);
+        self.resets_left.set(left);
+        if left < 0.0 {
+            self.cut();
+        }
+    }
+}
+
+/// A stream that is open.
+#[derive(Debug)]
+pub struct Stream {
+    life: Rc<Life>,
+    answered: bool,
+}
+
+impl Stream {
+    /// Its response begins: what the client resets from here on is its right.
+    pub fn answered(&mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.life.open.set(self.life.open.get() - 1);
+        self.life.used.set(now);
+        if !self.answered {
+            self.life.reset(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resets_are_forgiven_at_the_rate_of_deadlines_and_not_at_that_of_a_flood() {
+        let life = Life::new();
+        let begin = life.counted.get();
+        for second in 1..=60 {
+            for _ in 0..100 {
+                life.reset(begin + Duration::from_secs(second));
+            }
+        }
+        assert!(!life.is_cut());
+        for _ in 0..1001 {
+            life.reset(begin + Duration::from_secs(61));
+        }
+        assert!(life.is_cut());
+    }
+
+    #[test]
+    fn a_connection_idles_when_its_last_stream_ends() {
+        let life = Rc::new(Life::new());
+        let stream = life.begin();
+        assert!(life.idle().is_none());
+        drop(stream);
+        assert!(life.idle().is_some());
+    }
+}

@@ -1,0 +1,115 @@
+//! Clients that speak HTTP/2, and targets that do.
+//!
+//! Called by the accept loops with connections that settled on HTTP/2, by ALPN or by their first bytes. Each stream is
+//! decided like a request (`decide`) and goes to a target over HTTP/1.1 or HTTP/2, by its group's version. WebSockets over
+//! HTTP/2 are refused, as ALB refuses them. Invariant: a client may have 128 streams, and one that keeps opening and
+//! resetting them loses its connection.
+
+mod account;
+mod body;
+mod exchange;
+mod headers;
+mod life;
+mod pool;
+mod prefixed;
+
+#[cfg(test)]
+mod tests;
+
+use crate::arrival::Arrival;
+use crate::serving::Worker;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use life::Life;
+use prefixed::Prefixed;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// As ALB's.
+const STREAMS: u32 = 128;
+/// Streams that a client reset before they were looked at.
+const RESET_UNSEEN: usize = 20;
+/// As for HTTP/1.1.
+const HEADERS: u32 = 64 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
+/// How often a connection sees whether its time is over.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs hyper's futures on the thread that they are made on.
+#[derive(Clone, Copy, Debug)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// Serves a connection, of which `read` has been read already, until its client is done, is idle, or has to leave. Within
+/// a `LocalSet`.
+pub async fn serve<S>(stream: S, read: Vec<u8>, arrival: Arrival, worker: Rc<Worker>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    // Woken when doors close.
+    let _member = worker.clone().join().await;
+    let arrival = Rc::new(arrival);
+    let life = Rc::new(Life::new());
+    let service = {
+        let (worker, arrival, life) = (worker.clone(), arrival.clone(), life.clone());
+        service_fn(move |request| exchange::answer(worker.clone(), arrival.clone(), life.clone(), request))
+    };
+    let connection = hyper::server::conn::http2::Builder::new(Local)
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESET_UNSEEN)
+        .max_header_list_size(HEADERS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .serve_connection(TokioIo::new(Prefixed::new(read, stream)), service);
+    tokio::pin!(connection);
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let began = Instant::now();
+    let mut leaving = false;
+    std::future::poll_fn(|cx| {
+        while looks.poll_tick(cx).is_ready() {}
+        if life.is_cut() {
+            return Poll::Ready(());
+        }
+        if !leaving && is_over(&worker, &arrival, &life, began) {
+            leaving = true;
+            // Streams that run go on; no new ones are taken.
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx).map(|ended| {
+            if let Err(error) = ended {
+                tracing::debug!(%error, client = %arrival.client, "an HTTP/2 connection broke");
+            }
+        })
+    })
+    .await;
+    life.end(worker.shard);
+}
+
+/// True when no new stream is to be taken.
+fn is_over(worker: &Worker, arrival: &Arrival, life: &Life, began: Instant) -> bool {
+    if worker.is_ending() || !arrival.door.is_open() {
+        return true;
+    }
+    let behind = match &arrival.settled {
+        Some(settled) => Some(settled.clone()),
+        None => arrival.door.behind().first().cloned(),
+    };
+    let serving = worker.now_serving();
+    let Some(served) = behind.and_then(|behind| serving.listener(&behind.listener)) else {
+        return true;
+    };
+    let settings = &served.balancer.settings;
+    began.elapsed() >= settings.client_keep_alive || life.idle().is_some_and(|idle| idle >= settings.idle_timeout)
+}
