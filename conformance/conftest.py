@@ -1,7 +1,19 @@
 import pytest
 
 import images
-from neargate import Neargate
+import leaks
+from neargate import BINARY, Neargate
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left():
+    """Takes down what killed runs left, and fails the run that leaves something itself."""
+    stubborn = leaks.take_down_left_over(BINARY)
+    assert not stubborn, "earlier test runs left what `neargate down` cannot remove:\n" + "\n".join(stubborn)
+    before = leaks.routes()
+    yield
+    left = leaks.remains_after(Neargate.started, before)
+    assert not left, "this test run left on the machine:\n" + "\n".join(left)
 
 
 @pytest.fixture(scope="session")

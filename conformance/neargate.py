@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -12,6 +11,8 @@ import time
 
 import boto3
 from botocore.config import Config
+
+import leaks
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = pathlib.Path(os.environ.get("NEARGATE_BINARY", ROOT / "target/debug/neargate"))
@@ -38,9 +39,12 @@ def wait_for(question, what, limit=30.0):
 class Neargate:
     """`neargate up` with its clients."""
 
+    # Of all that this process started: instance, data directory, ranges.
+    started = []
+
     def __init__(self, *args, data=None, env=None):
         self.own = data is None
-        self.data = pathlib.Path(data or tempfile.mkdtemp(prefix="neargate-test-"))
+        self.data = pathlib.Path(data or tempfile.mkdtemp(prefix=leaks.PREFIX))
         self.args = args
         self.port = free_port()
         self.extra_env = env or {}
@@ -49,7 +53,8 @@ class Neargate:
         self.env = {}
 
     def start(self):
-        self.log = open(self.data.parent / f"{self.data.name}.log", "a+b")
+        leaks.claim(self.data, self.own)
+        self.log = open(leaks.log_of(self.data), "a+b")
         self.process = subprocess.Popen(
             [BINARY, "up", "--listen", f"127.0.0.1:{self.port}", "--data-dir", self.data, *self.args],
             stdin=subprocess.DEVNULL,
@@ -68,6 +73,7 @@ class Neargate:
         up = wait_for(lambda: ready.is_set() or self.process.poll() is not None, "neargate up", 40)
         assert up and ready.is_set(), f"neargate did not come up:\n{self.log_text()}"
         self.env = self.read_env()
+        self.started.append((leaks.instance_of(self.data), self.data, leaks.ranges(self.args)))
         return self
 
     def log_text(self):
@@ -115,13 +121,14 @@ class Neargate:
         done = subprocess.run([BINARY, "down", "--data-dir", self.data], capture_output=True, text=True)
         # Its folder stays then: it is all that a later `down` has to find what was left.
         assert done.returncode == 0, f"neargate down of {self.data} left things behind:\n{done.stdout}{done.stderr}\n{self.log and self.log_text()}"
-        if self.own:
-            shutil.rmtree(self.data, ignore_errors=True)
-            if self.log:
-                pathlib.Path(self.log.name).unlink(missing_ok=True)
+        leaks.release(self.data, self.own)
 
     def __enter__(self):
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.down()
+            raise
 
     def __exit__(self, *_):
         self.down()
