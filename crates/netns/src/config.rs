@@ -86,6 +86,8 @@ pub struct NetworkConfig {
     pub vpc_cidr: Cidr,
     /// Addresses of containers in bridge mode.
     pub bridge_cidr: Cidr,
+    /// Pool of the addresses under which tasks and load balancers are reached from outside their VPC.
+    pub public_cidr: Cidr,
     /// DNS servers to forward to; empty follows the machine's /etc/resolv.conf.
     pub dns_upstreams: Vec<SocketAddr>,
 }

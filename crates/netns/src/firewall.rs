@@ -1,4 +1,9 @@
-//! The instance's nftables table: masquerade, published ports, and what tasks may not reach on the host.
+//! The instance's nftables table: the frame that security groups, VPCs and published ports are put into.
+//!
+//! Who passes, in the order of a packet's way: `martians` (a task sends from its own address only, and nobody else from a
+//! VPC's), `guard` (what a task may send: its VPC, its routes, its groups' egress), `nat`, then `admit` for packets to
+//! tasks and `input` for those to load balancers (their groups' ingress). What belongs to a connection that was let
+//! through passes. The invariant: what no rule admits is dropped, and a table is never half written.
 
 use crate::config::{NetworkConfig, Published, Transport};
 use std::fmt::Write as _;
@@ -6,47 +11,123 @@ use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
-/// The whole ruleset of an instance; loading it again replaces the rules.
+/// The frame of an instance; loading it drops what was in the table, so the script that fills it goes along.
 ///
-/// Published ports are dropped with it: the node publishes again what still runs.
-pub fn ruleset(config: &NetworkConfig) -> String {
+/// Published ports are dropped with it: the caller adds those that are held.
+pub fn frame(config: &NetworkConfig) -> String {
     let table = config.table();
     let prefix = config.interface_prefix();
     let resolver = config.resolver();
-    let (vpc, bridge) = (config.vpc_cidr, config.bridge_cidr);
+    let bridge = config.bridge_cidr;
     format!(
         r#"table inet {table}
 delete table inet {table}
 table inet {table} {{
     map tcp_ports {{ type inet_service : ipv4_addr . inet_service; }}
     map udp_ports {{ type inet_service : ipv4_addr . inet_service; }}
-    chain prerouting {{
-        type nat hook prerouting priority dstnat; policy accept;
-        iifname "{prefix}*" ip daddr 127.0.0.0/8 drop
-        fib daddr type local meta l4proto tcp dnat ip to tcp dport map @tcp_ports
-        fib daddr type local meta l4proto udp dnat ip to udp dport map @udp_ports
-    }}
-    chain output {{
-        type nat hook output priority -100; policy accept;
-        fib daddr type local meta l4proto tcp dnat ip to tcp dport map @tcp_ports
-        fib daddr type local meta l4proto udp dnat ip to udp dport map @udp_ports
-    }}
-    chain postrouting {{
-        type nat hook postrouting priority srcnat; policy accept;
-        ip saddr 127.0.0.0/8 oifname "{prefix}*" snat ip to {resolver}
-        ip saddr {{ {vpc}, {bridge} }} ip daddr != {{ {vpc}, {bridge} }} oifname != {{ "lo" }} oifname != "{prefix}*" masquerade
-    }}
+    set vpc_ranges {{ type ipv4_addr; flags interval; }}
+    set resolvers {{ type ipv4_addr; }}
+    set balancers {{ type ipv4_addr; }}
+    set outbound {{ type ipv4_addr; }}
+    set outbound_ranges {{ type ipv4_addr . ipv4_addr; flags interval; }}
+    set selves {{ type ipv4_addr . ipv4_addr; }}
+    map public {{ type ipv4_addr : ipv4_addr; }}
+    map vpc_of {{ type ipv4_addr : verdict; }}
+    map ingress {{ type ipv4_addr : verdict; }}
+    map egress {{ type ipv4_addr : verdict; }}
+
     chain martians {{
         type filter hook prerouting priority -300; policy accept;
-        iifname "{prefix}*" ip daddr 127.0.0.0/8 drop
+        iifname "lo" accept
+        iifname != "{prefix}*" ip saddr @vpc_ranges drop
+        iifname != "{prefix}*" accept
+        meta nfproto != ipv4 drop
+        ip daddr 127.0.0.0/8 drop
+        fib saddr . iif oif missing drop
+    }}
+    chain guard {{
+        type filter hook prerouting priority -150; policy accept;
+        iifname "lo" accept
+        iifname != "{prefix}*" ip daddr @vpc_ranges drop
+        iifname != "{prefix}*" accept
+        ct state established,related accept
+        ct state invalid drop
+        ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 accept
+        ip daddr 169.254.170.2 tcp dport 80 accept
+        ip saddr {bridge} accept
+        ip saddr vmap @vpc_of
+        ip saddr vmap @egress
+        drop
+    }}
+    chain nat {{
+        type nat hook prerouting priority dstnat; policy accept;
+        iifname "{prefix}*" ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {resolver}
+        dnat ip to ip daddr map @public
+        fib daddr type local meta l4proto tcp dnat ip to tcp dport map @tcp_ports
+        fib daddr type local meta l4proto udp dnat ip to udp dport map @udp_ports
+    }}
+    chain nat_output {{
+        type nat hook output priority -100; policy accept;
+        dnat ip to ip daddr map @public
+        fib daddr type local meta l4proto tcp dnat ip to tcp dport map @tcp_ports
+        fib daddr type local meta l4proto udp dnat ip to udp dport map @udp_ports
+    }}
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        oifname != "{prefix}*" ip daddr @vpc_ranges drop
+    }}
+    chain output {{
+        type filter hook output priority filter; policy accept;
+        oifname != "lo" oifname != "{prefix}*" jump leaving
+        ip saddr @balancers jump balancer_output
+    }}
+    chain leaving {{
+        ip saddr @vpc_ranges drop
+        ip daddr @vpc_ranges drop
+    }}
+    chain balancer_output {{
+        ct state established,related accept
+        ct state invalid drop
+        ip saddr . ip daddr @selves accept
+        ip saddr vmap @vpc_of
+        ip saddr vmap @egress
+        drop
+    }}
+    chain admit {{
+        type filter hook postrouting priority filter; policy accept;
+        oifname != "{prefix}*" accept
+        meta nfproto != ipv4 drop
+        ct state established,related accept
+        fib saddr type local icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
+        ct state invalid drop
+        ip daddr {bridge} accept
+        ip daddr vmap @ingress
+        drop
+    }}
+    chain nat_postrouting {{
+        type nat hook postrouting priority srcnat; policy accept;
+        ip saddr 127.0.0.0/8 oifname "{prefix}*" snat ip to {resolver}
+        ip saddr . ip daddr @selves oifname "{prefix}*" snat ip to {resolver}
+        oifname "lo" accept
+        oifname "{prefix}*" accept
+        ip saddr @vpc_ranges masquerade
+        ip saddr {bridge} masquerade
     }}
     chain input {{
         type filter hook input priority filter; policy accept;
+        ip daddr @balancers jump balancer_input
         iifname != "{prefix}*" accept
         ct state established,related accept
         ip daddr {resolver} meta l4proto {{ tcp, udp }} th dport 53 accept
+        ip daddr 169.254.170.2 tcp dport 80 accept
         ip protocol icmp accept
         reject with icmpx admin-prohibited
+    }}
+    chain balancer_input {{
+        ct state established,related accept
+        ct state invalid drop
+        ip daddr vmap @ingress
+        drop
     }}
 }}
 "#

@@ -33,6 +33,8 @@ pub struct Netlink {
 pub struct InUse {
     pub cidr: Cidr,
     pub interface: Option<u32>,
+    /// A route that some Neargate made.
+    pub ours: bool,
     /// Neargate's own unreachable route.
     pub unreachable_of_ours: bool,
 }
@@ -107,6 +109,11 @@ impl Netlink {
                 .push(RouteAttribute::PrefSource(RouteAddress::Inet(source)));
         }
         self.request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    pub fn delete_link_route(&mut self, destination: Ipv4Addr) -> io::Result<()> {
+        let route = route(destination, 32, RouteScope::Link, RouteType::Unicast);
+        self.request(RouteNetlinkMessage::DelRoute(route), 0)
     }
 
     /// `default via gateway dev index onlink`.
@@ -272,9 +279,11 @@ fn route_in_use(route: &RouteMessage) -> Option<InUse> {
             _ => {}
         }
     }
+    let ours = u8::from(route.header.protocol) == PROTOCOL;
     Some(InUse {
         cidr: Cidr::containing(destination?, route.header.destination_prefix_length)?,
         interface,
-        unreachable_of_ours: route.header.kind == RouteType::Unreachable && u8::from(route.header.protocol) == PROTOCOL,
+        ours,
+        unreachable_of_ours: ours && route.header.kind == RouteType::Unreachable,
     })
 }

@@ -1,19 +1,25 @@
 //! The machine's side: set up once, then namespaces come and go.
 
 use crate::config::{Cidr, Interface, NetworkConfig, Publish, Published};
-use crate::dns::Upstreams;
+use crate::dns::Resolver;
+use crate::enforce::{self, Enforcement};
+use crate::names::Names;
 use crate::namespace::{self, Content};
-use crate::netlink::{InUse, Netlink};
+use crate::netlink::Netlink;
 use crate::ports::Ports;
+use crate::ranges::{besides, check_clash};
+use crate::table::{NetworkChange, Step};
 use crate::{dns, firewall};
+use neargate_link::network::{Holder, InterfaceEntry};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-const LOOPBACK: u32 = 1;
+/// Index of the loopback interface.
+pub const LOOPBACK: u32 = 1;
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// Why the network cannot do what was asked.
@@ -43,6 +49,14 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> NetworkError {
     move |source| NetworkError::Io { what, source }
 }
 
+/// What a task's interface belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    pub vpc_id: String,
+    /// Security groups; nobody reaches a task without.
+    pub groups: Vec<String>,
+}
+
 /// The network of one Neargate instance on this machine. Methods block for well under a millisecond to a few.
 pub struct Network {
     config: NetworkConfig,
@@ -51,6 +65,10 @@ pub struct Network {
     ports: Mutex<Ports>,
     /// Bridge addresses by namespace name.
     bridge: Mutex<HashMap<String, Ipv4Addr>>,
+    /// VPC addresses by namespace name. Locks are taken in the order enforcement, netlink, ports.
+    taken: Mutex<HashMap<String, Ipv4Addr>>,
+    enforcement: Mutex<Enforcement>,
+    names: Arc<RwLock<Names>>,
 }
 
 impl Network {
@@ -65,18 +83,21 @@ impl Network {
         let running = firewall::is_loaded(&config).map_err(io_error("look for the firewall table"))?;
         if !running {
             let used = netlink.in_use().map_err(io_error("list the machine's routes"))?;
-            check_clash(config.vpc_cidr, config.bridge_cidr, &used)?;
+            check_clash(config.vpc_cidr, config.bridge_cidr, Some(config.public_cidr), &used)?;
         }
         namespace::prepare(&config.run_dir).map_err(io_error(format!("prepare {}", config.run_dir.display())))?;
         remember_forwarding(&config).map_err(io_error(format!("turn on {FORWARD}")))?;
-        firewall::apply(&firewall::ruleset(&config)).map_err(io_error("load the firewall"))?;
-        add_base(&config, &mut netlink)?;
+        let enforcement = Enforcement::start(&config, &mut netlink).map_err(io_error("set up firewall and routes"))?;
+        let names = Names::of(enforcement.table());
         Ok(Network {
             config,
             host_ns,
             netlink: Mutex::new(netlink),
             ports: Mutex::default(),
             bridge: Mutex::default(),
+            taken: Mutex::default(),
+            enforcement: Mutex::new(enforcement),
+            names: Arc::new(RwLock::new(names)),
         })
     }
 
@@ -87,7 +108,67 @@ impl Network {
     pub fn check(vpc_cidr: Cidr, bridge_cidr: Cidr) -> Result<(), NetworkError> {
         let mut netlink = Netlink::open().map_err(io_error("open a netlink socket"))?;
         let used = netlink.in_use().map_err(io_error("list the machine's routes"))?;
-        check_clash(vpc_cidr, bridge_cidr, &used)
+        check_clash(vpc_cidr, bridge_cidr, None, &used)
+    }
+
+    /// The networks that this machine has besides what Neargate made for the ranges `own`: a VPC that overlaps one would
+    /// hide machines that are there.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn foreign(own: &[Cidr]) -> Result<Vec<Cidr>, NetworkError> {
+        let mut netlink = Netlink::open().map_err(io_error("open a netlink socket"))?;
+        let used = netlink.in_use().map_err(io_error("list the machine's routes"))?;
+        Ok(besides(own, &used))
+    }
+
+    /// Takes over a change of the network table: afterwards it is what packets meet, on running tasks too.
+    ///
+    /// # Errors
+    /// `Io`; the change is kept, and the next one brings the machine there.
+    pub fn change(&self, change: NetworkChange) -> Result<(), NetworkError> {
+        self.step(Step::Control(change))
+            .map_err(io_error("enforce the network table"))
+    }
+
+    fn step(&self, step: Step) -> io::Result<()> {
+        let mut enforcement = lock(&self.enforcement);
+        let whole = matches!(&step, Step::Control(change) if change.whole);
+        if !whole {
+            let mut names = self.names.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            names.step(&step);
+        }
+        let mut netlink = lock(&self.netlink);
+        let ports = lock(&self.ports);
+        let done = enforcement.step(step, &mut netlink, &ports);
+        if whole {
+            let all = Names::of(enforcement.table());
+            *self.names.write().unwrap_or_else(std::sync::PoisonError::into_inner) = all;
+        }
+        done
+    }
+
+    /// Has the groups of a task's interface bind its first packet, also when control's table does not have it yet.
+    fn take(&self, name: &str, interface: &Interface, membership: &Membership) -> Result<(), NetworkError> {
+        lock(&self.taken).insert(name.to_owned(), interface.address);
+        let entry = InterfaceEntry {
+            address: interface.address,
+            vpc_id: membership.vpc_id.clone(),
+            groups: membership.groups.clone(),
+            holder: Holder::Task,
+            outbound: Vec::new(),
+            public_address: None,
+        };
+        let step = lock(&self.enforcement).table().taking(entry);
+        match step {
+            Some(step) => self.step(step).map_err(io_error(format!("set the rules of {name}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells which VPC address a namespace from before a restart holds.
+    pub fn adopt(&self, name: &str, address: Ipv4Addr) {
+        lock(&self.taken).insert(name.to_owned(), address);
     }
 
     pub fn config(&self) -> &NetworkConfig {
@@ -104,11 +185,8 @@ impl Network {
     /// # Errors
     /// When the resolver's address cannot be bound.
     pub async fn serve_dns(&self) -> io::Result<()> {
-        dns::serve(
-            self.config.resolver(),
-            Upstreams::new(self.config.dns_upstreams.clone()),
-        )
-        .await
+        let resolver = Resolver::new(self.names.clone(), self.config.dns_upstreams.clone());
+        dns::serve(self.config.resolver(), resolver).await
     }
 
     /// Handle of the namespace called `name`, for the runtime to join.
@@ -116,11 +194,34 @@ impl Network {
         self.config.run_dir.join(name)
     }
 
-    /// Makes the namespace `name` with its own interface `eth0`.
+    /// Makes the namespace `name` with its own interface `eth0` in a VPC.
     ///
     /// # Errors
     /// `Io`; nothing is left behind then.
-    pub fn create(&self, name: &str, interface: Interface) -> Result<PathBuf, NetworkError> {
+    pub fn create(&self, name: &str, interface: Interface, membership: &Membership) -> Result<PathBuf, NetworkError> {
+        self.take(name, &interface, membership)?;
+        let source = lock(&self.enforcement).table().resolver_of(&membership.vpc_id);
+        let made = self.connect_new(name, interface, source);
+        if made.is_err() {
+            self.give(name)?;
+        }
+        made
+    }
+
+    fn give(&self, name: &str) -> Result<(), NetworkError> {
+        let Some(address) = lock(&self.taken).remove(name) else {
+            return Ok(());
+        };
+        let step = lock(&self.enforcement).table().giving(address);
+        match step {
+            Some(step) => self
+                .step(step)
+                .map_err(io_error(format!("withdraw the rules of {name}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn connect_new(&self, name: &str, interface: Interface, source: Ipv4Addr) -> Result<PathBuf, NetworkError> {
         let path = self.path(name);
         let host_name = self.config.host_interface(name);
         let content = Content::Routed {
@@ -136,15 +237,19 @@ impl Network {
             made = namespace::create(&path, content);
         }
         made.map_err(io_error(format!("make the network namespace of {name}")))?;
-        let mut connected = self.connect(&host_name, interface);
+        let mut connected = self.connect(&host_name, interface, source);
         if connected
             .as_ref()
             .is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL))
         {
             // So the kernel refuses a source address that is gone: a network daemon of the machine, or a person, took
             // the resolver's address away since the start, and perhaps the routes with it.
-            add_base(&self.config, &mut lock(&self.netlink))?;
-            connected = self.connect(&host_name, interface);
+            let mut enforcement = lock(&self.enforcement);
+            enforcement
+                .restore_hosted(&mut lock(&self.netlink))
+                .map_err(io_error("restore routes and addresses"))?;
+            drop(enforcement);
+            connected = self.connect(&host_name, interface, source);
         }
         if let Err(source) = connected {
             let _ = namespace::remove(&path);
@@ -156,11 +261,11 @@ impl Network {
         Ok(path)
     }
 
-    fn connect(&self, host_name: &str, interface: Interface) -> io::Result<()> {
+    fn connect(&self, host_name: &str, interface: Interface, source: Ipv4Addr) -> io::Result<()> {
         let index = namespace::interface_index(host_name)?;
         let mut netlink = lock(&self.netlink);
         netlink.set_up(index)?;
-        netlink.add_link_route(interface.address, index, Some(self.config.resolver()))?;
+        netlink.add_link_route(interface.address, index, Some(source))?;
         netlink.add_neighbour(index, interface.address, interface.mac)
     }
 
@@ -176,7 +281,7 @@ impl Network {
             mac: [0x02, 0x42, 0x4e, b, c, d],
             gateway: self.config.bridge_cidr.nth(1),
         };
-        match self.create(name, interface) {
+        match self.connect_new(name, interface, self.config.resolver()) {
             Ok(path) => Ok((path, address)),
             Err(e) => {
                 lock(&self.bridge).remove(name);
@@ -252,6 +357,7 @@ impl Network {
             firewall::apply(&script).map_err(io_error(format!("withdraw ports of {name}")))?;
         }
         lock(&self.bridge).remove(name);
+        self.give(name)?;
         namespace::remove(&self.path(name)).map_err(io_error(format!("remove the network namespace of {name}")))
     }
 
@@ -285,16 +391,7 @@ impl Network {
         }
         note("release the namespace folder", namespace::unprepare(&config.run_dir));
         match Netlink::open() {
-            Ok(mut netlink) => {
-                for cidr in [config.vpc_cidr, config.bridge_cidr] {
-                    note(
-                        "remove an unreachable route",
-                        absent_is_fine(netlink.delete_unreachable(cidr)),
-                    );
-                }
-                let gone = absent_is_fine(netlink.delete_address(LOOPBACK, config.resolver()));
-                note("remove the resolver's address", gone);
-            }
+            Ok(mut netlink) => enforce::tear_down(config, &mut netlink, &mut note),
             Err(e) => note("open a netlink socket", Err(e)),
         }
         note("remove the firewall table", firewall::unload(config));
@@ -306,23 +403,12 @@ impl Network {
     }
 }
 
-/// What all namespaces need of the machine: the unreachable routes and the resolver's address. Safe to repeat.
-fn add_base(config: &NetworkConfig, netlink: &mut Netlink) -> Result<(), NetworkError> {
-    for cidr in [config.vpc_cidr, config.bridge_cidr] {
-        netlink
-            .add_unreachable(cidr)
-            .map_err(io_error(format!("add the unreachable route for {cidr}")))?;
-    }
-    netlink
-        .add_address(LOOPBACK, config.resolver())
-        .map_err(io_error("add the resolver's address"))
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn absent_is_fine(done: io::Result<()>) -> io::Result<()> {
+/// What is gone already need not be removed.
+pub fn absent_is_fine(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::EADDRNOTAVAIL | libc::ENOENT)) => Ok(()),
         other => other,
@@ -364,97 +450,5 @@ fn restore_forwarding(config: &NetworkConfig) -> io::Result<()> {
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
-    }
-}
-
-/// Refuses ranges that the machine's own networks, or another instance, already use.
-fn check_clash(vpc_cidr: Cidr, bridge_cidr: Cidr, used: &[InUse]) -> Result<(), NetworkError> {
-    let ranges = [
-        ("VPC", vpc_cidr, "--vpc-cidr"),
-        ("bridge", bridge_cidr, "--bridge-cidr"),
-    ];
-    if vpc_cidr.overlaps(bridge_cidr) {
-        let suggestion = suggest(vpc_cidr.prefix(), used, Some(vpc_cidr));
-        let how = "the VPC range".to_owned();
-        return Err(NetworkError::Clash {
-            what: "bridge",
-            range: bridge_cidr,
-            other: vpc_cidr,
-            how,
-            flag: "--bridge-cidr",
-            suggestion,
-        });
-    }
-    for (what, range, flag) in ranges {
-        if let Some(clash) = used.iter().find(|u| u.cidr.overlaps(range)) {
-            let how = match (clash.unreachable_of_ours, clash.interface) {
-                (true, _) => "another Neargate instance".to_owned(),
-                (false, Some(index)) => format!("a route on interface {}", interface_name(index)),
-                (false, None) => "a route".to_owned(),
-            };
-            let suggestion = suggest(range.prefix(), used, None);
-            return Err(NetworkError::Clash {
-                what,
-                range,
-                other: clash.cidr,
-                how,
-                flag,
-                suggestion,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// A private range of `prefix` bits that nothing uses.
-fn suggest(prefix: u8, used: &[InUse], besides: Option<Cidr>) -> Cidr {
-    let prefix = prefix.clamp(8, 28);
-    let free = |c: &Cidr| !used.iter().any(|u| u.cidr.overlaps(*c)) && besides.is_none_or(|b| !b.overlaps(*c));
-    let tens = (0..=255u8)
-        .rev()
-        .filter_map(|n| Cidr::containing(Ipv4Addr::new(10, n, 0, 0), prefix));
-    let fallback = Cidr::containing(Ipv4Addr::new(10, 200, 0, 0), prefix);
-    tens.filter(free)
-        .map(Some)
-        .next()
-        .unwrap_or(fallback)
-        .expect("the prefix is at most 28")
-}
-
-fn interface_name(index: u32) -> String {
-    let mut name = [0; libc::IF_NAMESIZE];
-    // SAFETY: the buffer has the size that if_indextoname asks for.
-    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
-    if found.is_null() {
-        return format!("#{index}");
-    }
-    let bytes: Vec<u8> = name.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(vpc: &str, bridge: &str, used: &[InUse]) -> Result<(), NetworkError> {
-        check_clash(vpc.parse().unwrap(), bridge.parse().unwrap(), used)
-    }
-
-    #[test]
-    fn a_clash_names_both_ranges_and_a_free_one() {
-        let used = [InUse {
-            cidr: "172.31.16.0/20".parse().unwrap(),
-            interface: None,
-            unreachable_of_ours: false,
-        }];
-        let message = check("172.31.0.0/16", "198.18.0.0/16", &used).unwrap_err().to_string();
-        assert!(message.contains("172.31.0.0/16 overlaps 172.31.16.0/20"), "{message}");
-        assert!(message.contains("--vpc-cidr 10.255.0.0/16"), "{message}");
-        assert!(check("172.30.0.0/16", "198.18.0.0/16", &used).is_ok());
-    }
-
-    #[test]
-    fn vpc_and_bridge_ranges_must_not_meet() {
-        assert!(check("198.18.0.0/15", "198.18.0.0/16", &[]).is_err());
     }
 }

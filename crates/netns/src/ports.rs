@@ -75,6 +75,11 @@ impl Ports {
         })
     }
 
+    /// All that is published, by the container's address.
+    pub fn published(&self) -> impl Iterator<Item = &(Ipv4Addr, Vec<Published>)> {
+        self.of.values()
+    }
+
     /// Gives back what `name` published.
     pub fn give_back(&mut self, name: &str) -> Option<(Ipv4Addr, Vec<Published>)> {
         let (address, ports) = self.of.remove(name)?;

@@ -1,93 +1,26 @@
 //! Real namespaces, routes and nftables on this machine; needs root. Everything is removed afterwards, also on failure.
 
-use neargate_netns::{Interface, Network, NetworkConfig, Publish, Transport};
-use std::io::{Read, Write};
+mod support;
+
+use neargate_netns::{Network, NetworkConfig, Publish, Transport};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-
-struct Bed {
-    network: Network,
-    config: NetworkConfig,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Bed {
-    fn drop(&mut self) {
-        let _ = Network::tear_down(&self.config);
-    }
-}
-
-/// A network of its own for one test; `n` keeps tests apart.
-fn bed(n: u8, upstream: Option<SocketAddr>) -> Bed {
-    let dir = tempfile::tempdir().unwrap();
-    let config = NetworkConfig {
-        instance: format!("t{:03x}", (std::process::id() as u16 & 0xf) << 8 | u16::from(n)),
-        run_dir: dir.path().join("netns"),
-        vpc_cidr: format!("10.{}.0.0/16", 180 + n).parse().unwrap(),
-        bridge_cidr: format!("198.18.{n}.0/24").parse().unwrap(),
-        dns_upstreams: upstream.into_iter().collect(),
-    };
-    let network = Network::start(config.clone()).unwrap();
-    Bed {
-        network,
-        config,
-        _dir: dir,
-    }
-}
-
-fn interface(bed: &Bed, host: u32) -> Interface {
-    let vpc = bed.config.vpc_cidr;
-    Interface {
-        address: vpc.nth(host),
-        mac: [2, 0, 0, 0, 0, host as u8],
-        gateway: vpc.nth(1),
-    }
-}
-
-/// Runs `work` inside the namespace at `path`.
-fn inside<T: Send + 'static>(path: &Path, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let ns = std::fs::File::open(path).unwrap();
-    std::thread::spawn(move || {
-        rustix::thread::move_into_link_name_space(
-            std::os::fd::AsFd::as_fd(&ns),
-            Some(rustix::thread::LinkNameSpaceType::Network),
-        )
-        .unwrap();
-        work()
-    })
-    .join()
-    .unwrap()
-}
-
-/// A listener in the namespace that greets one caller.
-fn greeter(path: &Path, port: u16) -> std::thread::JoinHandle<()> {
-    let listener = inside(path, move || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.write_all(b"hello").unwrap();
-    })
-}
-
-fn greeting(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn ip(args: &str) -> String {
-    String::from_utf8(Command::new("ip").args(args.split(' ')).output().unwrap().stdout).unwrap()
-}
+use support::{bed, greeter, greeting, inside, interface, ip, membership, open};
 
 #[test]
 fn tasks_are_reached_from_the_host_and_from_each_other() {
     let bed = bed(1, None);
+    bed.upsert(vec![open("sg-open")]);
     let (a, b) = (interface(&bed, 10), interface(&bed, 11));
-    let path_a = bed.network.create("task-a", a).unwrap();
-    let path_b = bed.network.create("task-b", b).unwrap();
+    let path_a = bed
+        .network
+        .create("task-a", a, &membership("vpc-1", &["sg-open"]))
+        .unwrap();
+    let path_b = bed
+        .network
+        .create("task-b", b, &membership("vpc-1", &["sg-open"]))
+        .unwrap();
     assert_eq!(bed.network.names().unwrap(), ["task-a", "task-b"]);
 
     let server = greeter(&path_a, 80);
@@ -107,11 +40,15 @@ fn tasks_are_reached_from_the_host_and_from_each_other() {
 #[test]
 fn an_address_no_task_holds_is_unreachable_and_a_freed_one_can_be_taken_again() {
     let bed = bed(2, None);
+    bed.upsert(vec![open("sg-open")]);
     let taken = interface(&bed, 20);
     let refused = greeting((taken.address, 80).into()).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::HostUnreachable);
     for _ in 0..3 {
-        let path = bed.network.create("task", taken).unwrap();
+        let path = bed
+            .network
+            .create("task", taken, &membership("vpc-1", &["sg-open"]))
+            .unwrap();
         let server = greeter(&path, 80);
         assert_eq!(greeting((taken.address, 80).into()).unwrap(), "hello");
         server.join().unwrap();
@@ -132,7 +69,11 @@ fn a_task_asks_the_resolver_and_reaches_nothing_else_on_the_host() {
         }
     });
     let bed = bed(3, Some(upstream_address));
-    let path = bed.network.create("task", interface(&bed, 30)).unwrap();
+    bed.upsert(vec![open("sg-open")]);
+    let path = bed
+        .network
+        .create("task", interface(&bed, 30), &membership("vpc-1", &["sg-open"]))
+        .unwrap();
     let resolver = bed.network.resolver();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -172,6 +113,7 @@ fn a_task_asks_the_resolver_and_reaches_nothing_else_on_the_host() {
 #[test]
 fn bridged_containers_publish_ports_on_the_host() {
     let bed = bed(4, None);
+    bed.upsert(vec![open("sg-open")]);
     let (path, address) = bed.network.create_bridged("c1").unwrap();
     let asked = [Publish {
         container_port: 80,
@@ -206,7 +148,10 @@ fn bridged_containers_publish_ports_on_the_host() {
 #[test]
 fn a_second_instance_on_the_same_range_is_told_and_tear_down_leaves_nothing() {
     let bed = bed(5, None);
-    bed.network.create("task", interface(&bed, 50)).unwrap();
+    bed.upsert(vec![open("sg-open")]);
+    bed.network
+        .create("task", interface(&bed, 50), &membership("vpc-1", &["sg-open"]))
+        .unwrap();
     let second = NetworkConfig {
         instance: "ffff".into(),
         ..bed.config.clone()
@@ -227,8 +172,12 @@ fn a_second_instance_on_the_same_range_is_told_and_tear_down_leaves_nothing() {
 #[test]
 fn a_restart_takes_over_what_runs() {
     let bed = bed(6, None);
+    bed.upsert(vec![open("sg-open")]);
     let task = interface(&bed, 60);
-    let path = bed.network.create("task", task).unwrap();
+    let path = bed
+        .network
+        .create("task", task, &membership("vpc-1", &["sg-open"]))
+        .unwrap();
     let again = Network::start(bed.config.clone()).unwrap();
     assert_eq!(again.names().unwrap(), ["task"]);
     let server = greeter(&path, 80);
@@ -239,11 +188,15 @@ fn a_restart_takes_over_what_runs() {
 #[test]
 fn a_resolver_address_that_somebody_removed_comes_back_with_the_next_task() {
     let bed = bed(7, None);
+    bed.upsert(vec![open("sg-open")]);
     let resolver = bed.config.resolver().to_string();
     ip(&format!("addr del {resolver}/32 dev lo"));
     assert!(!ip("addr show lo").contains(&resolver));
     let task = interface(&bed, 70);
-    let path = bed.network.create("task", task).unwrap();
+    let path = bed
+        .network
+        .create("task", task, &membership("vpc-1", &["sg-open"]))
+        .unwrap();
     assert!(ip("addr show lo").contains(&resolver));
     let server = greeter(&path, 80);
     assert_eq!(greeting((task.address, 80).into()).unwrap(), "hello");

@@ -8,9 +8,9 @@ fn main() {
     let args: Vec<OsString> = std::env::args_os().collect();
     match args.get(1).and_then(|a| a.to_str()) {
         Some("shim") => neargate_runtime::shim_main(&args[2..]),
-        Some("node") if args.len() == 8 => node(&args[2..]),
+        Some("node") if args.len() == 9 => node(&args[2..]),
         _ => {
-            eprintln!("testnode shim … | node DATA SOCKET RUN INSTANCE VPC-CIDR BRIDGE-CIDR");
+            eprintln!("testnode shim … | node DATA SOCKET RUN INSTANCE VPC-CIDR BRIDGE-CIDR PUBLIC-CIDR");
             std::process::exit(2);
         }
     }
@@ -24,6 +24,7 @@ fn node(args: &[OsString]) {
     config.instance = text(3);
     config.vpc_cidr = text(4).parse().expect("a range");
     config.bridge_cidr = text(5).parse().expect("a range");
+    config.public_cidr = text(6).parse().expect("a range");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -27,6 +27,8 @@ pub struct NodeConfig {
     pub runtime: RuntimeKind,
     pub vpc_cidr: Cidr,
     pub bridge_cidr: Cidr,
+    /// Pool of the addresses under which tasks are reached from outside their VPC.
+    pub public_cidr: Cidr,
     /// DNS servers to forward tasks' questions to; empty follows the machine's /etc/resolv.conf.
     pub dns_upstreams: Vec<SocketAddr>,
     /// Capacity to tell control instead of the machine's.
@@ -63,6 +65,7 @@ impl NodeConfig {
             runtime: RuntimeKind::Native,
             vpc_cidr: "172.31.0.0/16".parse().expect("a range"),
             bridge_cidr: "198.18.0.0/16".parse().expect("a range"),
+            public_cidr: "198.19.0.0/16".parse().expect("a range"),
             dns_upstreams: Vec::new(),
             cpu: None,
             memory: None,
@@ -86,6 +89,7 @@ impl NodeConfig {
             run_dir: self.run_dir.join("netns"),
             vpc_cidr: self.vpc_cidr,
             bridge_cidr: self.bridge_cidr,
+            public_cidr: self.public_cidr,
             dns_upstreams: self.dns_upstreams.clone(),
         }
     }

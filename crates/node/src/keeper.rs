@@ -7,6 +7,7 @@
 use crate::logs::ToControl;
 use crate::plan::observed::Stop;
 use crate::plan::reason;
+use crate::ports::NetworkChange;
 use crate::task::{self, FromTask, Origin, Shared, ToTask};
 use neargate_link::{DesiredSet, FromNode, NodeConnection, NodeHello, Receiver, Sender, TaskReport, TaskSpec, ToNode};
 use std::collections::{BTreeMap, HashMap};
@@ -108,6 +109,8 @@ pub struct Keeper {
     hello: NodeHello,
     retention: LogRetention,
     desired: DesiredSet,
+    /// Generation of the network table that was taken over last.
+    enforced: u64,
     /// The whole set was heard at least once: what is on disk and not in it is not wanted.
     heard: bool,
     tasks: HashMap<String, Entry>,
@@ -130,6 +133,7 @@ impl Keeper {
             hello,
             retention,
             desired: DesiredSet::new(),
+            enforced: 0,
             heard: false,
             tasks: HashMap::new(),
             outbox: Outbox::default(),
@@ -221,11 +225,37 @@ impl Keeper {
                 }
                 framed = receiver.recv() => {
                     let Some(framed) = framed? else { return Ok(()) };
-                    for answer in self.obey(framed.message) {
+                    let answers = match framed.message {
+                        ToNode::Network { generation, whole, upsert, remove } => {
+                            self.enforce(generation, NetworkChange { whole, upsert, remove }).await
+                        }
+                        other => self.obey(other),
+                    };
+                    for answer in answers {
                         sender.send(&node, &answer).await?;
                     }
                 }
                 _ = tidy.tick() => self.tidy(),
+            }
+        }
+    }
+
+    /// Takes over a change of the network table before anything that was sent after it: tasks stand on it.
+    async fn enforce(&mut self, generation: u64, change: NetworkChange) -> Vec<FromNode> {
+        if !change.whole && generation <= self.enforced {
+            tracing::warn!(
+                generation,
+                enforced = self.enforced,
+                "an old change of the network table is left out"
+            );
+            return Vec::new();
+        }
+        self.enforced = generation;
+        match self.shared.ports.network.enforce(change).await {
+            Ok(()) => vec![FromNode::NetworkApplied { generation }],
+            Err(error) => {
+                tracing::error!(%error, generation, "the network table is not enforced");
+                Vec::new()
             }
         }
     }
@@ -284,6 +314,7 @@ impl Keeper {
                 }
                 Vec::new()
             }
+            // `converse` hands the network table to `enforce`.
             ToNode::Network { .. } | ToNode::Pong => Vec::new(),
         }
     }

@@ -5,6 +5,7 @@
 
 use neargate_core::{Clock, Timestamp};
 use neargate_link::{NetworkBinding, TaskSpec};
+pub use neargate_netns::NetworkChange;
 use neargate_runtime::{ContainerLaunch, Exec, ExecResult, Exit, ShimLaunch, TaskState};
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -88,6 +89,12 @@ pub trait TaskNetwork: Send + Sync + 'static {
     /// # Errors
     /// What could not be removed.
     fn remove<'a>(&'a self, spec: &'a TaskSpec, index: usize) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Takes over a change of control's network table: afterwards it is what packets meet.
+    ///
+    /// # Errors
+    /// Why the machine is not there yet; the next change brings it there.
+    fn enforce(&self, change: NetworkChange) -> BoxFuture<'_, Result<(), String>>;
 
     /// Address of the resolver that containers use.
     fn resolver(&self) -> Ipv4Addr;

@@ -4,7 +4,7 @@ use super::blocking;
 use crate::plan::reason::Failure;
 use crate::ports::{BoxFuture, MadeNetwork, TaskNetwork};
 use neargate_link::{InterfaceSpec, NetworkBinding, NetworkSpec, TaskSpec, Transport};
-use neargate_netns::{Interface, Network, NetworkError, Publish, Published};
+use neargate_netns::{Interface, Membership, Network, NetworkChange, NetworkError, Publish, Published};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -79,6 +79,11 @@ impl TaskNetwork for HostNetwork {
         })
     }
 
+    fn enforce(&self, change: NetworkChange) -> BoxFuture<'_, Result<(), String>> {
+        let network = self.network.clone();
+        Box::pin(async move { blocking(move || network.change(change).map_err(|e| e.to_string())).await })
+    }
+
     fn resolver(&self) -> Ipv4Addr {
         self.network.resolver()
     }
@@ -131,7 +136,12 @@ fn create(network: &Network, name: &str, mode: &NetworkSpec, ports: &[Publish]) 
     match mode {
         NetworkSpec::Awsvpc(spec) => {
             let interface = interface(spec)?;
-            Ok(made(network.create(name, interface)?, Some(spec.address), Vec::new()))
+            let membership = Membership {
+                vpc_id: spec.vpc_id.clone(),
+                groups: spec.groups.clone(),
+            };
+            let path = network.create(name, interface, &membership)?;
+            Ok(made(path, Some(spec.address), Vec::new()))
         }
         NetworkSpec::Bridge => {
             let (path, address) = network.create_bridged(name)?;
@@ -157,6 +167,9 @@ fn adopt(
     let path = network.path(name);
     if !is_namespace(&path) {
         return Err(format!("the network namespace {} is gone", path.display()));
+    }
+    if let NetworkSpec::Awsvpc(spec) = mode {
+        network.adopt(name, spec.address);
     }
     if let (NetworkSpec::Bridge, Some(address)) = (mode, address) {
         network.adopt_bridged(name, address);

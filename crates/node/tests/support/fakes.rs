@@ -4,8 +4,8 @@ use neargate_core::clock::SystemClock;
 use neargate_core::{Clock, Timestamp};
 use neargate_link::{NetworkBinding, NetworkSpec, TaskSpec};
 use neargate_node::ports::{
-    Attached, BoxFuture, Engine, EngineError, EngineEvent, Holder, ImageConfig, Images, MadeNetwork, Ports, ReadyImage,
-    TaskNetwork,
+    Attached, BoxFuture, Engine, EngineError, EngineEvent, Holder, ImageConfig, Images, MadeNetwork, NetworkChange,
+    Ports, ReadyImage, TaskNetwork,
 };
 use neargate_runtime::{
     ContainerLaunch, ContainerState, Exec, ExecOutcome, ExecResult, Exit, ProcessId, RuntimeKind, ShimLaunch, Status,
@@ -24,6 +24,7 @@ struct World {
     starts: Vec<String>,
     launches: BTreeMap<String, ContainerLaunch>,
     networks: BTreeSet<String>,
+    enforced: Vec<NetworkChange>,
     missing_images: BTreeSet<String>,
     ignores_sigterm: bool,
     unhealthy: bool,
@@ -59,6 +60,11 @@ impl Machine {
 
     pub fn launch(&self, name: &str) -> ContainerLaunch {
         self.lock().launches.get(name).cloned().expect("it was started")
+    }
+
+    /// Changes of the network table, in order.
+    pub fn enforced(&self) -> Vec<NetworkChange> {
+        self.lock().enforced.clone()
     }
 
     pub fn networks(&self) -> usize {
@@ -345,6 +351,13 @@ impl TaskNetwork for Machine {
     fn remove<'a>(&'a self, spec: &'a TaskSpec, index: usize) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
             self.lock().networks.remove(&format!("{}-{index}", spec.id));
+            Ok(())
+        })
+    }
+
+    fn enforce(&self, change: NetworkChange) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            self.lock().enforced.push(change);
             Ok(())
         })
     }

@@ -160,6 +160,7 @@ impl Machine {
         config.min_free_bytes = min_free_bytes;
         config.vpc_cidr = format!("10.253.{net}.0/24").parse().unwrap();
         config.bridge_cidr = format!("10.254.{net}.0/24").parse().unwrap();
+        config.public_cidr = format!("10.252.{net}.0/24").parse().unwrap();
         let image = dir.join("busybox.tar");
         archive(&image);
         runtime.block_on(async {
@@ -196,6 +197,7 @@ impl Machine {
             .arg("node")
             .args([&c.data_dir, &c.link_socket, &c.run_dir])
             .args([&c.instance, &c.vpc_cidr.to_string(), &c.bridge_cidr.to_string()])
+            .arg(c.public_cidr.to_string())
             .spawn();
         NodeProcess(child.unwrap())
     }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+use neargate_link::network::{GroupEntry, NetworkEntry, Peer, Traffic, TrafficRule};
 use neargate_link::{
     ContainerSpec, FromNode, InterfaceSpec, LaunchType, LinkListener, LogBatch, LogOpening, LogSpec, NamespaceMode,
     NetworkSpec, Phase, Sender, TaskReport, TaskSpec, Timing, ToNode,
@@ -39,6 +40,8 @@ pub struct Heard {
     /// As control's dedup has it.
     pub stored: BTreeMap<String, (u64, Vec<String>)>,
     pub applied: u64,
+    /// Generations of the network table that the node says are enforced.
+    pub network_applied: Vec<u64>,
     sender: Option<Sender<ToNode>>,
 }
 
@@ -48,6 +51,7 @@ struct State {
     news: Notify,
     desired: Mutex<BTreeMap<String, Arc<TaskSpec>>>,
     generation: Mutex<u64>,
+    network_generation: Mutex<u64>,
     /// Reports and logs are answered as stored.
     storing: Mutex<bool>,
 }
@@ -107,6 +111,26 @@ impl Control {
     /// Without telling: as if decided while the node was away.
     pub fn unwant_silently(&self, id: &str) {
         self.state.desired.lock().unwrap().remove(id);
+    }
+
+    /// Changes the network table.
+    pub async fn tell_network(&self, upsert: Vec<NetworkEntry>, remove: Vec<String>) -> u64 {
+        let sender = self.state.heard.lock().unwrap().sender.clone();
+        let generation = {
+            let mut generation = self.state.network_generation.lock().unwrap();
+            *generation += 1;
+            *generation
+        };
+        let message = ToNode::Network {
+            generation,
+            whole: false,
+            upsert,
+            remove,
+        };
+        if let Some(sender) = sender {
+            let _ = sender.send("node", &message).await;
+        }
+        generation
     }
 
     async fn tell(&self, upsert: Vec<Arc<TaskSpec>>, remove: Vec<String>) {
@@ -205,6 +229,18 @@ async fn serve(state: Arc<State>, connection: neargate_link::ControlConnection) 
         heard.connections += 1;
         heard.sender = Some(sender.clone());
     }
+    let network_generation = {
+        let mut generation = state.network_generation.lock().unwrap();
+        *generation += 1;
+        *generation
+    };
+    let network = ToNode::Network {
+        generation: network_generation,
+        whole: true,
+        upsert: vec![open_group()],
+        remove: Vec::new(),
+    };
+    let _ = sender.send("node", &network).await;
     let _ = sender.send("node", &whole).await;
     state.news.notify_waiters();
     while let Ok(Some(framed)) = receiver.recv().await {
@@ -263,8 +299,28 @@ fn take_in(heard: &mut Heard, message: FromNode, storing: bool) -> Option<ToNode
                 source: opening.source,
             })
         }
-        FromNode::Hello(_) | FromNode::Resync | FromNode::Ping | FromNode::NetworkApplied { .. } => None,
+        FromNode::NetworkApplied { generation } => {
+            heard.network_applied.push(generation);
+            None
+        }
+        FromNode::Hello(_) | FromNode::Resync | FromNode::Ping => None,
     }
+}
+
+/// The security group of `task`.
+pub const OPEN: &str = "sg-open";
+
+/// A group that lets everything in and out.
+pub fn open_group() -> NetworkEntry {
+    let everything = TrafficRule {
+        traffic: Traffic::Any,
+        peer: Peer::Range((Ipv4Addr::UNSPECIFIED, 0)),
+    };
+    NetworkEntry::Group(GroupEntry {
+        id: OPEN.to_owned(),
+        ingress: vec![everything.clone()],
+        egress: vec![everything],
+    })
 }
 
 /// A task id.
@@ -291,8 +347,8 @@ pub fn task(n: u8, command: &[&str]) -> TaskSpec {
             gateway: Ipv4Addr::new(10, 253, 77, 1),
             vpc_cidr: (Ipv4Addr::new(10, 253, 77, 0), 24),
             private_dns_name: format!("ip-{}.ec2.internal", address.to_string().replace('.', "-")),
-            vpc_id: String::new(),
-            groups: Vec::new(),
+            vpc_id: "vpc-1".to_owned(),
+            groups: vec![OPEN.to_owned()],
         }),
         containers: vec![container("app", command)],
         volumes: Vec::new(),

@@ -1,0 +1,226 @@
+//! The names that the resolver knows itself: those of control's table, and `ip-10-0-1-5.ec2.internal` of every VPC.
+//!
+//! `network` keeps it, `dns` asks. Pure. The invariant: a client is told names of its own VPC and of nobody else's.
+
+use crate::config::Cidr;
+use crate::question::{A, ANY, Answer, PTR};
+use crate::table::{NetworkChange, Step, Table};
+use neargate_link::network::{NetworkEntry, VpcEntry};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+#[derive(Default)]
+pub struct Names {
+    vpcs: HashMap<String, VpcEntry>,
+    /// VPC by address: as control told, and of tasks it has not told of.
+    told: HashMap<Ipv4Addr, String>,
+    own: HashMap<Ipv4Addr, String>,
+    /// By key of the entry.
+    names: HashMap<String, Vec<Ipv4Addr>>,
+}
+
+impl Names {
+    pub fn of(table: &Table) -> Names {
+        let mut names = Names::default();
+        table.entries().for_each(|entry| names.upsert(&entry));
+        let own = table.own().map(|i| (i.address, i.vpc_id.clone()));
+        names.own.extend(own);
+        names
+    }
+
+    /// Follows a step that is not a whole table.
+    pub fn step(&mut self, step: &Step) {
+        match step {
+            Step::Control(NetworkChange { upsert, remove, .. }) => {
+                remove.iter().for_each(|key| self.remove(key));
+                upsert.iter().for_each(|entry| self.upsert(entry));
+            }
+            Step::Take(interface) => drop(self.own.insert(interface.address, interface.vpc_id.clone())),
+            Step::Give(address) => drop(self.own.remove(address)),
+        }
+    }
+
+    fn upsert(&mut self, entry: &NetworkEntry) {
+        match entry {
+            NetworkEntry::Vpc(vpc) => drop(self.vpcs.insert(vpc.id.clone(), vpc.clone())),
+            NetworkEntry::Interface(i) => {
+                self.own.remove(&i.address);
+                self.told.insert(i.address, i.vpc_id.clone());
+            }
+            NetworkEntry::Name(name) => drop(self.names.insert(entry.key(), name.addresses.clone())),
+            NetworkEntry::Group(_) => {}
+        }
+    }
+
+    fn remove(&mut self, key: &str) {
+        let (kind, id) = key.split_once('/').unwrap_or((key, ""));
+        match kind {
+            "vpc" => drop(self.vpcs.remove(id)),
+            "interface" => {
+                if let Ok(address) = id.parse::<Ipv4Addr>() {
+                    self.told.remove(&address);
+                }
+            }
+            "name" => drop(self.names.remove(key)),
+            _ => {}
+        }
+    }
+
+    /// What `client` is answered; none when the question is to be asked elsewhere.
+    pub fn answer(&self, client: Ipv4Addr, name: &str, kind: u16) -> Option<Answer> {
+        let vpc_id = self.told.get(&client).or_else(|| self.own.get(&client));
+        let vpc = vpc_id.and_then(|id| self.vpcs.get(id));
+        if vpc.is_some_and(|vpc| !vpc.dns) {
+            return Some(Answer::Refused);
+        }
+        let own = vpc_id.and_then(|id| self.names.get(&format!("name/{id}/{name}")));
+        if let Some(addresses) = own.or_else(|| self.names.get(&format!("name/*/{name}"))) {
+            return Some(of_kind(kind, A, Answer::Addresses(addresses.clone())));
+        }
+        if let Some(address) = name.strip_suffix(".in-addr.arpa").and_then(reversed) {
+            let vpc = vpc.filter(|vpc| holds(vpc, address))?;
+            return Some(of_kind(kind, PTR, Answer::Name(private_name(address, &vpc.domain))));
+        }
+        let vpc = vpc?;
+        let host = name.strip_suffix(vpc.domain.as_str())?.strip_suffix('.')?;
+        let address = private_address(host)?;
+        Some(match holds(vpc, address) {
+            true => of_kind(kind, A, Answer::Addresses(vec![address])),
+            false => Answer::NoSuchName,
+        })
+    }
+}
+
+fn of_kind(asked: u16, kind: u16, answer: Answer) -> Answer {
+    if asked == kind || asked == ANY {
+        answer
+    } else {
+        Answer::Nothing
+    }
+}
+
+fn holds(vpc: &VpcEntry, address: Ipv4Addr) -> bool {
+    let mut ranges = vpc
+        .ranges
+        .iter()
+        .filter_map(|(base, prefix)| Cidr::containing(*base, *prefix));
+    ranges.any(|range| range.contains(address))
+}
+
+fn private_name(address: Ipv4Addr, domain: &str) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("ip-{a}-{b}-{c}-{d}.{domain}")
+}
+
+/// The address that `ip-10-0-1-5` says.
+fn private_address(host: &str) -> Option<Ipv4Addr> {
+    let address: Ipv4Addr = host.strip_prefix("ip-")?.replace('-', ".").parse().ok()?;
+    // One name an address: leading zeros and the like are no names.
+    (private_name(address, "") == format!("{host}.")).then_some(address)
+}
+
+/// The address that `5.1.0.10` says backwards.
+fn reversed(text: &str) -> Option<Ipv4Addr> {
+    let [a, b, c, d] = text.parse::<Ipv4Addr>().ok()?.octets();
+    Some(Ipv4Addr::new(d, c, b, a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use neargate_link::network::{Holder, InterfaceEntry, NameEntry};
+
+    fn interface(address: [u8; 4], vpc: &str) -> NetworkEntry {
+        NetworkEntry::Interface(InterfaceEntry {
+            address: address.into(),
+            vpc_id: vpc.to_owned(),
+            groups: Vec::new(),
+            holder: Holder::Task,
+            outbound: Vec::new(),
+            public_address: None,
+        })
+    }
+
+    fn vpc(id: &str, base: [u8; 4], dns: bool) -> NetworkEntry {
+        NetworkEntry::Vpc(VpcEntry {
+            id: id.to_owned(),
+            ranges: vec![(base.into(), 16)],
+            dns,
+            domain: "ec2.internal".to_owned(),
+        })
+    }
+
+    fn name(name: &str, vpc: Option<&str>, last: u8) -> NetworkEntry {
+        NetworkEntry::Name(NameEntry {
+            name: name.to_owned(),
+            vpc_id: vpc.map(str::to_owned),
+            addresses: vec![Ipv4Addr::new(10, 0, 0, last)],
+        })
+    }
+
+    fn world() -> Names {
+        let mut names = Names::default();
+        for entry in [
+            vpc("vpc-a", [10, 0, 0, 0], true),
+            vpc("vpc-b", [10, 1, 0, 0], true),
+            vpc("vpc-off", [10, 2, 0, 0], false),
+            interface([10, 0, 0, 5], "vpc-a"),
+            interface([10, 1, 0, 5], "vpc-b"),
+            interface([10, 2, 0, 5], "vpc-off"),
+            name("web.elb", None, 100),
+            name("db", Some("vpc-a"), 101),
+        ] {
+            names.upsert(&entry);
+        }
+        names
+    }
+
+    fn ask(names: &Names, client: [u8; 4], name: &str, kind: u16) -> Option<Answer> {
+        names.answer(client.into(), name, kind)
+    }
+
+    #[test]
+    fn names_are_told_to_everybody_or_to_their_vpc() {
+        let names = world();
+        let web = Some(Answer::Addresses(vec![[10, 0, 0, 100].into()]));
+        assert_eq!(ask(&names, [10, 1, 0, 5], "web.elb", A), web);
+        assert_eq!(ask(&names, [198, 18, 0, 5], "web.elb", A), web);
+        assert_eq!(ask(&names, [10, 1, 0, 5], "web.elb", 28), Some(Answer::Nothing));
+        assert!(matches!(
+            ask(&names, [10, 0, 0, 5], "db", A),
+            Some(Answer::Addresses(_))
+        ));
+        assert_eq!(ask(&names, [10, 1, 0, 5], "db", A), None);
+        assert_eq!(ask(&names, [10, 2, 0, 5], "web.elb", A), Some(Answer::Refused));
+        assert_eq!(ask(&names, [10, 0, 0, 5], "example.com", A), None);
+    }
+
+    #[test]
+    fn private_names_of_the_own_vpc_go_both_ways() {
+        let names = world();
+        let client = [10, 0, 0, 5];
+        let there = Answer::Addresses(vec![[10, 0, 1, 7].into()]);
+        assert_eq!(ask(&names, client, "ip-10-0-1-7.ec2.internal", A), Some(there));
+        assert_eq!(
+            ask(&names, client, "ip-10-1-0-5.ec2.internal", A),
+            Some(Answer::NoSuchName)
+        );
+        assert_eq!(ask(&names, client, "ip-10-0-01-7.ec2.internal", A), None);
+        let back = Answer::Name("ip-10-0-1-7.ec2.internal".to_owned());
+        assert_eq!(ask(&names, client, "7.1.0.10.in-addr.arpa", PTR), Some(back));
+        assert_eq!(ask(&names, client, "5.0.1.10.in-addr.arpa", PTR), None);
+    }
+
+    #[test]
+    fn what_is_removed_is_not_told_any_more() {
+        let mut names = world();
+        names.step(&Step::Control(NetworkChange {
+            whole: false,
+            upsert: vec![name("web.elb", None, 102)],
+            remove: vec!["name/vpc-a/db".to_owned(), "interface/10.0.0.5".to_owned()],
+        }));
+        let web = Some(Answer::Addresses(vec![[10, 0, 0, 102].into()]));
+        assert_eq!(ask(&names, [10, 0, 0, 5], "web.elb", A), web);
+        assert_eq!(ask(&names, [10, 0, 0, 5], "db", A), None);
+    }
+}

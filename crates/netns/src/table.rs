@@ -1,0 +1,535 @@
+//! The network table that control sends, and what each change of it changes in the firewall.
+//!
+//! Pure; `enforce` performs. Beside control's entries there are those of this machine's own tasks, which hold until
+//! control's table has their address, so that a task's groups bind its first packet. The invariant: the script of the
+//! whole table makes what its changes, one by one, made.
+
+use crate::config::Cidr;
+use crate::elements::{
+    self, Data, Element, Key, combination, combination_chains, egress_chain, group_set, ingress_chain, vpc_chain,
+    vpc_set,
+};
+use crate::rules::{Direction, lines, outermost};
+use neargate_link::network::{GroupEntry, Holder, InterfaceEntry, NameEntry, NetworkEntry, Peer, VpcEntry};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+/// Chains that nothing uses any more are kept until there are so many, then the whole firewall is written anew.
+const UNUSED: usize = 256;
+
+/// A change of the network table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NetworkChange {
+    /// The table is `upsert` alone.
+    pub whole: bool,
+    pub upsert: Vec<NetworkEntry>,
+    /// Keys as of `NetworkEntry::key`.
+    pub remove: Vec<String>,
+}
+
+/// Anything that changes what is enforced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    Control(NetworkChange),
+    /// A task of this machine takes an address.
+    Take(InterfaceEntry),
+    /// It gives it back.
+    Give(Ipv4Addr),
+}
+
+/// What a step changes in the firewall.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delta {
+    /// Everything is to be written anew.
+    pub rebuild: bool,
+    /// Commands before the elements: chains, sets, rules.
+    pub commands: Vec<String>,
+    pub delete: Vec<Element>,
+    pub add: Vec<Element>,
+    /// VPCs changed: routes and resolvers follow, and the firewall is written anew.
+    pub vpcs: bool,
+    /// Addresses of load balancers or public ones changed.
+    pub hosted: bool,
+}
+
+pub struct Table {
+    /// Name of the nftables table.
+    name: String,
+    /// The range that the instance was started with.
+    base: Cidr,
+    /// Where public addresses come from.
+    pool: Cidr,
+    vpcs: BTreeMap<String, VpcEntry>,
+    groups: BTreeMap<String, GroupEntry>,
+    interfaces: BTreeMap<Ipv4Addr, InterfaceEntry>,
+    names: BTreeMap<String, NameEntry>,
+    own: BTreeMap<Ipv4Addr, InterfaceEntry>,
+    /// Ranges of VPCs that the machine's other networks hold: not enforced, not routed.
+    refused: BTreeSet<Cidr>,
+    /// Private by public address.
+    publics: BTreeMap<Ipv4Addr, Ipv4Addr>,
+    balancers: BTreeSet<Ipv4Addr>,
+    made: Made,
+}
+
+/// What the firewall has chains and sets for.
+#[derive(Default)]
+struct Made {
+    groups: BTreeSet<String>,
+    vpcs: BTreeSet<String>,
+    /// Combinations of groups with the number of interfaces that have them.
+    combinations: BTreeMap<Vec<String>, usize>,
+    unused: usize,
+}
+
+/// State of what a step touches, from before it.
+#[derive(Default)]
+struct Touched {
+    interfaces: BTreeMap<Ipv4Addr, Option<InterfaceEntry>>,
+    groups: BTreeSet<String>,
+    publics: BTreeMap<Ipv4Addr, Option<Ipv4Addr>>,
+    vpcs: bool,
+}
+
+impl Table {
+    pub fn new(name: String, base: Cidr, pool: Cidr) -> Table {
+        Table {
+            name,
+            base,
+            pool,
+            vpcs: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            names: BTreeMap::new(),
+            own: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            publics: BTreeMap::new(),
+            balancers: BTreeSet::new(),
+            made: Made::default(),
+        }
+    }
+
+    /// Takes a step over and answers what it changes in the firewall.
+    pub fn step(&mut self, step: Step) -> Delta {
+        let mut touched = Touched::default();
+        let rebuild = matches!(&step, Step::Control(change) if change.whole);
+        match step {
+            Step::Control(change) => {
+                if change.whole {
+                    self.clear(&mut touched);
+                }
+                for key in &change.remove {
+                    self.remove(key, &mut touched);
+                }
+                for entry in change.upsert {
+                    self.upsert(entry, &mut touched);
+                }
+            }
+            Step::Take(interface) => {
+                self.touch(interface.address, &mut touched);
+                self.own.insert(interface.address, interface);
+            }
+            Step::Give(address) => {
+                self.touch(address, &mut touched);
+                self.own.remove(&address);
+            }
+        }
+        self.delta(touched, rebuild)
+    }
+
+    fn clear(&mut self, touched: &mut Touched) {
+        let addresses: Vec<Ipv4Addr> = self.interfaces.keys().copied().collect();
+        addresses.into_iter().for_each(|a| self.touch(a, touched));
+        touched.vpcs = true;
+        self.vpcs.clear();
+        self.groups.clear();
+        self.interfaces.clear();
+        self.names.clear();
+    }
+
+    fn touch(&self, address: Ipv4Addr, touched: &mut Touched) {
+        let before = || self.interface(address).cloned();
+        touched.interfaces.entry(address).or_insert_with(before);
+    }
+
+    fn upsert(&mut self, entry: NetworkEntry, touched: &mut Touched) {
+        match entry {
+            NetworkEntry::Vpc(vpc) => {
+                touched.vpcs |= self.vpcs.get(&vpc.id) != Some(&vpc);
+                self.vpcs.insert(vpc.id.clone(), vpc);
+            }
+            NetworkEntry::Group(group) => {
+                if self.groups.get(&group.id) != Some(&group) {
+                    touched.groups.insert(group.id.clone());
+                    self.groups.insert(group.id.clone(), group);
+                }
+            }
+            NetworkEntry::Interface(interface) => {
+                self.touch(interface.address, touched);
+                self.own.remove(&interface.address);
+                self.interfaces.insert(interface.address, interface);
+            }
+            NetworkEntry::Name(name) => {
+                let key = NetworkEntry::Name(name.clone()).key();
+                self.names.insert(key, name);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &str, touched: &mut Touched) {
+        let (kind, id) = key.split_once('/').unwrap_or((key, ""));
+        match kind {
+            "vpc" => touched.vpcs |= self.vpcs.remove(id).is_some(),
+            "group" if self.groups.remove(id).is_some() => {
+                touched.groups.insert(id.to_owned());
+                self.made.unused += 1;
+            }
+            "interface" => {
+                if let Ok(address) = id.parse() {
+                    self.touch(address, touched);
+                    self.interfaces.remove(&address);
+                }
+            }
+            "name" => drop(self.names.remove(key)),
+            _ => {}
+        }
+    }
+
+    fn delta(&mut self, touched: Touched, rebuild: bool) -> Delta {
+        let mut delta = Delta {
+            rebuild,
+            vpcs: touched.vpcs,
+            ..Delta::default()
+        };
+        let mut publics = touched.publics;
+        for (address, before) in &touched.interfaces {
+            let after = self.interface(*address).cloned();
+            let was = before.as_ref().map(elements::of_interface).unwrap_or_default();
+            let is = after.as_ref().map(elements::of_interface).unwrap_or_default();
+            delta
+                .delete
+                .extend(was.iter().filter(|e| is.binary_search(e).is_err()).cloned());
+            delta
+                .add
+                .extend(is.iter().filter(|e| was.binary_search(e).is_err()).cloned());
+            self.count(before.as_ref(), after.as_ref(), &mut delta.commands);
+            delta.hosted |= self.host(*address, before.as_ref(), after.as_ref(), &mut publics);
+        }
+        for (public, before) in publics {
+            let after = self.publics.get(&public).copied();
+            if before != after {
+                let element = |private| Element::new("public", Key::Address(public), Data::Address(private));
+                delta.delete.extend(before.map(element));
+                delta.add.extend(after.map(element));
+            }
+        }
+        for id in &touched.groups {
+            self.make_group(id, &mut delta.commands);
+            self.fill_group(id, &mut delta.commands);
+        }
+        delta.delete.sort_unstable();
+        delta.add.sort_unstable();
+        if self.made.unused > UNUSED {
+            delta.rebuild = true;
+        }
+        delta
+    }
+
+    /// Follows an interface's combination of groups and its VPC, made when they are new.
+    fn count(&mut self, before: Option<&InterfaceEntry>, after: Option<&InterfaceEntry>, commands: &mut Vec<String>) {
+        let groups = |entry: Option<&InterfaceEntry>| entry.and_then(|e| combination(&e.groups));
+        if let Some(entry) = after {
+            self.make_vpc(&entry.vpc_id, commands);
+        }
+        let (was, is) = (groups(before), groups(after));
+        if was == is {
+            return;
+        }
+        if let Some(groups) = is {
+            self.make_combination(&groups, commands);
+            let users = self.made.combinations.entry(groups).or_default();
+            if *users == 0 {
+                self.made.unused = self.made.unused.saturating_sub(1);
+            }
+            *users += 1;
+        }
+        if let Some(users) = was.and_then(|groups| self.made.combinations.get_mut(&groups)) {
+            *users = users.saturating_sub(1);
+            if *users == 0 {
+                self.made.unused += 1;
+            }
+        }
+    }
+
+    /// Follows what of an interface lies on the machine itself; true when it changed.
+    fn host(
+        &mut self,
+        address: Ipv4Addr,
+        before: Option<&InterfaceEntry>,
+        after: Option<&InterfaceEntry>,
+        publics: &mut BTreeMap<Ipv4Addr, Option<Ipv4Addr>>,
+    ) -> bool {
+        let balances = after.is_some_and(|e| e.holder == Holder::LoadBalancer);
+        let mut changed = match balances {
+            true => self.balancers.insert(address),
+            false => self.balancers.remove(&address),
+        };
+        let public = |entry: Option<&InterfaceEntry>| entry.and_then(|e| e.public_address);
+        let (was, is) = (public(before), public(after));
+        if was == is {
+            return changed;
+        }
+        changed = true;
+        for public in [was, is].into_iter().flatten() {
+            publics.entry(public).or_insert(self.publics.get(&public).copied());
+        }
+        if let Some(public) = was.filter(|p| self.publics.get(p) == Some(&address)) {
+            self.publics.remove(&public);
+        }
+        if let Some(public) = is {
+            // Whoever got it last has it, also while control has not yet said that another lost it.
+            self.publics.insert(public, address);
+        }
+        changed
+    }
+
+    fn make_vpc(&mut self, id: &str, commands: &mut Vec<String>) {
+        if self.made.vpcs.insert(id.to_owned()) {
+            commands.extend(vpc_commands(&self.name, id));
+        }
+    }
+
+    fn make_group(&mut self, id: &str, commands: &mut Vec<String>) {
+        if self.made.groups.insert(id.to_owned()) {
+            let table = &self.name;
+            commands.push(format!("add set inet {table} {} {{ type ipv4_addr; }}", group_set(id)));
+            commands.push(format!("add chain inet {table} {}", ingress_chain(id)));
+            commands.push(format!("add chain inet {table} {}", egress_chain(id)));
+        }
+    }
+
+    fn make_combination(&mut self, groups: &[String], commands: &mut Vec<String>) {
+        if self.made.combinations.contains_key(groups) {
+            return;
+        }
+        for group in groups {
+            self.make_group(group, commands);
+        }
+        let table = &self.name;
+        let (to, from) = combination_chains(groups);
+        commands.push(format!("add chain inet {table} {to}"));
+        commands.push(format!("add chain inet {table} {from}"));
+        for group in groups {
+            commands.push(format!("add rule inet {table} {to} jump {}", ingress_chain(group)));
+            commands.push(format!("add rule inet {table} {from} jump {}", egress_chain(group)));
+        }
+        self.made.combinations.insert(groups.to_vec(), 0);
+        self.made.unused += 1;
+    }
+
+    /// Writes a group's rules; a group that is not there has none.
+    fn fill_group(&mut self, id: &str, commands: &mut Vec<String>) {
+        let group = self.groups.get(id).cloned();
+        let rules = |egress: bool| {
+            group
+                .iter()
+                .flat_map(move |g| if egress { &g.egress } else { &g.ingress })
+        };
+        let peers: BTreeSet<&String> = rules(false)
+            .chain(rules(true))
+            .filter_map(|rule| match &rule.peer {
+                Peer::Group(id) => Some(id),
+                Peer::Range(_) => None,
+            })
+            .collect();
+        for peer in peers {
+            self.make_group(peer, commands);
+        }
+        let table = &self.name;
+        let chains = [
+            (
+                ingress_chain(id),
+                Direction::Ingress,
+                group.as_ref().map(|g| &g.ingress),
+            ),
+            (egress_chain(id), Direction::Egress, group.as_ref().map(|g| &g.egress)),
+        ];
+        for (chain, direction, rules) in chains {
+            commands.push(format!("flush chain inet {table} {chain}"));
+            for line in lines(direction, rules.map(Vec::as_slice).unwrap_or_default()) {
+                commands.push(format!("add rule inet {table} {chain} {line}"));
+            }
+        }
+    }
+
+    fn range_commands(&self) -> Vec<String> {
+        let table = &self.name;
+        let mut out = Vec::new();
+        let ranges: Vec<String> = outermost(self.ranges()).iter().map(Cidr::to_string).collect();
+        out.push(format!(
+            "add element inet {table} vpc_ranges {{ {} }}",
+            ranges.join(", ")
+        ));
+        let mut resolvers: Vec<String> = self.resolvers().iter().map(Ipv4Addr::to_string).collect();
+        resolvers.push(LINK_LOCAL_RESOLVER.to_owned());
+        out.push(format!(
+            "add element inet {table} resolvers {{ {} }}",
+            resolvers.join(", ")
+        ));
+        out
+    }
+
+    /// The commands that fill a firewall that has no group, VPC or interface yet; forgets what is unused.
+    pub fn script(&mut self) -> String {
+        self.made = Made::default();
+        let mut commands = self.range_commands();
+        let mut elements = Vec::new();
+        let groups: Vec<String> = self.groups.keys().cloned().collect();
+        for id in &groups {
+            self.make_group(id, &mut commands);
+        }
+        for id in &groups {
+            self.fill_group(id, &mut commands);
+        }
+        let own = self
+            .own
+            .values()
+            .filter(|own| !self.interfaces.contains_key(&own.address));
+        let interfaces: Vec<InterfaceEntry> = self.interfaces.values().chain(own).cloned().collect();
+        for interface in &interfaces {
+            self.count(None, Some(interface), &mut commands);
+            elements.extend(elements::of_interface(interface));
+        }
+        let publics = self.publics.iter();
+        elements.extend(publics.map(|(p, a)| Element::new("public", Key::Address(*p), Data::Address(*a))));
+        elements.sort_unstable();
+        commands.extend(element_commands(&self.name, "add", &elements));
+        commands.join("\n") + "\n"
+    }
+
+    /// What is to be done so that a task of this machine has `interface`; nothing where control has told of the address.
+    pub fn taking(&self, interface: InterfaceEntry) -> Option<Step> {
+        let known = self.interfaces.contains_key(&interface.address);
+        (!known && self.own.get(&interface.address) != Some(&interface)).then_some(Step::Take(interface))
+    }
+
+    /// What is to be done when a task of this machine let go of `address`.
+    pub fn giving(&self, address: Ipv4Addr) -> Option<Step> {
+        self.own.contains_key(&address).then_some(Step::Give(address))
+    }
+
+    pub fn interface(&self, address: Ipv4Addr) -> Option<&InterfaceEntry> {
+        self.interfaces.get(&address).or_else(|| self.own.get(&address))
+    }
+
+    /// Entries of control's table.
+    pub fn entries(&self) -> impl Iterator<Item = NetworkEntry> {
+        let vpcs = self.vpcs.values().cloned().map(NetworkEntry::Vpc);
+        let groups = self.groups.values().cloned().map(NetworkEntry::Group);
+        let interfaces = self.interfaces.values().cloned().map(NetworkEntry::Interface);
+        let names = self.names.values().cloned().map(NetworkEntry::Name);
+        vpcs.chain(groups).chain(interfaces).chain(names)
+    }
+
+    /// Interfaces that this machine's tasks took.
+    pub fn own(&self) -> impl Iterator<Item = &InterfaceEntry> {
+        self.own.values()
+    }
+
+    /// Ranges of VPCs, as they are told.
+    pub fn told_ranges(&self) -> BTreeSet<Cidr> {
+        let ranges = self.vpcs.values().flat_map(|vpc| &vpc.ranges);
+        ranges
+            .filter_map(|(base, prefix)| Cidr::containing(*base, *prefix))
+            .collect()
+    }
+
+    /// Says which ranges the machine's own networks hold.
+    pub fn refuse(&mut self, refused: BTreeSet<Cidr>) {
+        self.refused = refused;
+    }
+
+    /// All ranges of VPCs that are enforced.
+    pub fn ranges(&self) -> Vec<Cidr> {
+        let mut ranges = self.told_ranges();
+        ranges.insert(self.base);
+        ranges.into_iter().filter(|r| !self.refused.contains(r)).collect()
+    }
+
+    /// The resolver of a VPC, the instance's own where it is not known.
+    pub fn resolver_of(&self, vpc_id: &str) -> Ipv4Addr {
+        let range = self.vpcs.get(vpc_id).and_then(first_range);
+        range
+            .filter(|r| !self.refused.contains(r))
+            .map_or(self.base.nth(2), |r| r.nth(2))
+    }
+
+    /// Every VPC's base + 2, unless an interface of another VPC holds that address.
+    pub fn resolvers(&self) -> BTreeSet<Ipv4Addr> {
+        let told = self
+            .vpcs
+            .values()
+            .filter_map(first_range)
+            .filter(|r| !self.refused.contains(r));
+        let all = told.map(|r| r.nth(2)).filter(|a| self.interface(*a).is_none());
+        all.chain([self.base.nth(2)]).collect()
+    }
+
+    /// Addresses of load balancers that this machine is to have.
+    pub fn balancers(&self) -> BTreeSet<Ipv4Addr> {
+        let ranges = self.ranges();
+        let routed = |a: &Ipv4Addr| ranges.iter().any(|r| r.contains(*a));
+        self.balancers.iter().copied().filter(routed).collect()
+    }
+
+    /// Public addresses of the pool that lead to an interface.
+    pub fn publics(&self) -> BTreeSet<Ipv4Addr> {
+        let of_pool = |a: &Ipv4Addr| self.pool.contains(*a);
+        self.publics.keys().copied().filter(of_pool).collect()
+    }
+}
+
+/// Answers DNS in every VPC, as on AWS.
+pub const LINK_LOCAL_RESOLVER: &str = "169.254.169.253";
+
+fn first_range(vpc: &VpcEntry) -> Option<Cidr> {
+    vpc.ranges
+        .first()
+        .and_then(|(base, prefix)| Cidr::containing(*base, *prefix))
+}
+
+/// The set and the chain of a VPC: its own addresses pass on, other VPCs' never, the rest where the subnet's routes lead.
+fn vpc_commands(table: &str, id: &str) -> Vec<String> {
+    let (set, chain) = (vpc_set(id), vpc_chain(id));
+    let rules = [
+        format!("ip daddr @{set} return"),
+        "ip daddr @vpc_ranges reject with icmpx admin-prohibited".to_owned(),
+        // The machine's own link: on a rented machine its owner's credentials are there.
+        "ip daddr 169.254.0.0/16 reject with icmpx admin-prohibited".to_owned(),
+        "ip saddr @outbound return".to_owned(),
+        "ip saddr . ip daddr @outbound_ranges return".to_owned(),
+        "reject with icmpx admin-prohibited".to_owned(),
+    ];
+    let mut out = vec![
+        format!("add set inet {table} {set} {{ type ipv4_addr; }}"),
+        format!("add chain inet {table} {chain}"),
+    ];
+    out.extend(rules.iter().map(|rule| format!("add rule inet {table} {chain} {rule}")));
+    out
+}
+
+/// Commands for elements that are sorted by set.
+pub fn element_commands(table: &str, verb: &str, elements: &[Element]) -> Vec<String> {
+    elements
+        .chunk_by(|a, b| a.set == b.set)
+        .map(|of_set| {
+            let mut out = format!("{verb} element inet {table} {} {{ ", of_set[0].set);
+            for (n, element) in of_set.iter().enumerate() {
+                let _ = write!(out, "{}{element}", if n > 0 { ", " } else { "" });
+            }
+            out + " }"
+        })
+        .collect()
+}
