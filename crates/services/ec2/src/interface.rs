@@ -110,6 +110,7 @@ pub fn allocate(
         owner,
         public_address,
         source_dest_check: true,
+        client_token: None,
         tags: Tags::default(),
         region,
     };

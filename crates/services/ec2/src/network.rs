@@ -23,8 +23,9 @@ pub fn table(snapshot: &Snapshot) -> Vec<NetworkEntry> {
     let vpcs = snapshot.range::<VpcRecord>("").map(|(_, vpc)| vpc_entry(&vpc));
     let groups = snapshot.range::<SecurityGroupRecord>("");
     let groups = groups.map(|(_, group)| group_entry(snapshot, &group));
+    let mut ways = Ways::default();
     let interfaces = snapshot.range::<InterfaceRecord>("");
-    let interfaces = interfaces.map(|(_, interface)| interface_entry(snapshot, &interface));
+    let interfaces = interfaces.map(|(_, interface)| entry(&interface, ways.of(snapshot, &interface)));
     vpcs.chain(groups).chain(interfaces).collect()
 }
 
@@ -102,15 +103,27 @@ fn of_routes(snapshot: &Snapshot, change: &Change) -> Entries {
 
 fn interfaces_of(snapshot: &Snapshot, region: &str, vpc_id: &str) -> Entries {
     let all = snapshot.range::<InterfaceRecord>("");
-    // Interfaces of one subnet share their ways out.
-    let mut ways: BTreeMap<(String, bool), Vec<Range>> = BTreeMap::new();
+    let mut ways = Ways::default();
     all.filter(|(_, i)| i.region == region && i.vpc_id == vpc_id)
         .map(|(_, i)| {
-            let place = (i.subnet_id.clone(), i.public_address.is_some());
-            let out = ways.entry(place).or_insert_with(|| ways_out(snapshot, &i));
-            (format!("interface/{}", i.address), Some(entry(&i, out.clone())))
+            let entry = entry(&i, ways.of(snapshot, &i));
+            (format!("interface/{}", i.address), Some(entry))
         })
         .collect()
+}
+
+/// Ways out of subnets, by region, subnet and whether the interface has a public address: interfaces of one subnet
+/// share them.
+#[derive(Default)]
+struct Ways(BTreeMap<(String, String, bool), Vec<Range>>);
+
+impl Ways {
+    fn of(&mut self, snapshot: &Snapshot, interface: &InterfaceRecord) -> Vec<Range> {
+        let public = interface.public_address.is_some();
+        let place = (interface.region.clone(), interface.subnet_id.clone(), public);
+        let out = self.0.entry(place).or_insert_with(|| ways_out(snapshot, interface));
+        out.clone()
+    }
 }
 
 fn vpc_entry(vpc: &VpcRecord) -> NetworkEntry {

@@ -26,12 +26,18 @@ impl Flat {
     /// The permission they stand for, if any was given.
     ///
     /// # Errors
-    /// `MissingParameter`.
+    /// `MissingParameter`, `InvalidParameterCombination`.
     pub fn permission(&self) -> Result<Option<api::IpPermission>, AwsError> {
         let given =
             self.protocol.is_some() || self.cidr.is_some() || self.group_name.is_some() || self.from_port.is_some();
         if !given {
             return Ok(None);
+        }
+        if self.cidr.is_some() && self.group_name.is_some() {
+            return Err(error(
+                "InvalidParameterCombination",
+                "The parameter cidrIp cannot be used with the parameter sourceSecurityGroupName",
+            ));
         }
         let pairs = self.group_name.clone().map(|name| api::UserIdGroupPair {
             group_name: Some(name),
@@ -82,8 +88,9 @@ pub fn of_request(asked: &api::SecurityGroupRuleRequest) -> Result<api::IpPermis
             "A rule must have exactly one of cidrIpv4, cidrIpv6, prefixListId and referencedGroupId.",
         ));
     }
+    let description = || asked.description.clone();
     let list = |id: &String| api::PrefixListId {
-        description: None,
+        description: description(),
         prefix_list_id: Some(id.clone()),
     };
     Ok(api::IpPermission {
@@ -93,19 +100,20 @@ pub fn of_request(asked: &api::SecurityGroupRuleRequest) -> Result<api::IpPermis
         ip_ranges: asked.cidr_ipv4.clone().map(|cidr| {
             vec![api::IpRange {
                 cidr_ip: Some(cidr),
-                description: None,
+                description: description(),
             }]
         }),
         ipv6_ranges: asked.cidr_ipv6.clone().map(|cidr| {
             vec![api::Ipv6Range {
                 cidr_ipv6: Some(cidr),
-                description: None,
+                description: description(),
             }]
         }),
         prefix_list_ids: asked.prefix_list_id.as_ref().map(|id| vec![list(id)]),
         user_id_group_pairs: asked.referenced_group_id.clone().map(|id| {
             vec![api::UserIdGroupPair {
                 group_id: Some(id),
+                description: description(),
                 ..Default::default()
             }]
         }),
@@ -274,23 +282,32 @@ fn peers(
             }
             (None, None) => None,
         };
-        // Groups of other VPCs would need a peering, which there is none of.
-        let Some(found) = found.filter(|g| g.vpc_id == group.vpc_id) else {
-            let name = pair
-                .group_id
-                .as_deref()
-                .or(pair.group_name.as_deref())
-                .unwrap_or_default();
+        let Some(found) = found else {
+            let name = pair.group_id.as_deref().or(pair.group_name.as_deref());
             return Err(error(
                 "InvalidGroup.NotFound",
-                format!(
-                    "You have specified two resources that belong to different networks, or the security group '{name}' does not exist"
-                ),
+                format!("The security group '{}' does not exist", name.unwrap_or_default()),
             ));
         };
+        // Groups of other VPCs would need a peering, which there is none of.
+        if found.vpc_id != group.vpc_id {
+            return Err(error(
+                "InvalidGroup.NotFound",
+                "You have specified two resources that belong to different networks.",
+            ));
+        }
         out.push((RulePeer::Group(found.id.clone()), pair.description.clone()));
     }
     Ok(out)
+}
+
+/// How many rules of a group's limit the rule counts for: of a prefix list, as many as it may have entries.
+pub fn weight(snapshot: &Snapshot, region: &str, rule: &GroupRule) -> usize {
+    let RulePeer::PrefixList(id) = &rule.peer else {
+        return 1;
+    };
+    let list = snapshot.get::<PrefixListRecord>(&PrefixListRecord::key(region, id));
+    list.map_or(1, |list| usize::try_from(list.max_entries).unwrap_or(1))
 }
 
 /// The rule as AWS names one that is there already.
@@ -310,8 +327,13 @@ pub fn spoken(rule: &GroupRule) -> String {
 
 /// Rules of one direction as a group shows them: one permission for each kind of traffic.
 pub fn grouped(group: &SecurityGroupRecord, egress: bool, account: &str) -> Vec<api::IpPermission> {
+    shown(group.rules.iter().filter(|r| r.egress == egress), account)
+}
+
+/// One permission for each kind of traffic.
+pub fn shown<'a>(rules: impl Iterator<Item = &'a GroupRule>, account: &str) -> Vec<api::IpPermission> {
     let mut out: Vec<api::IpPermission> = Vec::new();
-    for rule in group.rules.iter().filter(|r| r.egress == egress) {
+    for rule in rules {
         let same = |p: &api::IpPermission| {
             p.ip_protocol.as_ref() == Some(&rule.protocol) && p.from_port == rule.from_port && p.to_port == rule.to_port
         };

@@ -159,7 +159,7 @@ fn ensure(
             txn.expect::<VpcRecord>(&vpc_key, Condition::Absent);
         }
     }
-    make(txn, account, region, cidr);
+    make(txn, account, region, cidr, default_gateway_id(account, region));
     Ok(())
 }
 
@@ -194,7 +194,9 @@ fn default_range(cidr: (Ipv4Addr, u8), index: usize) -> (Ipv4Addr, u8) {
 }
 
 /// Adds the region's default VPC and all that belongs to it to `txn`.
-pub fn make(txn: &mut Txn, account: &str, region: &str, cidr: (Ipv4Addr, u8)) {
+///
+/// The default VPC of before may have left its internet gateway; `gateway_id` is the id of one that is not there.
+pub fn make(txn: &mut Txn, account: &str, region: &str, cidr: (Ipv4Addr, u8), gateway_id: String) {
     let vpc_id = default_vpc_id(account, region);
     let vpc_key = VpcRecord::key(region, &vpc_id);
     let known = RegionRecord {
@@ -218,7 +220,6 @@ pub fn make(txn: &mut Txn, account: &str, region: &str, cidr: (Ipv4Addr, u8)) {
         tags: Tags::default(),
     };
     txn.put(&vpc_key, vpc);
-    let gateway_id = id("igw", "default");
     let gateway = InternetGatewayRecord {
         region: region.to_owned(),
         id: gateway_id.clone(),
@@ -236,6 +237,7 @@ pub fn make(txn: &mut Txn, account: &str, region: &str, cidr: (Ipv4Addr, u8)) {
             destination: Destination::Range((Ipv4Addr::UNSPECIFIED, 0)),
             target: RouteTarget::InternetGateway(gateway_id),
         }],
+        client_token: None,
         tags: Tags::default(),
     };
     txn.put(&table.own_key(), table);
@@ -247,6 +249,11 @@ pub fn make(txn: &mut Txn, account: &str, region: &str, cidr: (Ipv4Addr, u8)) {
     let rule = |name: &str| id("sgr", name);
     let group = default_group(region, &vpc_id, group_id.clone(), [rule("ingress"), rule("egress")]);
     txn.put(&SecurityGroupRecord::key(region, &group_id), group);
+}
+
+/// The id of the internet gateway of a region's first default VPC.
+pub fn default_gateway_id(account: &str, region: &str) -> String {
+    stable_id("igw", account, region, "default")
 }
 
 /// The region's DHCP options: the resolver of the VPC.

@@ -146,7 +146,14 @@ pub async fn associate(
                 return Ok((Txn::new(), known));
             }
             let mut txn = Txn::new();
+            if !may_change(&interface.owner) {
+                return Err(not_yours());
+            }
             if let Some(held) = &address.interface_id {
+                let owner = crate::lookup::interface(snapshot, &cx.region, held).map(|i| i.owner.clone());
+                if owner.is_some_and(|owner| !may_change(&owner)) {
+                    return Err(not_yours());
+                }
                 if input.allow_reassociation == Some(false) {
                     return Err(error(
                         "Resource.AlreadyAssociated",
@@ -159,7 +166,7 @@ pub async fn associate(
                 }
                 unlink(snapshot, &mut txn, &cx.region, held);
             }
-            if interface.public_address.is_some() && input.allow_reassociation != Some(true) {
+            if interface.public_address.is_some() && input.allow_reassociation == Some(false) {
                 return Err(error(
                     "Resource.AlreadyAssociated",
                     format!("resource {interface_id} is already associated with a public address"),
@@ -182,6 +189,18 @@ pub async fn associate(
     Ok(api::AssociateAddressResult {
         association_id: Some(answered),
     })
+}
+
+/// Addresses of NAT gateways, load balancers and endpoints are theirs to change.
+fn may_change(owner: &InterfaceOwner) -> bool {
+    matches!(owner, InterfaceOwner::Task { .. } | InterfaceOwner::User)
+}
+
+fn not_yours() -> AwsError {
+    error(
+        "AuthFailure",
+        "You do not have permission to access the specified resource.",
+    )
 }
 
 /// Takes the public address off an interface's record.
@@ -231,14 +250,8 @@ pub async fn disassociate(
                 return Ok((txn, ()));
             };
             let owner = crate::lookup::interface(snapshot, &cx.region, held).map(|i| i.owner.clone());
-            if matches!(
-                owner,
-                Some(InterfaceOwner::NatGateway { .. } | InterfaceOwner::LoadBalancer { .. })
-            ) {
-                return Err(error(
-                    "AuthFailure",
-                    "You do not have permission to access the specified resource.",
-                ));
+            if owner.is_some_and(|owner| !may_change(&owner)) {
+                return Err(not_yours());
             }
             unlink(snapshot, &mut txn, &cx.region, held);
             let mut next = (*address.record).clone();

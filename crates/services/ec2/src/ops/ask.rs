@@ -20,7 +20,14 @@ pub fn tags(specifications: Option<Vec<api::TagSpecification>>, kind: &str) -> R
                 "'{of}' is not a valid taggable resource type for this operation."
             )));
         }
-        add_tags(&mut out, specification.tags.unwrap_or_default())?;
+        let tags = specification.tags.unwrap_or_default();
+        let mut keys: Vec<_> = tags.iter().map(|tag| &tag.key).collect();
+        keys.sort_unstable();
+        if let Some(twice) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            let key = twice[0].as_deref().unwrap_or_default();
+            return Err(invalid_value(format!("Duplicate tag key '{key}' specified.")));
+        }
+        add_tags(&mut out, tags)?;
     }
     Ok(out)
 }
@@ -97,6 +104,14 @@ pub fn in_use(kind: &str, id: &str) -> AwsError {
     error(
         "DependencyViolation",
         format!("The {kind} '{id}' has dependencies and cannot be deleted."),
+    )
+}
+
+/// A second request under a client token asks for something else than the first.
+pub fn other_parameters(token: &str) -> AwsError {
+    error(
+        "IdempotentParameterMismatch",
+        format!("The client token '{token}' was used before with other parameters."),
     )
 }
 

@@ -6,7 +6,9 @@ use super::interfaces::refused;
 use super::{prefix_lists, route_tables, security_groups, subnets, vpcs};
 use crate::filter::{self, Values, dry_run, invalid_value};
 use crate::interface::{self, AllocateRequest, InterfaceOwner};
-use crate::records::{Destination, EndpointRecord, RouteRecord, RouteTableRecord, RouteTarget, VpcRecord};
+use crate::records::{
+    Destination, EndpointRecord, InterfaceRecord, RouteRecord, RouteTableRecord, RouteTarget, VpcRecord,
+};
 use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext};
 use neargate_store::{Snapshot, Txn, Versioned};
@@ -137,7 +139,7 @@ pub async fn create(
                         "SubnetIds and SecurityGroupIds are not valid for Gateway endpoints.",
                     ));
                 }
-                for table in input.route_table_ids.iter().flatten() {
+                for table in distinct(&input.route_table_ids) {
                     add_route(snapshot, &mut txn, &mut record, table)?;
                 }
             } else {
@@ -147,7 +149,12 @@ pub async fn create(
                         "RouteTableIds are not valid for Interface endpoints.",
                     ));
                 }
+                if record.security_groups.is_empty() {
+                    let default = crate::lookup::default_security_group(snapshot, &cx.region, &vpc_id);
+                    record.security_groups.extend(default.map(|g| g.id.clone()));
+                }
                 groups_fit(snapshot, &record)?;
+                private_dns_fits(snapshot, &record)?;
                 for subnet in input.subnet_ids.iter().flatten() {
                     add_interface(service, snapshot, &mut txn, &mut record, subnet, cx)?;
                 }
@@ -172,6 +179,41 @@ fn groups_fit(snapshot: &Snapshot, record: &EndpointRecord) -> Result<(), AwsErr
         }
     }
     Ok(())
+}
+
+/// # Errors
+/// `InvalidParameter`.
+fn private_dns_fits(snapshot: &Snapshot, record: &EndpointRecord) -> Result<(), AwsError> {
+    if !record.private_dns {
+        return Ok(());
+    }
+    let vpc = vpcs::find(snapshot, &record.region, &record.vpc_id)?;
+    if !vpc.dns_support || !vpc.dns_hostnames {
+        return Err(error(
+            "InvalidParameter",
+            format!(
+                "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true for {}",
+                record.vpc_id
+            ),
+        ));
+    }
+    let mut all = snapshot
+        .range::<EndpointRecord>(&format!("{}/", record.region))
+        .map(|(_, e)| e)
+        .collect::<Vec<_>>();
+    all.retain(|e| {
+        e.id != record.id && e.vpc_id == record.vpc_id && e.private_dns && e.service_name == record.service_name
+    });
+    match all.is_empty() {
+        true => Ok(()),
+        false => Err(error(
+            "InvalidParameter",
+            format!(
+                "private-dns-enabled cannot be set because there is already a conflicting DNS domain for {} in the VPC {}",
+                record.service_name, record.vpc_id
+            ),
+        )),
+    }
 }
 
 fn add_route(snapshot: &Snapshot, txn: &mut Txn, record: &mut EndpointRecord, table_id: &str) -> Result<(), AwsError> {
@@ -231,6 +273,18 @@ fn add_interface(
             format!("The subnet ID '{subnet_id}' does not exist in VPC '{}'", record.vpc_id),
         ));
     }
+    let mut zones = record
+        .interfaces
+        .iter()
+        .filter_map(|(s, _)| crate::lookup::subnet(snapshot, &record.region, s));
+    if zones.any(|other| other.availability_zone == subnet.availability_zone) {
+        return Err(error(
+            "DuplicateSubnetsInSameZone",
+            format!(
+                "Found another VPC endpoint subnet in the availability zone of {subnet_id}. VPC endpoint subnets should be in different availability zones supported by the VPC endpoint service."
+            ),
+        ));
+    }
     let request = AllocateRequest {
         region: record.region.clone(),
         subnet_id: subnet_id.to_owned(),
@@ -244,6 +298,37 @@ fn add_interface(
     let made = interface::allocate(snapshot, txn, request, &*service.ids).map_err(refused)?;
     record.interfaces.push((subnet_id.to_owned(), made.id));
     Ok(())
+}
+
+fn distinct(ids: &Option<Vec<String>>) -> Vec<&String> {
+    let mut out: Vec<&String> = ids.iter().flatten().collect();
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+/// Changes the groups as asked; true when they are others now.
+fn change_groups(
+    snapshot: &Snapshot,
+    record: &mut EndpointRecord,
+    input: &api::ModifyVpcEndpointRequest,
+) -> Result<bool, AwsError> {
+    let before = record.security_groups.clone();
+    let removed = distinct(&input.remove_security_group_ids);
+    record.security_groups.retain(|g| !removed.contains(&g));
+    for added in distinct(&input.add_security_group_ids) {
+        if !record.security_groups.contains(added) {
+            record.security_groups.push(added.clone());
+        }
+    }
+    groups_fit(snapshot, record)?;
+    if record.kind == "Interface" && record.security_groups.is_empty() {
+        return Err(error(
+            "InvalidParameter",
+            "An endpoint of type Interface must have at least one security group.",
+        ));
+    }
+    Ok(record.security_groups != before)
 }
 
 /// # Errors
@@ -269,26 +354,50 @@ pub async fn modify(
             let known = find(snapshot, &cx.region, &id)?;
             let mut record = (*known.record).clone();
             let mut txn = Txn::new();
-            for table in input.remove_route_table_ids.iter().flatten() {
+            let gateway = record.kind == "Gateway";
+            let of_interfaces = [
+                input.add_subnet_ids.is_some(),
+                input.remove_subnet_ids.is_some(),
+                input.add_security_group_ids.is_some(),
+                input.remove_security_group_ids.is_some(),
+            ];
+            let of_gateways = [
+                input.add_route_table_ids.is_some(),
+                input.remove_route_table_ids.is_some(),
+            ];
+            if gateway && of_interfaces.contains(&true) || !gateway && of_gateways.contains(&true) {
+                return Err(error(
+                    "InvalidParameter",
+                    format!(
+                        "The endpoint {id} is of type {}, for which a parameter of the request is not valid.",
+                        record.kind
+                    ),
+                ));
+            }
+            for table in distinct(&input.remove_route_table_ids) {
                 remove_route(snapshot, &mut txn, &mut record, table);
             }
-            for table in input.add_route_table_ids.iter().flatten() {
+            for table in distinct(&input.add_route_table_ids) {
                 add_route(snapshot, &mut txn, &mut record, table)?;
             }
-            let removed = input.remove_security_group_ids.clone().unwrap_or_default();
-            record.security_groups.retain(|g| !removed.contains(g));
-            record
-                .security_groups
-                .extend(input.add_security_group_ids.iter().flatten().cloned());
-            groups_fit(snapshot, &record)?;
-            for subnet in input.remove_subnet_ids.iter().flatten() {
+            for subnet in distinct(&input.remove_subnet_ids) {
                 let (gone, kept): (Vec<_>, Vec<_>) = record.interfaces.drain(..).partition(|(s, _)| s == subnet);
                 record.interfaces = kept;
                 for (_, interface) in gone {
                     interface::release(snapshot, &mut txn, &cx.region, &interface);
                 }
             }
-            for subnet in input.add_subnet_ids.iter().flatten() {
+            if change_groups(snapshot, &mut record, &input)? {
+                for (_, interface) in &record.interfaces {
+                    if let Some(held) = crate::lookup::interface(snapshot, &cx.region, interface) {
+                        let mut next = (*held.record).clone();
+                        next.security_groups.clone_from(&record.security_groups);
+                        let key = InterfaceRecord::key(next.address);
+                        txn.unchanged::<InterfaceRecord>(snapshot, &key).put(&key, next);
+                    }
+                }
+            }
+            for subnet in distinct(&input.add_subnet_ids) {
                 add_interface(service, snapshot, &mut txn, &mut record, subnet, cx)?;
             }
             if let Some(policy) = &input.policy_document {
@@ -298,6 +407,7 @@ pub async fn modify(
                 record.policy = EVERYTHING.to_owned();
             }
             record.private_dns = input.private_dns_enabled.unwrap_or(record.private_dns);
+            private_dns_fits(snapshot, &record)?;
             let key = EndpointRecord::key(&cx.region, &id);
             txn.unchanged::<EndpointRecord>(snapshot, &key).put(&key, record);
             Ok::<_, AwsError>((txn, ()))

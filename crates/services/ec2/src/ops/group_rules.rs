@@ -4,7 +4,7 @@ use super::ask::{self, error, filtered, one, some, text};
 use super::security_groups::{find, named};
 use crate::filter::{self, Values, dry_run};
 use crate::permissions::{self, Flat};
-use crate::records::{GroupRule, RulePeer, SecurityGroupRecord};
+use crate::records::{GroupRule, RulePeer, SecurityGroupRecord, VpcRecord};
 use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext, Tags};
 use neargate_store::{Snapshot, Txn};
@@ -68,7 +68,9 @@ async fn authorize(
                 }
                 next.rules.push(rule.clone());
             }
-            if next.rules.iter().filter(|r| r.egress == asked.egress).count() > MOST_RULES {
+            let rules_there = next.rules.iter().filter(|r| r.egress == asked.egress);
+            let weight: usize = rules_there.map(|r| permissions::weight(snapshot, &cx.region, r)).sum();
+            if weight > MOST_RULES {
                 return Err(error(
                     "RulesPerSecurityGroupLimitExceeded",
                     "The maximum number of rules per security group has been reached.",
@@ -145,12 +147,10 @@ pub async fn authorize_egress(
     })
 }
 
-async fn revoke(
-    service: &Ec2,
-    cx: &RequestContext,
-    asked: Asked,
-    ids: Vec<String>,
-) -> Result<Vec<api::RevokedSecurityGroupRule>, AwsError> {
+/// Rules that were revoked, and permissions that the group has not.
+type Revoked = (Vec<api::RevokedSecurityGroupRule>, Option<Vec<api::IpPermission>>);
+
+async fn revoke(service: &Ec2, cx: &RequestContext, asked: Asked, ids: Vec<String>) -> Result<Revoked, AwsError> {
     service
         .store
         .transact(|snapshot| {
@@ -173,22 +173,30 @@ async fn revoke(
                 };
                 gone.push(next.rules.remove(at));
             }
+            let mut unknown = Vec::new();
             if ids.is_empty() {
+                let vpc = snapshot.get::<VpcRecord>(&VpcRecord::key(&cx.region, &group.vpc_id));
+                let lenient = vpc.is_some_and(|vpc| vpc.is_default);
                 for rule in asked.rules(service, snapshot, &group)? {
-                    let Some(at) = next.rules.iter().position(|r| r.equals(&rule)) else {
-                        return Err(error(
-                            "InvalidPermission.NotFound",
-                            "The specified rule does not exist in this security group.",
-                        ));
-                    };
-                    gone.push(next.rules.remove(at));
+                    match next.rules.iter().position(|r| r.equals(&rule)) {
+                        Some(at) => gone.push(next.rules.remove(at)),
+                        // In a default VPC what is unknown is listed, as the model's documentation says.
+                        None if lenient => unknown.push(rule),
+                        None => {
+                            return Err(error(
+                                "InvalidPermission.NotFound",
+                                "The specified rule does not exist in this security group.",
+                            ));
+                        }
+                    }
                 }
             }
+            let unknown = permissions::shown(unknown.iter(), &service.account);
             let revoked = gone.iter().map(|r| revoked(&next.id, r)).collect();
             let key = SecurityGroupRecord::key(&cx.region, &next.id);
             let mut txn = Txn::new();
             txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);
-            Ok((txn, revoked))
+            Ok((txn, (revoked, (!unknown.is_empty()).then_some(unknown))))
         })
         .await
 }
@@ -216,10 +224,11 @@ pub async fn revoke_ingress(
         permissions: input.ip_permissions.unwrap_or_default(),
     };
     let ids = input.security_group_rule_ids.unwrap_or_default();
+    let (revoked, unknown) = revoke(service, cx, asked, ids).await?;
     Ok(api::RevokeSecurityGroupIngressResult {
         r#return: Some(true),
-        revoked_security_group_rules: Some(revoke(service, cx, asked, ids).await?),
-        unknown_ip_permissions: None,
+        revoked_security_group_rules: Some(revoked),
+        unknown_ip_permissions: unknown,
     })
 }
 
@@ -246,10 +255,11 @@ pub async fn revoke_egress(
         permissions: input.ip_permissions.unwrap_or_default(),
     };
     let ids = input.security_group_rule_ids.unwrap_or_default();
+    let (revoked, unknown) = revoke(service, cx, asked, ids).await?;
     Ok(api::RevokeSecurityGroupEgressResult {
         r#return: Some(true),
-        revoked_security_group_rules: Some(revoke(service, cx, asked, ids).await?),
-        unknown_ip_permissions: None,
+        revoked_security_group_rules: Some(revoked),
+        unknown_ip_permissions: unknown,
     })
 }
 
@@ -285,7 +295,6 @@ pub async fn modify(
                 };
                 rule.id = next.rules[at].id.clone();
                 rule.tags = next.rules[at].tags.clone();
-                rule.description = asked.description;
                 if next.rules.iter().enumerate().any(|(i, r)| i != at && r.equals(&rule)) {
                     return Err(error(
                         "InvalidPermission.Duplicate",

@@ -77,9 +77,24 @@ pub async fn create(
     let tags = ask::tags(input.tag_specifications, "network-interface")?;
     let groups = input.groups.unwrap_or_default();
     few_enough(&groups)?;
+    let token = input.client_token.clone().filter(|t| !t.is_empty());
     let made = service
         .store
         .transact(|snapshot| {
+            if let Some(token) = &token {
+                let mut all = snapshot.range::<InterfaceRecord>("");
+                let earlier = all.find(|(_, i)| i.region == cx.region && i.client_token.as_ref() == Some(token));
+                if let Some((_, earlier)) = earlier {
+                    let same = earlier.subnet_id == subnet_id
+                        && earlier.description == input.description.as_deref().unwrap_or_default()
+                        && wanted.as_ref().is_none_or(|ip| *ip == earlier.address.to_string())
+                        && (groups.is_empty() || groups == earlier.security_groups);
+                    return match same {
+                        true => Ok((Txn::new(), (*earlier.record).clone())),
+                        false => Err(ask::other_parameters(token)),
+                    };
+                }
+            }
             let subnet = subnets::find(snapshot, &cx.region, &subnet_id)?;
             let mut txn = Txn::new();
             let request = AllocateRequest {
@@ -97,6 +112,7 @@ pub async fn create(
                 return Err(error("InvalidIPAddress.InUse", format!("Address {ip} is in use.")));
             }
             made.tags = tags.clone();
+            made.client_token = token.clone();
             interface::replace(&mut txn, made.clone());
             Ok((txn, made))
         })
@@ -199,10 +215,13 @@ pub async fn detach(
     let snapshot = service.store.snapshot();
     let mut all = snapshot.range::<InterfaceRecord>("");
     match all.any(|(_, i)| i.region == cx.region && attachment_id(&i).is_some_and(|a| a == id)) {
-        true => Err(error(
-            "OperationNotPermitted",
-            "You are not allowed to manage attachments of resources that other services own.",
-        )),
+        true => {
+            let kind = id.rsplit_once('-').map_or("", |(kind, _)| kind);
+            Err(error(
+                "OperationNotPermitted",
+                format!("You are not allowed to manage '{kind}' attachments."),
+            ))
+        }
         false => Err(error(
             "InvalidAttachmentID.NotFound",
             format!("The attachment ID '{id}' does not exist"),
@@ -233,6 +252,17 @@ pub async fn modify_attribute(
             input.source_dest_check.as_ref().is_some_and(|c| c.value == Some(false)),
         ),
     ])?;
+    let given = [
+        input.groups.as_ref().is_some_and(|g| !g.is_empty()),
+        input.description.is_some(),
+        input.source_dest_check.is_some(),
+    ];
+    if given.iter().filter(|g| **g).count() != 1 {
+        return Err(error(
+            "InvalidParameterCombination",
+            "Exactly one attribute must be given at a time",
+        ));
+    }
     let id = input.network_interface_id.unwrap_or_default();
     service
         .store

@@ -15,6 +15,7 @@ pub mod internet_gateways;
 pub mod nat_gateways;
 pub mod prefix_lists;
 pub mod route_tables;
+pub mod routes;
 pub mod security_groups;
 pub mod subnets;
 pub mod surroundings;

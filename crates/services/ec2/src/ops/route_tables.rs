@@ -1,12 +1,11 @@
-//! Route tables, their associations and their routes.
+//! Route tables and their associations.
 
 use super::ask::{self, by_ids, error, filtered, one, text};
 use super::{subnets, vpcs};
-use crate::cidr;
 use crate::filter::{self, Values, dry_run, invalid_value};
 use crate::records::{
-    Destination, InternetGatewayRecord, NatGatewayRecord, PrefixListRecord, RouteRecord, RouteTableAssociation,
-    RouteTableRecord, RouteTarget, SubnetRecord, VpcRecord, cidr_text,
+    Destination, EndpointRecord, RouteTableAssociation, RouteTableRecord, RouteTarget, SubnetRecord, VpcRecord,
+    cidr_text,
 };
 use crate::routing;
 use crate::{Ec2, api};
@@ -43,21 +42,35 @@ pub async fn create(
         main_association: None,
         associations: Vec::new(),
         routes: Vec::new(),
+        client_token: input.client_token.clone().filter(|t| !t.is_empty()),
         tags: ask::tags(input.tag_specifications, "route-table")?,
     };
-    service
+    let made = service
         .store
         .transact(|snapshot| {
-            vpcs::find(snapshot, &cx.region, &table.vpc_id)?;
+            if let Some(token) = &table.client_token {
+                let here = format!("{}/", cx.region);
+                let mut all = snapshot.range::<RouteTableRecord>(&here).map(|(_, t)| t);
+                if let Some(earlier) = all.find(|t| t.client_token.as_ref() == Some(token)) {
+                    return match earlier.vpc_id == table.vpc_id {
+                        true => Ok((Txn::new(), (*earlier.record).clone())),
+                        false => Err(ask::other_parameters(token)),
+                    };
+                }
+            }
+            let vpc = vpcs::find(snapshot, &cx.region, &table.vpc_id)?;
             let mut txn = Txn::new();
-            txn.unchanged::<VpcRecord>(snapshot, &VpcRecord::key(&cx.region, &table.vpc_id));
+            // Touching the VPC keeps it from being deleted meanwhile.
+            let vpc_key = VpcRecord::key(&cx.region, &table.vpc_id);
+            txn.unchanged::<VpcRecord>(snapshot, &vpc_key)
+                .put_shared(&vpc_key, vpc.record);
             txn.put(&table.own_key(), table.clone());
-            Ok::<_, AwsError>((txn, ()))
+            Ok((txn, table.clone()))
         })
         .await?;
     Ok(api::CreateRouteTableResult {
         client_token: input.client_token,
-        route_table: Some(shape(&service.store.snapshot(), &table, &service.account)),
+        route_table: Some(shape(&service.store.snapshot(), &made, &service.account)),
     })
 }
 
@@ -66,36 +79,43 @@ pub async fn create(
 pub async fn delete(service: &Ec2, cx: &RequestContext, input: api::DeleteRouteTableRequest) -> Result<(), AwsError> {
     dry_run(input.dry_run)?;
     let id = input.route_table_id.unwrap_or_default();
-    change(service, cx, &id, |_, table| {
-        if table.main_association.is_some() || !table.associations.is_empty() {
-            return Err(error(
-                "DependencyViolation",
-                format!("The routeTable '{id}' has dependencies and cannot be deleted."),
-            ));
-        }
-        Ok(None)
-    })
-    .await
+    service
+        .store
+        .transact(|snapshot| {
+            let table = find(snapshot, &cx.region, &id)?;
+            if table.main_association.is_some() || !table.associations.is_empty() {
+                return Err(ask::in_use("routeTable", &id));
+            }
+            let mut txn = Txn::new();
+            for (key, endpoint) in snapshot.range::<EndpointRecord>(&format!("{}/", cx.region)) {
+                if endpoint.route_tables.contains(&id) {
+                    let mut next = (*endpoint.record).clone();
+                    next.route_tables.retain(|t| *t != id);
+                    txn.unchanged::<EndpointRecord>(snapshot, key).put(key, next);
+                }
+            }
+            txn.unchanged::<RouteTableRecord>(snapshot, &table.own_key())
+                .delete::<RouteTableRecord>(&table.own_key());
+            Ok((txn, ()))
+        })
+        .await
 }
 
-/// Changes one table; none deletes it.
-async fn change(
+/// Changes one table.
+pub async fn change(
     service: &Ec2,
     cx: &RequestContext,
     id: &str,
-    with: impl Fn(&Snapshot, RouteTableRecord) -> Result<Option<RouteTableRecord>, AwsError>,
+    with: impl Fn(&Snapshot, RouteTableRecord) -> Result<RouteTableRecord, AwsError>,
 ) -> Result<(), AwsError> {
     service
         .store
         .transact(|snapshot| {
             let table = find(snapshot, &cx.region, id)?;
             let key = table.own_key();
+            let next = with(snapshot, (*table.record).clone())?;
             let mut txn = Txn::new();
-            txn.unchanged::<RouteTableRecord>(snapshot, &key);
-            match with(snapshot, (*table.record).clone())? {
-                Some(next) => txn.put(&key, next),
-                None => txn.delete::<RouteTableRecord>(&key),
-            };
+            txn.unchanged::<RouteTableRecord>(snapshot, &key).put(&key, next);
             Ok::<_, AwsError>((txn, ()))
         })
         .await
@@ -279,240 +299,6 @@ pub async fn replace_association(
         new_association_id: Some(fresh),
         association_state: Some(state("associated")),
     })
-}
-
-/// What CreateRoute and ReplaceRoute name as a target.
-struct Targets {
-    gateway: Option<String>,
-    nat: Option<String>,
-    interface: Option<String>,
-}
-
-fn destination(
-    snapshot: &Snapshot,
-    region: &str,
-    range: Option<&str>,
-    list: Option<&str>,
-) -> Result<Destination, AwsError> {
-    match (range, list) {
-        (Some(text), None) => match cidr::parse(text) {
-            Some(range) => Ok(Destination::Range(range)),
-            None => Err(invalid_value(format!(
-                "Value ({text}) for parameter destinationCidrBlock is invalid. This is not a valid CIDR block."
-            ))),
-        },
-        (None, Some(id)) => match snapshot.contains::<PrefixListRecord>(&PrefixListRecord::key(region, id)) {
-            true => Ok(Destination::PrefixList(id.to_owned())),
-            false => Err(error(
-                "InvalidPrefixListId.NotFound",
-                format!("The prefix list ID '{id}' does not exist"),
-            )),
-        },
-        _ => Err(error(
-            "MissingParameter",
-            "The request must contain exactly one of destinationCidrBlock, destinationIpv6CidrBlock, destinationPrefixListId",
-        )),
-    }
-}
-
-fn target(snapshot: &Snapshot, table: &RouteTableRecord, targets: &Targets) -> Result<RouteTarget, AwsError> {
-    let region = &table.region;
-    let given = [&targets.gateway, &targets.nat, &targets.interface];
-    if given.iter().filter(|t| t.is_some()).count() != 1 {
-        return Err(error(
-            "InvalidParameterCombination",
-            "The request must contain exactly one of gatewayId, natGatewayId, networkInterfaceId",
-        ));
-    }
-    if let Some(id) = &targets.gateway {
-        let gateway = snapshot.get::<InternetGatewayRecord>(&InternetGatewayRecord::key(region, id));
-        let Some(gateway) = gateway else {
-            let text = format!("The gateway ID '{id}' does not exist");
-            return Err(error("InvalidGatewayID.NotFound", text));
-        };
-        if gateway.vpc_id.as_ref() != Some(&table.vpc_id) {
-            return Err(invalid_value(format!(
-                "route table {} and network gateway {id} belong to different networks",
-                table.id
-            )));
-        }
-        return Ok(RouteTarget::InternetGateway(id.clone()));
-    }
-    if let Some(id) = &targets.nat {
-        let nat = snapshot.get::<NatGatewayRecord>(&NatGatewayRecord::key(region, id));
-        let Some(nat) = nat.filter(|n| n.is_available()) else {
-            let text = format!("The natGateway ID '{id}' does not exist");
-            return Err(error("InvalidNatGatewayID.NotFound", text));
-        };
-        if nat.vpc_id != table.vpc_id {
-            return Err(invalid_value(format!(
-                "route table {} and nat gateway {id} belong to different networks",
-                table.id
-            )));
-        }
-        return Ok(RouteTarget::NatGateway(id.clone()));
-    }
-    let id = targets.interface.clone().unwrap_or_default();
-    match crate::lookup::interface(snapshot, region, &id) {
-        Some(interface) if interface.vpc_id == table.vpc_id => Ok(RouteTarget::Interface(id)),
-        Some(_) => Err(invalid_value(format!(
-            "route table {} and interface {id} belong to different networks",
-            table.id
-        ))),
-        None => Err(super::interfaces::not_found(&id)),
-    }
-}
-
-/// Routes of a table at most.
-const MOST_ROUTES: usize = 500;
-
-/// # Errors
-/// `InvalidRouteTableID.NotFound`, `RouteAlreadyExists`, `InvalidGatewayID.NotFound`, `InvalidNatGatewayID.NotFound`,
-/// `InvalidNetworkInterfaceID.NotFound`, `InvalidParameterValue`, `RouteLimitExceeded`, `UnsupportedOperation`.
-pub async fn create_route(
-    service: &Ec2,
-    cx: &RequestContext,
-    input: api::CreateRouteRequest,
-) -> Result<api::CreateRouteResult, AwsError> {
-    dry_run(input.dry_run)?;
-    ask::refuse(&[
-        ("CarrierGatewayId", input.carrier_gateway_id.is_some()),
-        ("CoreNetworkArn", input.core_network_arn.is_some()),
-        ("DestinationIpv6CidrBlock", input.destination_ipv6_cidr_block.is_some()),
-        (
-            "EgressOnlyInternetGatewayId",
-            input.egress_only_internet_gateway_id.is_some(),
-        ),
-        ("InstanceId", input.instance_id.is_some()),
-        ("LocalGatewayId", input.local_gateway_id.is_some()),
-        ("OdbNetworkArn", input.odb_network_arn.is_some()),
-        ("TransitGatewayId", input.transit_gateway_id.is_some()),
-        ("VpcEndpointId", input.vpc_endpoint_id.is_some()),
-        ("VpcPeeringConnectionId", input.vpc_peering_connection_id.is_some()),
-    ])?;
-    let targets = Targets {
-        gateway: input.gateway_id,
-        nat: input.nat_gateway_id,
-        interface: input.network_interface_id,
-    };
-    let (range, list) = (input.destination_cidr_block, input.destination_prefix_list_id);
-    let id = input.route_table_id.unwrap_or_default();
-    change(service, cx, &id, |snapshot, mut table| {
-        let destination = destination(snapshot, &cx.region, range.as_deref(), list.as_deref())?;
-        let vpc = vpcs::find(snapshot, &cx.region, &table.vpc_id)?;
-        if let Destination::Range(range) = &destination
-            && vpc.ranges().contains(range)
-        {
-            return Err(error(
-                "RouteAlreadyExists",
-                format!("The route identified by {} already exists.", cidr_text(*range)),
-            ));
-        }
-        let target = target(snapshot, &table, &targets)?;
-        if let Some(known) = table.routes.iter().find(|r| r.destination == destination) {
-            if known.target == target {
-                return Ok(Some(table));
-            }
-            return Err(error(
-                "RouteAlreadyExists",
-                format!("The route identified by {} already exists.", name(&destination)),
-            ));
-        }
-        if table.routes.len() >= MOST_ROUTES {
-            return Err(error(
-                "RouteLimitExceeded",
-                format!("The maximum number of routes is {MOST_ROUTES}"),
-            ));
-        }
-        table.routes.push(RouteRecord { destination, target });
-        table.routes.sort_by(|a, b| a.destination.cmp(&b.destination));
-        Ok(Some(table))
-    })
-    .await?;
-    Ok(api::CreateRouteResult { r#return: Some(true) })
-}
-
-fn name(destination: &Destination) -> String {
-    match destination {
-        Destination::Range(range) => cidr_text(*range),
-        Destination::PrefixList(id) => id.clone(),
-    }
-}
-
-fn no_route(id: &str, destination: &Destination) -> AwsError {
-    error(
-        "InvalidRoute.NotFound",
-        format!(
-            "no route with destination-cidr-block {} in route table {id}",
-            name(destination)
-        ),
-    )
-}
-
-/// # Errors
-/// As `create_route`, and `InvalidRoute.NotFound`.
-pub async fn replace_route(
-    service: &Ec2,
-    cx: &RequestContext,
-    input: api::ReplaceRouteRequest,
-) -> Result<(), AwsError> {
-    dry_run(input.dry_run)?;
-    ask::refuse(&[
-        ("CarrierGatewayId", input.carrier_gateway_id.is_some()),
-        ("CoreNetworkArn", input.core_network_arn.is_some()),
-        ("DestinationIpv6CidrBlock", input.destination_ipv6_cidr_block.is_some()),
-        (
-            "EgressOnlyInternetGatewayId",
-            input.egress_only_internet_gateway_id.is_some(),
-        ),
-        ("InstanceId", input.instance_id.is_some()),
-        ("LocalGatewayId", input.local_gateway_id.is_some()),
-        ("LocalTarget", input.local_target == Some(true)),
-        ("OdbNetworkArn", input.odb_network_arn.is_some()),
-        ("TransitGatewayId", input.transit_gateway_id.is_some()),
-        ("VpcEndpointId", input.vpc_endpoint_id.is_some()),
-        ("VpcPeeringConnectionId", input.vpc_peering_connection_id.is_some()),
-    ])?;
-    let targets = Targets {
-        gateway: input.gateway_id,
-        nat: input.nat_gateway_id,
-        interface: input.network_interface_id,
-    };
-    let (range, list) = (input.destination_cidr_block, input.destination_prefix_list_id);
-    let id = input.route_table_id.unwrap_or_default();
-    change(service, cx, &id, |snapshot, mut table| {
-        let destination = destination(snapshot, &cx.region, range.as_deref(), list.as_deref())?;
-        let target = target(snapshot, &table, &targets)?;
-        let route = table.routes.iter_mut().find(|r| r.destination == destination);
-        route.ok_or_else(|| no_route(&id, &destination))?.target = target;
-        Ok(Some(table))
-    })
-    .await
-}
-
-/// # Errors
-/// `InvalidRouteTableID.NotFound`, `InvalidRoute.NotFound`, `InvalidParameterValue`, `UnsupportedOperation`.
-pub async fn delete_route(service: &Ec2, cx: &RequestContext, input: api::DeleteRouteRequest) -> Result<(), AwsError> {
-    dry_run(input.dry_run)?;
-    ask::refuse(&[("DestinationIpv6CidrBlock", input.destination_ipv6_cidr_block.is_some())])?;
-    let (range, list) = (input.destination_cidr_block, input.destination_prefix_list_id);
-    let id = input.route_table_id.unwrap_or_default();
-    change(service, cx, &id, |snapshot, mut table| {
-        let destination = match (&range, &list) {
-            // A list that is gone may still stand in a route.
-            (None, Some(list)) => Destination::PrefixList(list.clone()),
-            _ => destination(snapshot, &cx.region, range.as_deref(), list.as_deref())?,
-        };
-        let before = table.routes.len();
-        table
-            .routes
-            .retain(|r| r.destination != destination || matches!(r.target, RouteTarget::Endpoint(_)));
-        if table.routes.len() == before {
-            return Err(no_route(&id, &destination));
-        }
-        Ok(Some(table))
-    })
-    .await
 }
 
 /// # Errors

@@ -198,6 +198,22 @@ pub async fn modify_attribute(
             on(&input.map_customer_owned_ip_on_launch) == Some(true),
         ),
     ])?;
+    let given = [
+        input.map_public_ip_on_launch.is_some(),
+        input.enable_resource_name_dns_a_record_on_launch.is_some(),
+        input.private_dns_hostname_type_on_launch.is_some(),
+        input.assign_ipv6_address_on_creation.is_some(),
+        input.enable_dns64.is_some(),
+        input.enable_resource_name_dns_aaaa_record_on_launch.is_some(),
+        input.map_customer_owned_ip_on_launch.is_some(),
+        input.disable_lni_at_device_index.is_some(),
+    ];
+    if given.iter().filter(|g| **g).count() != 1 {
+        return Err(error(
+            "InvalidParameterCombination",
+            "Exactly one attribute must be given at a time",
+        ));
+    }
     let id = input.subnet_id.unwrap_or_default();
     service
         .store

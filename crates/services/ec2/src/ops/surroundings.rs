@@ -184,6 +184,11 @@ pub async fn describe_account_attributes(
         ("vpc-max-elastic-ips", "65534".to_owned()),
     ];
     let asked = input.attribute_names.unwrap_or_default();
+    if let Some(other) = asked.iter().find(|a| !all.iter().any(|(name, _)| name == a)) {
+        return Err(filter::invalid_value(format!(
+            "Value ({other}) for parameter attributeName is invalid. Unknown attribute."
+        )));
+    }
     let shown = all
         .into_iter()
         .filter(|(name, _)| asked.is_empty() || asked.iter().any(|a| a == name));

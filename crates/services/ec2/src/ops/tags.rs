@@ -99,7 +99,7 @@ fn missing(id: &str) -> AwsError {
         "eipalloc" => ("InvalidAllocationID.NotFound", "allocation"),
         "pl" => ("InvalidPrefixListID.NotFound", "prefix list"),
         "vpce" => ("InvalidVpcEndpointId.NotFound", "Vpc Endpoint"),
-        _ => ("InvalidID", "resource"),
+        _ => return error("InvalidID", format!("The ID '{id}' is not valid")),
     };
     error(code, format!("The {what} ID '{id}' does not exist"))
 }

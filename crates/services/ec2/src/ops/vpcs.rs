@@ -78,6 +78,7 @@ pub async fn create(
         main_association: Some(id("rtbassoc")),
         associations: Vec::new(),
         routes: Vec::new(),
+        client_token: None,
         tags: Tags::default(),
     };
     let group_id = id("sg");
@@ -332,6 +333,7 @@ pub async fn create_default(
 ) -> Result<api::CreateDefaultVpcResult, AwsError> {
     dry_run(input.dry_run)?;
     let id = region::default_vpc_id(&service.account, &cx.region);
+    let fresh = format!("igw-{}", service.ids.hex17());
     service
         .store
         .transact(|snapshot| {
@@ -342,7 +344,13 @@ pub async fn create_default(
                 return Err(error("DefaultVpcAlreadyExists", text));
             }
             txn.unchanged::<VpcRecord>(snapshot, &key);
-            region::make(&mut txn, &service.account, &cx.region, service.vpc_cidr);
+            let mut gateway = region::default_gateway_id(&service.account, &cx.region);
+            let gateway_key = InternetGatewayRecord::key(&cx.region, &gateway);
+            txn.unchanged::<InternetGatewayRecord>(snapshot, &gateway_key);
+            if snapshot.contains::<InternetGatewayRecord>(&gateway_key) {
+                gateway = fresh.clone();
+            }
+            region::make(&mut txn, &service.account, &cx.region, service.vpc_cidr, gateway);
             Ok((txn, ()))
         })
         .await?;

@@ -32,6 +32,8 @@ pub struct InterfaceRecord {
     #[serde(default = "yes")]
     pub source_dest_check: bool,
     #[serde(default)]
+    pub client_token: Option<String>,
+    #[serde(default)]
     pub tags: Tags,
 }
 

@@ -16,6 +16,8 @@ pub struct RouteTableRecord {
     pub main_association: Option<String>,
     pub associations: Vec<RouteTableAssociation>,
     pub routes: Vec<RouteRecord>,
+    #[serde(default)]
+    pub client_token: Option<String>,
     pub tags: Tags,
 }
 

@@ -1,0 +1,11 @@
+//! EC2 through its public face: operations by name as the front door calls them, and what nodes are told of the outcome.
+
+mod addresses;
+mod deletion;
+mod endpoints;
+mod groups;
+mod network;
+mod routes;
+mod subnets;
+mod tags;
+mod world;
