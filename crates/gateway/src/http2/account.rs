@@ -1,6 +1,6 @@
 //! What is counted and logged of one stream, and what it holds while it lasts. Finished when dropped, however it ends.
 
-use super::life::Stream;
+use super::life::{Life, Stream};
 use crate::arrival::Arrival;
 use crate::record::Record;
 use crate::serving::{Served, Worker};
@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The client went before there was an answer.
 const CLIENT_CLOSED: u16 = 460;
@@ -53,13 +53,27 @@ pub struct Upstream {
     pub received: Cell<u64>,
     /// When its last byte went.
     pub sent: Cell<Option<Instant>>,
-    /// When something last passed, either way.
-    pub touched: Cell<Instant>,
+    touched: Cell<Instant>,
+    life: Rc<Life>,
+}
+
+impl Upstream {
+    /// Something passed, either way.
+    pub fn touch(&self) {
+        self.touched.set(Instant::now());
+        self.life.touch();
+    }
+
+    /// How long nothing passed.
+    pub fn silent(&self) -> Duration {
+        self.touched.get().elapsed()
+    }
 }
 
 impl Account {
     pub fn new(worker: Rc<Worker>, arrival: Rc<Arrival>, served: Arc<Served>, stream: Stream) -> Account {
         let begun = Instant::now();
+        let life = stream.life();
         Account {
             worker,
             arrival,
@@ -86,6 +100,7 @@ impl Account {
                 received: Cell::new(0),
                 sent: Cell::new(None),
                 touched: Cell::new(begun),
+                life,
             }),
             returned: 0,
             trace: Vec::new(),

@@ -36,14 +36,13 @@ impl Body for ToTarget {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        let now = Instant::now();
-        self.upstream.touched.set(now);
+        self.upstream.touch();
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
             self.upstream.received.set(self.upstream.received.get() + length);
         }
         if frame.is_none() || self.incoming.is_end_stream() {
-            self.upstream.sent.set(Some(now));
+            self.upstream.sent.set(Some(Instant::now()));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Failure::from)))
     }
@@ -98,18 +97,19 @@ impl FromTarget {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             while self.timer.as_mut().poll(cx).is_ready() {
-                let now = Instant::now();
-                if self.account.upstream.touched.get() + self.limit <= now {
+                if self.account.upstream.silent() >= self.limit {
                     return Poll::Ready(Some(Err("the target sends nothing any more".into())));
                 }
                 if self.account.is_cut() {
                     return Poll::Ready(Some(Err("the target is gone".into())));
                 }
-                self.timer.as_mut().reset((now + LOOK.min(self.limit)).into());
+                self.timer
+                    .as_mut()
+                    .reset((Instant::now() + LOOK.min(self.limit)).into());
             }
             return Poll::Pending;
         };
-        self.account.upstream.touched.set(Instant::now());
+        self.account.upstream.touch();
         if let Some(Ok(frame)) = &frame {
             self.account.returned += frame.data_ref().map_or(0, |data| data.len() as u64);
         }

@@ -178,7 +178,7 @@ async fn forward(
             return own(account, &Answer::page(502));
         };
         let request = outgoing(asked, uri, told, http2, taken);
-        account.upstream.touched.set(Instant::now());
+        account.upstream.touch();
         let answered = {
             let mut leash = Leash::new(worker, choice.group, &choice.target);
             let asking = lease.send(request);
@@ -187,7 +187,7 @@ async fn forward(
                 tokio::select! {
                     answered = &mut asking => break Some(answered),
                     () = tokio::time::sleep(LOOK.min(settings.idle_timeout)) => {
-                        if account.upstream.touched.get().elapsed() >= settings.idle_timeout {
+                        if account.upstream.silent() >= settings.idle_timeout {
                             break None;
                         }
                         if leash.is_cut() {
@@ -228,7 +228,7 @@ async fn connect(place: Place, http2: bool) -> Result<Lease, DialError> {
 fn pass(mut account: Account, response: Response<Incoming>, lease: Lease, choice: Choice<'_>) -> Response<ToClient> {
     let now = Instant::now();
     account.answered = Some(now);
-    account.upstream.touched.set(now);
+    account.upstream.touch();
     if account.upstream.sent.get().is_none() {
         account.upstream.sent.set(Some(now));
     }

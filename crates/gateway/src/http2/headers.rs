@@ -85,10 +85,9 @@ impl ToTarget<'_> {
             // Without it a gRPC target thinks that trailers get lost.
             return self.host.is_none() && value.as_bytes() == b"trailers";
         }
-        name != HOST
-            && !forwarded::is_hop_by_hop(bytes)
-            && !forwarded::is_replaced(bytes)
-            && !(settings.drop_invalid_headers && !forwarded::is_valid_name(bytes))
+        let invalid = settings.drop_invalid_headers && !forwarded::is_valid_name(bytes);
+        let steers = name == HOST || forwarded::is_hop_by_hop(bytes) || forwarded::is_replaced(bytes);
+        !invalid && !steers
     }
 }
 

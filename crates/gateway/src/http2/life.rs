@@ -39,6 +39,7 @@ impl Life {
     /// Counts a stream until the guard is dropped.
     pub fn begin(self: &Rc<Life>) -> Stream {
         self.open.set(self.open.get() + 1);
+        self.touch();
         Stream {
             life: self.clone(),
             answered: false,
@@ -48,6 +49,16 @@ impl Life {
     /// How long there has been no stream; none when there is one.
     pub fn idle(&self) -> Option<Duration> {
         (self.open.get() == 0).then(|| self.used.get().elapsed())
+    }
+
+    /// How long nothing passed over any stream.
+    pub fn silent(&self) -> Duration {
+        self.used.get().elapsed()
+    }
+
+    /// Something passed.
+    pub fn touch(&self) {
+        self.used.set(Instant::now());
     }
 
     /// Has the connection closed at once.
@@ -99,6 +110,10 @@ pub struct Stream {
 }
 
 impl Stream {
+    pub fn life(&self) -> Rc<Life> {
+        self.life.clone()
+    }
+
     /// Its response begins: what the client resets from here on is its right.
     pub fn answered(&mut self) {
         self.answered = true;

@@ -78,11 +78,17 @@ where
     let began = Instant::now();
     let mut leaving = false;
     std::future::poll_fn(|cx| {
-        while looks.poll_tick(cx).is_ready() {}
-        if life.is_cut() {
+        let mut standing = Standing::Stays;
+        while looks.poll_tick(cx).is_ready() {
+            standing = look(&worker, &arrival, &life, began);
+        }
+        if worker.is_ending() || !arrival.door.is_open() {
+            standing = Standing::Leaves;
+        }
+        if life.is_cut() || standing == Standing::Stuck {
             return Poll::Ready(());
         }
-        if !leaving && is_over(&worker, &arrival, &life, began) {
+        if !leaving && standing == Standing::Leaves {
             leaving = true;
             // Streams that run go on; no new ones are taken.
             connection.as_mut().graceful_shutdown();
@@ -97,19 +103,31 @@ where
     life.end(worker.shard);
 }
 
-/// True when no new stream is to be taken.
-fn is_over(worker: &Worker, arrival: &Arrival, life: &Life, began: Instant) -> bool {
-    if worker.is_ending() || !arrival.door.is_open() {
-        return true;
-    }
+/// How a connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Stays,
+    /// No new stream is taken.
+    Leaves,
+    /// Its client takes nothing of what its streams have for it.
+    Stuck,
+}
+
+fn look(worker: &Worker, arrival: &Arrival, life: &Life, began: Instant) -> Standing {
     let behind = match &arrival.settled {
         Some(settled) => Some(settled.clone()),
         None => arrival.door.behind().first().cloned(),
     };
     let serving = worker.now_serving();
     let Some(served) = behind.and_then(|behind| serving.listener(&behind.listener)) else {
-        return true;
+        return Standing::Leaves;
     };
     let settings = &served.balancer.settings;
-    began.elapsed() >= settings.client_keep_alive || life.idle().is_some_and(|idle| idle >= settings.idle_timeout)
+    match life.idle() {
+        Some(idle) if idle >= settings.idle_timeout => Standing::Leaves,
+        // A target that says nothing is answered for sooner.
+        None if life.silent() > settings.idle_timeout + 3 * LOOK => Standing::Stuck,
+        _ if began.elapsed() >= settings.client_keep_alive => Standing::Leaves,
+        _ => Standing::Stays,
+    }
 }

@@ -103,3 +103,36 @@ async fn a_connection_without_streams_is_closed_after_the_idle_timeout() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_loses_its_connection() {
+    local(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, head).await;
+            while tokio::io::AsyncWriteExt::write_all(&mut stream, &[0; 4096])
+                .await
+                .is_ok()
+            {}
+        });
+        let mut setup = Setup::of(ProtocolVersion::Http1, &[at]);
+        setup.attributes = vec![("idle_timeout.timeout_seconds", "1")];
+        let served = Served::start(&setup).await;
+        let (client, connection) = served.connect().await;
+        let mut sender = client.ready().await.unwrap();
+        let (response, _) = sender.send_request(get("/"), true).unwrap();
+        // Its window fills, and nothing is released.
+        let _body = response.await.unwrap().into_body();
+        // However the client's side calls it, it is over.
+        let _ = connection.await.unwrap();
+        let group = served.worker.now_serving().routes.group("group").unwrap().clone();
+        while group.targets()[0].outstanding() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
