@@ -44,8 +44,101 @@ pub fn run(root: &Path, once: bool) -> Result<()> {
     show(&instance, once)
 }
 
+/// Where the demo's load balancer listens: 80 may be taken on a machine that people use.
+fn port() -> u16 {
+    let asked = std::env::var("NEARGATE_DEMO_PORT").ok().and_then(|p| p.parse().ok());
+    asked.unwrap_or(8088)
+}
+
 fn show(aws: &Instance, once: bool) -> Result<()> {
-    say("Registering a task definition, making a cluster, a log group and a service of three tasks");
+    say("A door: everyone may call the load balancer, and only the load balancer may call the tasks");
+    let port = port();
+    let subnets = aws.aws_json(&["ec2", "describe-subnets"])?;
+    let text = |value: &Value| value.as_str().map(str::to_owned).ok_or(format!("no text: {value}"));
+    let subnet = |at: usize| text(&subnets["Subnets"][at]["SubnetId"]);
+    let (first, second) = (subnet(0)?, subnet(1)?);
+    let vpc = text(&subnets["Subnets"][0]["VpcId"])?;
+    let group = |name: &str| {
+        let about = "the demo's";
+        let create = [
+            "ec2",
+            "create-security-group",
+            "--group-name",
+            name,
+            "--description",
+            about,
+            "--vpc-id",
+            &vpc,
+        ];
+        text(&shown(aws, &create)?["GroupId"])
+    };
+    let (door, inside) = (group("door")?, group("inside")?);
+    let listen = port.to_string();
+    let authorize = ["ec2", "authorize-security-group-ingress", "--group-id"];
+    let anyone = [
+        door.as_str(),
+        "--protocol",
+        "tcp",
+        "--port",
+        &listen,
+        "--cidr",
+        "0.0.0.0/0",
+    ];
+    shown(aws, &[&authorize[..], &anyone].concat())?;
+    let balancer_alone = [
+        inside.as_str(),
+        "--protocol",
+        "tcp",
+        "--port",
+        "8080",
+        "--source-group",
+        &door,
+    ];
+    shown(aws, &[&authorize[..], &balancer_alone].concat())?;
+    let create = [
+        "elbv2",
+        "create-load-balancer",
+        "--name",
+        "demo",
+        "--subnets",
+        &first,
+        &second,
+        "--security-groups",
+        &door,
+    ];
+    let balancer = shown(aws, &create)?["LoadBalancers"][0].clone();
+    let (balancer, name) = (text(&balancer["LoadBalancerArn"])?, text(&balancer["DNSName"])?);
+    let create = [
+        "elbv2",
+        "create-target-group",
+        "--name",
+        "web",
+        "--protocol",
+        "HTTP",
+        "--port",
+        "8080",
+        "--vpc-id",
+        &vpc,
+        "--target-type",
+        "ip",
+        "--health-check-interval-seconds",
+        "5",
+    ];
+    let targets = text(&shown(aws, &create)?["TargetGroups"][0]["TargetGroupArn"])?;
+    let forward = format!("Type=forward,TargetGroupArn={targets}");
+    let create = [
+        "elbv2",
+        "create-listener",
+        "--load-balancer-arn",
+        &balancer,
+        "--protocol",
+        "HTTP",
+        "--port",
+        &listen,
+    ];
+    shown(aws, &[&create[..], &["--default-actions", &forward]].concat())?;
+
+    say("A task definition, a cluster, a log group and a service of three tasks behind it");
     shown(aws, &["ecs", "create-cluster", "--cluster-name", "demo"])?;
     shown(aws, &["logs", "create-log-group", "--log-group-name", "/demo/web"])?;
     let containers = serde_json::json!([{
@@ -57,51 +150,45 @@ fn show(aws: &Instance, once: bool) -> Result<()> {
             "awslogs-group": "/demo/web", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "web" } },
     }])
     .to_string();
-    shown(
-        aws,
-        &[
-            "ecs",
-            "register-task-definition",
-            "--family",
-            "web",
-            "--requires-compatibilities",
-            "FARGATE",
-            "--network-mode",
-            "awsvpc",
-            "--cpu",
-            "256",
-            "--memory",
-            "512",
-            "--container-definitions",
-            &containers,
-        ],
-    )?;
-    let subnets = aws.aws_json(&["ec2", "describe-subnets"])?;
-    let subnet = subnets["Subnets"][0]["SubnetId"]
-        .as_str()
-        .ok_or("no default subnet")?
-        .to_owned();
-    let network = format!("awsvpcConfiguration={{subnets=[{subnet}],assignPublicIp=ENABLED}}");
+    let register = [
+        "ecs",
+        "register-task-definition",
+        "--family",
+        "web",
+        "--requires-compatibilities",
+        "FARGATE",
+        "--network-mode",
+        "awsvpc",
+        "--cpu",
+        "256",
+        "--memory",
+        "512",
+        "--container-definitions",
+        &containers,
+    ];
+    shown(aws, &register)?;
+    let network = format!("awsvpcConfiguration={{subnets=[{first},{second}],securityGroups=[{inside}]}}");
+    let behind = format!("targetGroupArn={targets},containerName=web,containerPort=8080");
     let started = Instant::now();
-    shown(
-        aws,
-        &[
-            "ecs",
-            "create-service",
-            "--cluster",
-            "demo",
-            "--service-name",
-            "web",
-            "--task-definition",
-            "web",
-            "--desired-count",
-            "3",
-            "--launch-type",
-            "FARGATE",
-            "--network-configuration",
-            &network,
-        ],
-    )?;
+    let create = [
+        "ecs",
+        "create-service",
+        "--cluster",
+        "demo",
+        "--service-name",
+        "web",
+        "--task-definition",
+        "web",
+        "--desired-count",
+        "3",
+        "--launch-type",
+        "FARGATE",
+        "--network-configuration",
+        &network,
+        "--load-balancers",
+        &behind,
+    ];
+    shown(aws, &create)?;
     let tasks = running(aws, 3)?;
     say(&format!(
         "Three tasks run, {} ms after the call (asked through the AWS CLI)",
@@ -111,30 +198,50 @@ fn show(aws: &Instance, once: bool) -> Result<()> {
         println!("    {}  {}", short(task), address(task).unwrap_or("?"));
     }
 
-    say("Asking each over its own network interface");
-    for task in &tasks {
-        let address = address(task).ok_or("a task has no address")?;
-        let body = wait_for("the web program answers", Duration::from_secs(10), || {
-            Ok(get(address, "/").ok())
-        })?;
-        print!("    http://{address}:8080/  ->  {body}");
-        if !body.starts_with("Hello, from task") {
-            return Err(format!("unexpected answer: {body}"));
-        }
+    say("Asking through the load balancer until each of them has answered");
+    let ask = || ask_balancer(&name, port, "/");
+    let mut answers = std::collections::BTreeSet::new();
+    wait_for(
+        "every task answers through the load balancer",
+        Duration::from_secs(30),
+        || {
+            let (status, body) = ask().unwrap_or_default();
+            if status == 200 && answers.insert(body.clone()) {
+                print!("    http://{name}:{port}/  ->  {body}");
+            }
+            Ok((answers.len() == 3).then_some(()))
+        },
+    )?;
+    if !answers.iter().all(|body| body.starts_with("Hello, from task")) {
+        return Err(format!("unexpected answers: {answers:?}"));
     }
+    let past = address(&tasks[0]).ok_or("a task has no address")?;
+    if reaches(past) {
+        return Err(format!("{past}:8080 was reached past the load balancer"));
+    }
+    println!("    http://{past}:8080/  ->  no way past the door");
 
-    say("Killing one task from inside (GET /crash): watch it being replaced");
-    let victim = address(&tasks[0]).ok_or("a task has no address")?.to_owned();
-    let victim_arn = tasks[0]["taskArn"].as_str().unwrap_or_default().to_owned();
+    say("Killing a task from inside (GET /crash) while asking on: watch it being replaced");
+    let before: Vec<String> = tasks
+        .iter()
+        .filter_map(|t| t["taskArn"].as_str().map(str::to_owned))
+        .collect();
     let killed = Instant::now();
-    let _ = get(&victim, "/crash");
-    wait_for("the task is replaced", Duration::from_secs(60), || {
-        let tasks = running_now(aws)?;
-        let gone = tasks.iter().all(|t| t["taskArn"].as_str() != Some(&victim_arn));
-        Ok((gone && tasks.len() == 3).then_some(()))
+    let _ = ask_balancer(&name, port, "/crash");
+    let (mut asked, mut failed) = (0, 0);
+    let victim_arn = wait_for("the task is replaced", Duration::from_secs(60), || {
+        for _ in 0..10 {
+            asked += 1;
+            failed += usize::from(!matches!(ask(), Ok((200, _))));
+        }
+        let now = running_now(aws)?;
+        let gone = before
+            .iter()
+            .find(|arn| now.iter().all(|t| t["taskArn"].as_str() != Some(arn)));
+        Ok(gone.filter(|_| now.len() == 3).cloned())
     })?;
     say(&format!(
-        "Replaced, {} ms after the kill (asked through the AWS CLI)",
+        "Replaced, {} ms after the kill (asked through the AWS CLI); {asked} requests meanwhile, {failed} failed",
         killed.elapsed().as_millis()
     ));
     let dead = aws.aws_json(&["ecs", "describe-tasks", "--cluster", "demo", "--tasks", &victim_arn])?;
@@ -200,6 +307,10 @@ fn keep_running(aws: &Instance) -> Result<()> {
     for (key, value) in aws.env() {
         println!("    export {key}={value}");
     }
+    println!(
+        "    curl http://$(aws elbv2 describe-load-balancers --query 'LoadBalancers[0].DNSName' --output text):{}/",
+        port()
+    );
     println!("    aws ecs list-tasks --cluster demo");
     println!("    aws ecs update-service --cluster demo --service web --desired-count 5");
     println!("    aws logs tail --follow /demo/web");
@@ -277,16 +388,22 @@ fn short(task: &Value) -> &str {
         .map_or("?", |id| &id[..id.len().min(12)])
 }
 
-fn get(address: &str, path: &str) -> std::io::Result<String> {
-    let to = format!("{address}:8080")
-        .parse()
-        .map_err(|_| std::io::ErrorKind::InvalidInput)?;
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
+/// True when a connection to the task itself succeeds.
+fn reaches(address: &str) -> bool {
+    let to = format!("{address}:8080").parse();
+    to.is_ok_and(|to| TcpStream::connect_timeout(&to, Duration::from_millis(500)).is_ok())
+}
+
+/// Status and body of a request to the load balancer, under its name, on this machine's loopback address.
+fn ask_balancer(name: &str, port: u16, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    Ok(text.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
+    let status = text.split(' ').nth(1).and_then(|s| s.parse().ok());
+    let body = text.split("\r\n\r\n").nth(1).unwrap_or_default();
+    Ok((status.unwrap_or(0), body.to_owned()))
 }
 
 /// Prints the command as a user would type it, then runs it.
@@ -294,7 +411,7 @@ fn shown(aws: &Instance, args: &[&str]) -> Result<Value> {
     let line: Vec<String> = args
         .iter()
         .map(|a| {
-            if a.len() > 90 {
+            if a.starts_with('[') && a.len() > 90 {
                 "'[{ … }]'".to_owned()
             } else if a.contains(['{', '[', ' ']) {
                 format!("'{a}'")

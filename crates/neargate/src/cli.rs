@@ -40,6 +40,12 @@ pub fn command() -> Command {
                 .arg(data_dir())
                 .args(network_args()),
         )
+        .subcommand(
+            Command::new("ca")
+                .about("Print the certificate of the authority that issues what `aws acm request-certificate` asks for")
+                .after_help("Trust it where you call HTTPS load balancers: neargate ca > ca.pem && curl --cacert ca.pem https://…")
+                .arg(data_dir()),
+        )
         .subcommand(images_command())
         .subcommand(
             Command::new("down")
@@ -70,6 +76,12 @@ fn up_command() -> Command {
         .arg(Arg::new("region").long("region").value_name("REGION").help("Region that `neargate env` names [default: us-east-1]; every region name works"))
         .arg(Arg::new("account").long("account").value_name("ID").help("Account to play, 12 digits [default: 000000000000]"))
         .args(network_args())
+        .arg(
+            Arg::new("load-balancer-listen")
+                .long("load-balancer-listen")
+                .value_name("ADDRESS")
+                .help("Where internet-facing load balancers take requests on this machine [default: 127.0.0.1]; 0.0.0.0 opens them to your network"),
+        )
         .arg(
             Arg::new("runtime")
                 .long("runtime")
@@ -142,7 +154,7 @@ fn data_dir() -> Arg {
         .help("Where everything is kept [default: /var/lib/neargate for root, else $XDG_DATA_HOME/neargate]")
 }
 
-fn network_args() -> [Arg; 2] {
+fn network_args() -> [Arg; 3] {
     [
         Arg::new("vpc-cidr")
             .long("vpc-cidr")
@@ -152,6 +164,10 @@ fn network_args() -> [Arg; 2] {
             .long("bridge-cidr")
             .value_name("RANGE")
             .help("Addresses of containers in bridge mode [default: 198.18.0.0/16]"),
+        Arg::new("public-cidr")
+            .long("public-cidr")
+            .value_name("RANGE")
+            .help("Public addresses, reachable from this machine [default: 198.19.0.0/16]"),
     ]
 }
 
@@ -168,6 +184,8 @@ pub fn run(matches: &ArgMatches) -> Outcome {
                 account: text(args, "account"),
                 vpc_cidr: text(args, "vpc-cidr"),
                 bridge_cidr: text(args, "bridge-cidr"),
+                public_cidr: text(args, "public-cidr"),
+                load_balancer_listen: text(args, "load-balancer-listen"),
                 runtime: text(args, "runtime"),
                 simulated_nodes: args.get_one::<u32>("simulated-nodes").copied(),
                 healthy_after: args.get_one::<u32>("healthy-after").copied(),
@@ -180,7 +198,9 @@ pub fn run(matches: &ArgMatches) -> Outcome {
             &dir(args)?,
             text(args, "vpc-cidr").as_deref(),
             text(args, "bridge-cidr").as_deref(),
+            text(args, "public-cidr").as_deref(),
         ),
+        "ca" => crate::authority::print(&dir(args)?),
         "down" => down::run(&dir(args)?),
         "images" => {
             let (what, args) = args.subcommand().ok_or("try neargate images --help")?;

@@ -16,7 +16,7 @@ enum Finding {
 
 use Finding::{Advice, Good, Lacking};
 
-pub fn run(data: &Path, vpc: Option<&str>, bridge: Option<&str>) -> Outcome {
+pub fn run(data: &Path, vpc: Option<&str>, bridge: Option<&str>, public: Option<&str>) -> Outcome {
     let settings = crate::instance::Instance::open(data).ok().map(|i| i.settings);
     let vpc = vpc
         .map(str::to_owned)
@@ -26,6 +26,10 @@ pub fn run(data: &Path, vpc: Option<&str>, bridge: Option<&str>) -> Outcome {
         .map(str::to_owned)
         .or(settings.as_ref().map(|s| s.bridge_cidr.clone()))
         .unwrap_or_else(|| "198.18.0.0/16".into());
+    let public = public
+        .map(str::to_owned)
+        .or(settings.as_ref().map(|s| s.public_cidr.clone()))
+        .unwrap_or_else(|| "198.19.0.0/16".into());
     let checks = [
         ("system", system()),
         ("root", root()),
@@ -34,7 +38,7 @@ pub fn run(data: &Path, vpc: Option<&str>, bridge: Option<&str>) -> Outcome {
         ("network namespaces", namespaces()),
         ("nftables", nftables()),
         ("seccomp", seccomp()),
-        ("networks", networks(data, &vpc, &bridge)),
+        ("networks", networks(data, &vpc, &bridge, &public)),
         ("disk", disk(data)),
         ("firewall", forward_policy()),
         ("OCI runtimes", runtimes()),
@@ -156,15 +160,15 @@ fn seccomp() -> Finding {
     }
 }
 
-fn networks(data: &Path, vpc: &str, bridge: &str) -> Finding {
+fn networks(data: &Path, vpc: &str, bridge: &str, public: &str) -> Finding {
     if lock::holder(&paths::up_lock(data)).is_some() {
         return Good(format!("{vpc} is in use by the Neargate that runs here"));
     }
-    let (Ok(vpc_cidr), Ok(bridge_cidr)) = (vpc.parse(), bridge.parse()) else {
-        return Lacking(format!("{vpc} and {bridge} must be ranges such as 172.31.0.0/16"));
+    let (Ok(vpc_cidr), Ok(bridge_cidr), Ok(public_cidr)) = (vpc.parse(), bridge.parse(), public.parse()) else {
+        return Lacking(format!("{vpc}, {bridge} and {public} must be ranges such as 172.31.0.0/16"));
     };
-    match neargate_netns::Network::check(vpc_cidr, bridge_cidr) {
-        Ok(()) => Good(format!("{vpc} and {bridge} are free")),
+    match neargate_netns::Network::check(vpc_cidr, bridge_cidr, public_cidr) {
+        Ok(()) => Good(format!("{vpc}, {bridge} and {public} are free")),
         Err(e) if e.to_string().contains("another Neargate") => Advice(format!(
             "{vpc} is held by containers of a Neargate that is not running, or by another one: neargate down frees it"
         )),

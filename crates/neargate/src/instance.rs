@@ -2,7 +2,7 @@
 
 use crate::paths;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// As stored.
@@ -17,6 +17,12 @@ pub struct Settings {
     pub account: String,
     pub vpc_cidr: String,
     pub bridge_cidr: String,
+    /// Public addresses, of tasks and elastic ones.
+    #[serde(default = "default_public_cidr")]
+    pub public_cidr: String,
+    /// Where internet-facing load balancers take requests besides at their own addresses.
+    #[serde(default = "default_balancer_listen")]
+    pub load_balancer_listen: IpAddr,
     /// `builtin`, `runc`, `crun` or a path.
     pub runtime: String,
     /// Nodes that only pretend; none runs containers.
@@ -28,6 +34,14 @@ pub struct Settings {
     pub registry_auth: Option<PathBuf>,
 }
 
+fn default_public_cidr() -> String {
+    "198.19.0.0/16".into()
+}
+
+fn default_balancer_listen() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
 /// What a command line changes.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -36,6 +50,8 @@ pub struct Overrides {
     pub account: Option<String>,
     pub vpc_cidr: Option<String>,
     pub bridge_cidr: Option<String>,
+    pub public_cidr: Option<String>,
+    pub load_balancer_listen: Option<String>,
     pub runtime: Option<String>,
     pub simulated_nodes: Option<u32>,
     pub healthy_after: Option<u32>,
@@ -184,6 +200,8 @@ fn fresh(data: &Path) -> Result<Settings, String> {
         account: "000000000000".into(),
         vpc_cidr: "172.31.0.0/16".into(),
         bridge_cidr: "198.18.0.0/16".into(),
+        public_cidr: default_public_cidr(),
+        load_balancer_listen: default_balancer_listen(),
         runtime: "builtin".into(),
         simulated_nodes: None,
         healthy_after: 40,
@@ -223,6 +241,14 @@ fn apply(mut settings: Settings, overrides: Overrides) -> Result<Settings, Strin
     if let Some(range) = overrides.bridge_cidr {
         settings.bridge_cidr = checked_range("--bridge-cidr", range, 8, 28)?;
     }
+    if let Some(range) = overrides.public_cidr {
+        settings.public_cidr = checked_range("--public-cidr", range, 8, 28)?;
+    }
+    if let Some(address) = overrides.load_balancer_listen {
+        settings.load_balancer_listen = address.replace("localhost", "127.0.0.1").parse().map_err(|_| {
+            format!("--load-balancer-listen {address}: give an address without a port, such as 127.0.0.1 or 0.0.0.0")
+        })?;
+    }
     if let Some(runtime) = overrides.runtime {
         settings.runtime = runtime;
     }
@@ -260,6 +286,8 @@ mod tests {
             account: "000000000000".into(),
             vpc_cidr: "172.31.0.0/16".into(),
             bridge_cidr: "198.18.0.0/16".into(),
+            public_cidr: default_public_cidr(),
+            load_balancer_listen: default_balancer_listen(),
             runtime: "builtin".into(),
             simulated_nodes: Some(3),
             healthy_after: 40,

@@ -14,27 +14,65 @@ pub struct Lock(#[allow(dead_code)] File);
 /// # Errors
 /// When the file cannot be opened or written.
 pub fn take(path: &Path) -> Result<Option<Lock>, String> {
-    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
-    let mut file = OpenOptions::new()
+    let file = open(path)?;
+    // SAFETY: flock on an open descriptor.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        return match std::io::Error::last_os_error() {
+            e if e.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+            e => Err(failed(path, &e)),
+        };
+    }
+    sign(file, path).map(Some)
+}
+
+/// Takes the lock at `path` once its holder, whom this process follows, has ended, and keeps it while this process lives.
+///
+/// # Errors
+/// When the file cannot be opened, or there is no thread to wait in.
+pub fn inherit(path: &Path) -> Result<(), String> {
+    let (file, path) = (open(path)?, path.to_owned());
+    let wait = move || {
+        // SAFETY: flock on an open descriptor.
+        while unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) } != 0 {
+            let error = std::io::Error::last_os_error();
+            if error.kind() != std::io::ErrorKind::Interrupted {
+                return tracing::warn!(%error, "cannot wait for the lock");
+            }
+        }
+        match sign(file, &path) {
+            Ok(lock) => std::mem::forget(lock),
+            Err(error) => tracing::warn!(error, "cannot take the lock"),
+        }
+    };
+    std::thread::Builder::new()
+        .name("lock".into())
+        .stack_size(64 * 1024)
+        .spawn(wait)
+        .map(drop)
+        .map_err(|e| e.to_string())
+}
+
+fn open(path: &Path) -> Result<File, String> {
+    OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(failed)?;
-    // SAFETY: flock on an open descriptor.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-        return match std::io::Error::last_os_error() {
-            e if e.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
-            e => Err(failed(e)),
-        };
-    }
+        .map_err(|e| failed(path, &e))
+}
+
+fn sign(mut file: File, path: &Path) -> Result<Lock, String> {
     file.set_len(0)
         .and_then(|()| file.rewind())
         .and_then(|()| write!(file, "{}", std::process::id()))
-        .map_err(failed)?;
-    Ok(Some(Lock(file)))
+        .map_err(|e| failed(path, &e))?;
+    Ok(Lock(file))
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", path.display())
 }
 
 /// The pid of who holds the lock at `path`; none when nobody does.

@@ -3,6 +3,7 @@
 //! One binary, three roles in three processes that `neargate up` starts and keeps running, and a few commands around
 //! them. Only this crate reads the environment and decides about processes, signals and exit codes.
 
+mod authority;
 mod cli;
 mod credentials;
 mod doctor;
@@ -14,6 +15,7 @@ mod outcome;
 mod paths;
 mod roles;
 mod shutdown;
+mod succession;
 mod up;
 
 use std::process::ExitCode;

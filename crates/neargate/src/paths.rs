@@ -49,6 +49,26 @@ pub fn link_socket(data: &Path) -> PathBuf {
     data.join("link.sock")
 }
 
+/// The socket on which control and gateways meet.
+pub fn gateway_socket(data: &Path) -> PathBuf {
+    data.join("gateway.sock")
+}
+
+/// The key that seals secrets in the state.
+pub fn seal_key(data: &Path) -> PathBuf {
+    data.join("seal.key")
+}
+
+/// Stands in S3's place: `BUCKET/KEY` under it.
+pub fn s3(data: &Path) -> PathBuf {
+    data.join("s3")
+}
+
+/// Certificate of the local authority.
+pub fn authority(data: &Path) -> PathBuf {
+    data.join("ca.pem")
+}
+
 /// State of control.
 pub fn store(data: &Path) -> PathBuf {
     data.join("control")

@@ -1,15 +1,16 @@
 //! `neargate up`: starts the roles, starts again what dies, ends them together.
 //!
-//! The roles see this process's end on their standard input, so that also `kill -9` of `up` leaves no role behind.
+//! Gateways follow one another by `succession`. The roles see this process's end on their standard input, so that also `kill -9` of `up` leaves no role behind.
 //! Containers belong to their shims and outlive all of them.
 
 use crate::instance::{Instance, Overrides};
 use crate::outcome::Outcome;
+use crate::succession::{self, Succession};
 use crate::{credentials, down, lock, paths};
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -89,10 +90,20 @@ fn listen(instance: &Instance) -> Result<TcpListener, String> {
     })
 }
 
+/// What roles are started with.
+pub struct Launch<'a> {
+    instance: &'a Instance,
+    listener: TcpListener,
+    /// Keeps what gateways listen on.
+    keeper: neargate_gateway::handover::Keeper,
+}
+
 /// A role and its process.
-struct Role {
+pub struct Role {
     name: &'static str,
-    child: Child,
+    pub child: Child,
+    /// The gateway's.
+    pub sockets: Option<neargate_gateway::handover::Attached>,
     /// The role ends when this closes; waiting for the child would close it if the child still had it.
     _held_open: ChildStdin,
     started: Instant,
@@ -102,11 +113,16 @@ struct Role {
 async fn supervise(instance: &Instance, listener: TcpListener, stop_tasks: bool) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
+    let launch = Launch {
+        instance,
+        listener,
+        keeper: Default::default(),
+    };
+    let mut succession = Succession::new()?;
     let mut roles = Vec::new();
     let started = async {
         for name in ["control", "node", "gateway"] {
-            roles.push(start(instance, name, &listener).await?);
+            roles.push(start(&launch, name, false).await?);
         }
         Ok::<(), String>(())
     };
@@ -124,12 +140,11 @@ async fn supervise(instance: &Instance, listener: TcpListener, stop_tasks: bool)
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-            () = keep(instance, &mut roles, &listener) => {}
+            () = keep(&launch, &mut roles, &mut succession) => {}
         }
     }
     tell("neargate: ending");
-    end(&mut roles).await;
+    tokio::join!(end(&mut roles), succession.end());
     Ok(())
 }
 
@@ -156,36 +171,41 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Starts again whatever dies, for ever.
-async fn keep(instance: &Instance, roles: &mut [Role], listener: &TcpListener) {
+/// Starts again whatever dies, until the terminal is gone.
+async fn keep(launch: &Launch<'_>, roles: &mut [Role], succession: &mut Succession) {
     let [control, node, gateway] = roles else { return };
-    tokio::join!(
-        keep_one(instance, control, listener),
-        keep_one(instance, node, listener),
-        keep_one(instance, gateway, listener)
-    );
+    tokio::select! {
+        () = keep_one(launch, control) => {}
+        () = keep_one(launch, node) => {}
+        () = succession.keep(launch, gateway) => {}
+    }
 }
 
-async fn keep_one(instance: &Instance, role: &mut Role, listener: &TcpListener) {
+async fn keep_one(launch: &Launch<'_>, role: &mut Role) {
     loop {
         let ended = role.child.wait().await;
-        let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
-        tell(&format!("neargate: {} ended ({how}); starting it again", role.name));
-        let mut pause = if role.started.elapsed() >= SETTLED {
-            Duration::ZERO
-        } else {
-            longer(role.pause)
-        };
-        loop {
-            sleep(pause).await;
-            pause = longer(pause);
-            match start(instance, role.name, listener).await {
-                Ok(again) => {
-                    *role = Role { pause, ..again };
-                    break;
-                }
-                Err(why) => tell(&format!("neargate: {why}; trying again in {pause:?}")),
+        again(launch, role, ended).await;
+    }
+}
+
+/// Starts a role again that `ended`, however long it takes.
+pub async fn again(launch: &Launch<'_>, role: &mut Role, ended: std::io::Result<ExitStatus>) {
+    let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
+    tell(&format!("neargate: {} ended ({how}); starting it again", role.name));
+    let mut pause = if role.started.elapsed() >= SETTLED {
+        Duration::ZERO
+    } else {
+        longer(role.pause)
+    };
+    loop {
+        sleep(pause).await;
+        pause = longer(pause);
+        match start(launch, role.name, false).await {
+            Ok(again) => {
+                *role = Role { pause, ..again };
+                return;
             }
+            Err(why) => tell(&format!("neargate: {why}; trying again in {pause:?}")),
         }
     }
 }
@@ -194,21 +214,29 @@ fn longer(pause: Duration) -> Duration {
     (pause * 2).clamp(Duration::from_millis(100), LONGEST_PAUSE)
 }
 
-/// Starts a role and waits until it serves.
-async fn start(instance: &Instance, name: &'static str, listener: &TcpListener) -> Result<Role, String> {
+/// Starts a role and waits until it serves. A gateway that `takes_over` does so while its predecessor lives.
+pub async fn start(launch: &Launch<'_>, name: &'static str, takes_over: bool) -> Result<Role, String> {
     let mut command = Command::new(program());
-    command.arg(name).arg("--data-dir").arg(&instance.data);
+    command.arg(name).arg("--data-dir").arg(&launch.instance.data);
     command
         .env_remove("NEARGATE_ROOT_ACCESS_KEY_ID")
         .env_remove("NEARGATE_ROOT_SECRET_ACCESS_KEY");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(false);
-    let inherited = if name == "control" {
-        Some(inheritable(listener)?)
-    } else {
-        None
+    let mut sockets = None;
+    let inherited = match name {
+        "control" => Some(("NEARGATE_LISTEN_FD", inheritable(&launch.listener)?)),
+        "gateway" => {
+            let (attached, channel) = launch.keeper.attach().map_err(|e| e.to_string())?;
+            sockets = Some(attached);
+            Some((succession::CHANNEL, inheritable(&channel)?))
+        }
+        _ => None,
     };
-    if let Some(fd) = &inherited {
-        command.env("NEARGATE_LISTEN_FD", fd.as_raw_fd().to_string());
+    if let Some((variable, fd)) = &inherited {
+        command.env(variable, fd.as_raw_fd().to_string());
+    }
+    if takes_over {
+        command.env(succession::TAKES_OVER, "1");
     }
     let mut child = command.spawn().map_err(|e| format!("cannot start {name}: {e}"))?;
     drop(inherited);
@@ -227,6 +255,7 @@ async fn start(instance: &Instance, name: &'static str, listener: &TcpListener) 
         Ok(true) => Ok(Role {
             name,
             child,
+            sockets,
             _held_open: held_open,
             started: Instant::now(),
             pause: Duration::ZERO,
@@ -243,7 +272,7 @@ async fn start(instance: &Instance, name: &'static str, listener: &TcpListener) 
 }
 
 /// Says something to the person at the terminal; a standard error that cannot be written to (a full disk) stops nothing.
-fn tell(text: &str) {
+pub fn tell(text: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{text}");
 }
@@ -258,15 +287,15 @@ fn program() -> PathBuf {
     }
 }
 
-/// A copy of the listening socket that a child inherits.
-fn inheritable(listener: &TcpListener) -> Result<OwnedFd, String> {
-    let fd = OwnedFd::from(listener.try_clone().map_err(|e| e.to_string())?);
+/// A copy of a descriptor that a child inherits.
+fn inheritable(fd: &impl AsFd) -> Result<OwnedFd, String> {
+    let fd = fd.as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty()).map_err(|e| e.to_string())?;
     Ok(fd)
 }
 
 /// Asks every role to end and waits; kills what does not.
-async fn end(roles: &mut [Role]) {
+pub async fn end(roles: &mut [Role]) {
     // Node first: its last reports still reach control.
     for role in roles.iter_mut().rev() {
         if let Some(pid) = role.child.id() {

@@ -1,24 +1,32 @@
 //! The control role: state, services, the AWS endpoint, the node link and the reconcilers, put together.
 
+use super::planes::{Balancers, Certificates, LogLines, Networks, Tasks};
 use super::ready;
 use crate::instance::Instance;
 use crate::shutdown::{self, Shutdown};
 use crate::{credentials, paths};
+use neargate_acm::Acm;
 use neargate_control::front_door::{FrontDoor, RootCredentials};
-use neargate_control::nodes::{BoxFuture, LogSink, Nodes, NodesOptions, TaskPlane};
+use neargate_control::gateways::Gateways;
+use neargate_control::nodes::{Nodes, NodesOptions};
 use neargate_core::{AwsError, Clock, Ids, RequestContext, clock::SystemClock, ids::RandomIds};
 use neargate_ec2::region::RegionError;
 use neargate_ec2::{Ec2, VpcRecord};
 use neargate_ecs::Ecs;
-use neargate_ecs::records::TaskRecord;
-use neargate_link::{LinkListener, LogBatch, NodeHello, TaskReport, TaskSpec, Timing};
+use neargate_ecs::records::NodeRecord;
+use neargate_elbv2::Elbv2;
+use neargate_iam::Iam;
+use neargate_link::{LinkListener, Timing};
 use neargate_logs::Logs;
-use neargate_store::{CommitError, Snapshot, Store};
+use neargate_netns::Cidr;
+use neargate_seal::Seal;
+use neargate_store::{Snapshot, Store};
 use neargate_sts::Sts;
 use neargate_wire::dispatch::{Outcome, Running, ServiceDispatch};
 use neargate_wire::schema::Service;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::FromRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,15 +40,21 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
     let mut kinds = neargate_ec2::kinds();
     kinds.extend(neargate_ecs::records::kinds());
     kinds.extend(neargate_logs::kinds());
+    kinds.extend(neargate_acm::kinds());
+    kinds.extend(neargate_iam::kinds());
+    kinds.extend(neargate_elbv2::kinds());
     let store = Store::open(paths::store(&instance.data), &kinds).map_err(|e| e.to_string())?;
 
-    let range: neargate_netns::Cidr = settings.vpc_cidr.parse()?;
+    let range: Cidr = settings.vpc_cidr.parse()?;
+    let public: Cidr = settings.public_cidr.parse()?;
     let ec2 = Ec2 {
         store: store.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
         account: settings.account.clone(),
         vpc_cidr: (range.base(), range.prefix()),
+        public_cidr: (public.base(), public.prefix()),
+        foreign_ranges: foreign_ranges(instance, &store),
     };
     fit_regions(&store, &ec2).await?;
     let mut ecs = Ecs::new(store.clone(), clock.clone(), ids.clone(), &settings.account);
@@ -50,6 +64,38 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
     let logs = paths::logs(&instance.data);
     let logs = Logs::open(store.clone(), &logs, clock.clone(), ids.clone(), &settings.account);
     let logs = Arc::new(logs.map_err(|e| e.to_string())?);
+
+    let seal = Arc::new(Seal::open_or_create(&paths::seal_key(&instance.data)).map_err(|e| e.to_string())?);
+    let in_use: Arc<dyn Fn(&Snapshot, &str) -> Vec<String> + Send + Sync> =
+        Arc::new(neargate_elbv2::users_of_certificate);
+    let acm = Acm {
+        store: store.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        account: settings.account.clone(),
+        seal: seal.clone(),
+        in_use: in_use.clone(),
+    };
+    let acm = Arc::new(acm);
+    acm.open(&paths::authority(&instance.data))
+        .await
+        .map_err(|e| e.to_string())?;
+    let iam = Arc::new(Iam {
+        store: store.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        account: settings.account.clone(),
+        seal: seal.clone(),
+        in_use,
+    });
+    let elbv2 = Arc::new(Elbv2 {
+        store: store.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        account: settings.account.clone(),
+        certificates: Arc::new(Certificates { seal }),
+        instances: Arc::new(instance_address),
+    });
 
     let services: Vec<Arc<dyn ServiceDispatch>> = vec![
         Arc::new(Sts {
@@ -61,9 +107,15 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
         }),
         Arc::new(InRegion {
             inner: ecs.clone(),
+            ec2: ec2.clone(),
+        }),
+        Arc::new(InRegion {
+            inner: elbv2.clone(),
             ec2,
         }),
         logs.clone(),
+        acm.clone(),
+        iam,
     ];
     let credentials = RootCredentials::new(&settings.account, key.access_key_id, key.secret_access_key);
     let front_door = FrontDoor::new(services, Arc::new(credentials), clock, ids, &settings.account);
@@ -71,11 +123,16 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
     let link =
         LinkListener::bind_unix(&paths::link_socket(&instance.data), Timing::default()).map_err(|e| e.to_string())?;
     let nodes = Nodes::new(
-        store,
-        Arc::new(Plane(ecs.clone())),
-        Arc::new(Sink(logs.clone())),
+        store.clone(),
+        Arc::new(Tasks(ecs.clone())),
+        Arc::new(Networks),
+        Arc::new(LogLines(logs.clone())),
         NodesOptions::default(),
     );
+    let gateway_link = LinkListener::bind_unix(&paths::gateway_socket(&instance.data), Timing::default())
+        .map_err(|e| e.to_string())?;
+    let balancers = Balancers { elbv2: elbv2.clone() };
+    let gateways = Gateways::new(store, Arc::new(balancers));
 
     ready()?;
     let work = async {
@@ -83,12 +140,15 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
             front_door.serve(listener, shutdown::requested(shutdown.clone())),
             ecs.run(shutdown.clone()),
             logs.run(shutdown.clone()),
+            elbv2.run(shutdown.clone()),
+            acm.run(shutdown.clone()),
         );
         Ok::<(), String>(())
     };
     tokio::select! {
         done = work => done,
         () = nodes.serve(link) => Err("the node link ended".into()),
+        () = gateways.serve(gateway_link) => Err("the gateway link ended".into()),
     }
 }
 
@@ -127,20 +187,6 @@ impl<S: ServiceDispatch> ServiceDispatch for InRegion<S> {
     }
 }
 
-/// ECS as the node link sees it.
-struct Plane(Arc<Ecs>);
-
-/// A full disk or a race passes, so the node link tries again; what the store would never take, it would refuse for ever.
-fn stored(done: Result<(), CommitError>) -> Result<(), AwsError> {
-    done.map_err(|e| match e {
-        CommitError::Storage(_) | CommitError::Conflict { .. } => {
-            tracing::error!(error = %e, "cannot store what a node said");
-            AwsError::internal()
-        }
-        other => AwsError::new("ClientException", 400, other.to_string()),
-    })
-}
-
 /// Fits the VPCs that are here to the range asked for.
 ///
 /// # Errors
@@ -164,29 +210,34 @@ async fn fit_regions(store: &Store, ec2: &Ec2) -> Result<(), String> {
     Ok(())
 }
 
-impl TaskPlane for Plane {
-    fn node_joined(&self, hello: NodeHello) -> BoxFuture<'_, Result<(), AwsError>> {
-        Box::pin(async move { stored(self.0.node_joined(hello).await) })
+/// Networks that this machine has besides those of this Neargate's VPCs: no VPC may overlap one, or addresses of tasks
+/// would hide machines that are there.
+fn foreign_ranges(instance: &Instance, store: &Store) -> Arc<dyn Fn() -> Vec<(Ipv4Addr, u8)> + Send + Sync> {
+    if instance.settings.simulated_nodes.is_some() {
+        return Arc::new(Vec::new);
     }
-
-    fn node_lost<'a>(&'a self, node_id: &'a str) -> BoxFuture<'a, Result<(), AwsError>> {
-        Box::pin(async move { stored(self.0.node_lost(node_id).await) })
-    }
-
-    fn apply_reports<'a>(&'a self, node_id: &'a str, reports: Vec<TaskReport>) -> BoxFuture<'a, Result<(), AwsError>> {
-        Box::pin(async move { stored(self.0.apply_reports(node_id, reports).await) })
-    }
-
-    fn assignment(&self, snapshot: &Snapshot, task: &TaskRecord) -> Option<Arc<TaskSpec>> {
-        neargate_ecs::assign::assignment(snapshot, task)
-    }
+    let store = store.clone();
+    Arc::new(move || {
+        let snapshot = store.snapshot();
+        let own: Vec<Cidr> = snapshot
+            .range::<VpcRecord>("")
+            .flat_map(|(_, vpc)| vpc.ranges())
+            .filter_map(|(base, prefix)| Cidr::containing(base, prefix))
+            .collect();
+        match neargate_netns::Network::foreign(&own) {
+            Ok(ranges) => ranges.iter().map(|r| (r.base(), r.prefix())).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "the machine's networks cannot be listed");
+                Vec::new()
+            }
+        }
+    })
 }
 
-/// CloudWatch Logs as the node link sees it.
-struct Sink(Arc<Logs>);
-
-impl LogSink for Sink {
-    fn ingest(&self, batch: LogBatch) -> BoxFuture<'_, Result<(), AwsError>> {
-        Box::pin(self.0.ingest(batch))
-    }
+/// Where targets named by a container instance are reached. The gateway runs on the same machine as every node so far.
+fn instance_address(snapshot: &Snapshot, _region: &str, instance_id: &str) -> Option<IpAddr> {
+    let mut nodes = snapshot.range::<NodeRecord>("");
+    nodes
+        .any(|(_, node)| node.ec2_instance_id() == instance_id)
+        .then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }

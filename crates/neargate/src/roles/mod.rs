@@ -3,11 +3,12 @@
 mod control;
 mod gateway;
 pub mod node;
+mod planes;
 
 use crate::instance::Instance;
 use crate::outcome::Outcome;
 use crate::shutdown;
-use crate::{lock, paths, up};
+use crate::{lock, paths, succession, up};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,7 +19,10 @@ const PREDECESSOR: Duration = Duration::from_secs(10);
 /// Runs the role called `name` until it should end.
 pub fn run(name: &str, instance: Instance) -> Outcome {
     log_to_stderr();
-    let _lock = hold(&instance, name)?;
+    let _lock = match name == "gateway" && succession::takes_over() {
+        true => lock::inherit(&paths::role_lock(&instance.data, name)).map(|()| None)?,
+        false => Some(hold(&instance, name)?),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 8)))
         .max_blocking_threads(16)
@@ -31,7 +35,7 @@ pub fn run(name: &str, instance: Instance) -> Outcome {
         match name {
             "control" => control::run(&instance, shutdown).await,
             "node" => node::run(&instance, shutdown).await,
-            "gateway" => gateway::run(shutdown).await,
+            "gateway" => gateway::run(&instance, shutdown).await,
             other => Err(format!("no role is called {other}")),
         }
     });

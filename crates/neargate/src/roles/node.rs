@@ -43,6 +43,7 @@ fn config(instance: &Instance) -> Result<NodeConfig, String> {
     config.run_dir = PathBuf::from(format!("/run/neargate-{}", settings.instance));
     config.vpc_cidr = settings.vpc_cidr.parse()?;
     config.bridge_cidr = settings.bridge_cidr.parse()?;
+    config.public_cidr = settings.public_cidr.parse()?;
     config.registry_auth = settings.registry_auth.clone().or_else(paths::docker_config);
     Ok(config)
 }
