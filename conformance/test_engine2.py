@@ -297,3 +297,5 @@ def test_runc_runs_many_at_once(tmp_path_factory):
         tasks = runner.ecs.run_task(cluster="runc", taskDefinition=family, count=10, launchType="FARGATE", networkConfiguration=network)["tasks"]
         ends = [runner.until(t["taskArn"], "STOPPED") for t in tasks]
         assert [e["containers"][0].get("exitCode") for e in ends] == [0] * 10, json.dumps([e["stoppedReason"] for e in ends])
+        _, lines = runner.sh("cat /proc/1/comm; [ $$ = 1 ] || echo behind it", linuxParameters={"initProcessEnabled": True})
+        assert lines == ["init", "behind it"]

@@ -13,6 +13,9 @@ use crate::sys::{
 use crate::user::User;
 use serde_json::{Value, json};
 
+/// Where a container has its init: in a file system of its own, so that the image is left as it is.
+const INIT: &str = "/dev/init";
+
 /// What a config names beside the plan.
 pub struct Places<'a> {
     pub root: &'a str,
@@ -22,6 +25,8 @@ pub struct Places<'a> {
     /// The task's shared memory, where its containers share one.
     pub shm: Option<&'a str>,
     pub devices: &'a [Node],
+    /// The program to put at pid 1 (`initProcessEnabled`).
+    pub init: Option<&'a str>,
     /// None allows all.
     pub device_rules: Option<&'a [Rule]>,
 }
@@ -38,12 +43,19 @@ pub struct Node {
 
 /// The whole config.
 pub fn config(plan: &Plan, user: &User, places: &Places<'_>) -> Value {
+    let mut process = process(plan, user);
+    let mut mounts: Vec<Value> = plan.mounts.iter().filter_map(|m| mount(m, places)).collect();
+    if let Some(init) = places.init {
+        process["args"] = [INIT].into_iter().chain(plan.argv.iter().map(String::as_str)).collect();
+        let options = ["bind", "ro", "nosuid", "nodev"];
+        mounts.push(json!({ "destination": INIT, "type": "bind", "source": init, "options": options }));
+    }
     json!({
         "ociVersion": "1.0.2",
-        "process": process(plan, user),
+        "process": process,
         "root": { "path": places.root, "readonly": plan.readonly_root },
         "hostname": plan.hostname,
-        "mounts": plan.mounts.iter().filter_map(|m| mount(m, places)).collect::<Vec<_>>(),
+        "mounts": mounts,
         "linux": {
             "cgroupsPath": places.cgroup,
             "namespaces": namespaces(plan, places),
@@ -223,6 +235,7 @@ mod tests {
             shared: &shared,
             shm: None,
             devices: &[],
+            init: Some("/bundle/init"),
             device_rules: Some(devices::DEFAULT),
         };
         let config = config(
@@ -248,5 +261,11 @@ mod tests {
         assert_eq!(config["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
         assert_eq!(config["linux"]["resources"]["devices"][0]["allow"], false);
         assert_eq!(config["mounts"][6]["source"], "/dev/shm");
+        assert_eq!(config["process"]["args"], json!(["/dev/init", "/web"]));
+        let init = config["mounts"].as_array().unwrap().last().unwrap();
+        assert_eq!(
+            (&init["destination"], &init["source"]),
+            (&json!("/dev/init"), &json!("/bundle/init"))
+        );
     }
 }

@@ -12,13 +12,16 @@ use crate::user::{self, User};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio as Standard};
 
 /// A runtime that has not answered by then is killed.
 const TIMEOUT_MILLIS: i32 = 60_000;
+
+/// The init of containers, compiled from `init/main.rs`: whatever is in the image can run it.
+const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 
 /// One task's use of a runtime.
 pub struct Cli<'a> {
@@ -45,9 +48,6 @@ impl Cli<'_> {
     /// # Errors
     /// In the runtime's words, or what cannot be done for it.
     pub fn start(&self, plan: &Plan, cgroup: &str, stdio: Stdio) -> Result<Made, String> {
-        if plan.init {
-            return Err("initProcessEnabled needs the built-in runtime".to_owned());
-        }
         let bundle = self.bundle(&plan.name);
         let root = bundle.join("rootfs");
         // Closed to others: the config holds the environment.
@@ -55,7 +55,8 @@ impl Cli<'_> {
         made.map_err(|e| format!("bundle: {}", sys::describe(&e)))?;
         let user = self.prepare(plan, &root)?;
         let network = self.network(plan)?;
-        let config = self.config(plan, &user, cgroup, network.as_ref())?;
+        let init = self.put_init(plan, &bundle)?;
+        let config = self.config(plan, &user, cgroup, network.as_ref(), init.as_deref())?;
         let text = serde_json::to_vec(&config).map_err(|e| e.to_string())?;
         fs::write(bundle.join("config.json"), text).map_err(|e| format!("bundle: {}", sys::describe(&e)))?;
         let made = self
@@ -131,6 +132,18 @@ impl Cli<'_> {
         resolve(plan, root)
     }
 
+    /// The program that goes to pid 1, where one is asked for.
+    fn put_init(&self, plan: &Plan, bundle: &Path) -> Result<Option<PathBuf>, String> {
+        if !plan.init {
+            return Ok(None);
+        }
+        let path = bundle.join("init");
+        let written =
+            fs::write(&path, INIT).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o555)));
+        written.map_err(|e| format!("init: {}", sys::describe(&e)))?;
+        Ok(Some(path))
+    }
+
     /// The task's own `/dev/shm`, in this process's mount namespace; at least `size` large.
     fn share_memory(&self, size: u64) -> io::Result<()> {
         const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -163,6 +176,7 @@ impl Cli<'_> {
         user: &User,
         cgroup: &str,
         network: Option<&OwnedFd>,
+        init: Option<&Path>,
     ) -> Result<serde_json::Value, String> {
         let pause = self.pause.into_iter();
         let mut shared: Vec<_> = pause
@@ -187,6 +201,7 @@ impl Cli<'_> {
             cgroup,
             shared: &shared,
             shm: memory.to_str().filter(|_| plan.ipc == Sharing::Task),
+            init: init.map(text_of).transpose()?,
             devices: &nodes,
             device_rules: (!plan.privileged).then_some(rules.as_slice()),
         };

@@ -84,13 +84,47 @@ fn refusals_are_the_runtimes() {
         refused.contains("exec: \"nonesuch\": executable file not found in $PATH"),
         "{refused}"
     );
+    shim.shutdown().unwrap();
+}
+
+#[test]
+fn an_init_forwards_reaps_and_ends_as_its_program() {
+    let bed = Bed::new();
+    let Some(task) = task(&bed) else { return };
+    // An orphan that ended is in nobody's way.
+    let script = "head -c 9 /proc/1/cmdline; echo; [ $$ = 1 ] || echo not one; \
+                  touch /dev/init 2>/dev/null || echo read-only; (sleep 0.1 & exec true); \
+                  trap 'grep -l \") Z \" /proc/[0-9]*/stat; echo none; exit 9' TERM; sleep 0.5; echo up; \
+                  while true; do sleep 0.05; done";
+    let mut container = bed.container("c", script);
     container.init = true;
-    assert!(
-        shim.start(&container)
-            .unwrap_err()
-            .to_string()
-            .contains("initProcessEnabled needs the built-in runtime")
-    );
+    container.user = "web".into();
+    container.readonly_root = true;
+    let mut shim = bed.spawn(&task);
+    shim.start(&container).unwrap();
+    wait_for_output(&container.log.path, "up");
+    shim.signal("c", libc::SIGTERM).unwrap();
+    assert_eq!(exit_of(&mut shim, "c").code, 9);
+    let out = output(&container.log.path);
+    assert_eq!(out, "/dev/init\nnot one\nread-only\nup\nnone\n");
+
+    // A program that is not there is told by the init, as with Docker's: the container had started.
+    container.argv = vec!["nonesuch".into()];
+    shim.start(&container).unwrap();
+    assert_eq!(exit_of(&mut shim, "c").code, 127);
+    assert!(output(&container.log.path).contains("exec: nonesuch: cannot be executed"));
+
+    container.argv = [
+        "sh",
+        "-c",
+        "test -t 0 && echo a terminal; read line </dev/tty & kill -9 $$",
+    ]
+    .map(str::to_owned)
+    .into();
+    container.terminal = true;
+    shim.start(&container).unwrap();
+    assert_eq!(exit_of(&mut shim, "c").code, 137);
+    assert!(output(&container.log.path).contains("a terminal"));
     shim.shutdown().unwrap();
 }
 
