@@ -27,7 +27,7 @@ def sim():
 def real(tmp_path_factory):
     """Real containers on this machine; the image busybox:test is loaded."""
     accounts = tmp_path_factory.mktemp("docker") / "config.json"
-    with Neargate("--healthy-after", "1", "--vpc-cidr", "10.62.0.0/16", "--bridge-cidr", "198.18.62.0/24",
+    with Neargate("--healthy-after", "1", "--vpc-cidr", "10.62.0.0/16", "--bridge-cidr", "198.18.62.0/24", "--public-cidr", "198.19.62.0/24",
                   "--registry-auth", str(accounts)) as running:
         running.registry_accounts = accounts
         layout = tmp_path_factory.mktemp("images") / "busybox"

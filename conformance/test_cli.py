@@ -127,7 +127,8 @@ def test_a_clash_of_networks_is_told_at_start(tmp_path):
     route = ["unreachable", "10.99.0.0/16", "metric", "4999"]
     subprocess.run(["ip", "route", "add", *route], check=True)
     try:
-        code, said = run("up", "--data-dir", tmp_path, "--listen", f"127.0.0.1:{free_port()}", "--vpc-cidr", "10.99.0.0/16", "--bridge-cidr", "198.18.63.0/24")
+        code, said = run("up", "--data-dir", tmp_path, "--listen", f"127.0.0.1:{free_port()}", "--vpc-cidr", "10.99.0.0/16", "--bridge-cidr", "198.18.63.0/24",
+                         "--public-cidr", "198.19.63.0/24")
     finally:
         subprocess.run(["ip", "route", "del", *route], check=True)
     assert code == 1 and "overlaps 10.99.0.0/16" in said and "--vpc-cidr 10." in said
@@ -136,7 +137,7 @@ def test_a_clash_of_networks_is_told_at_start(tmp_path):
 
 
 def test_a_runtime_that_is_not_there_is_told_at_start_and_down_needs_none(tmp_path):
-    ranges = ["--vpc-cidr", "10.64.0.0/16", "--bridge-cidr", "198.18.64.0/24"]
+    ranges = ["--vpc-cidr", "10.64.0.0/16", "--bridge-cidr", "198.18.64.0/24", "--public-cidr", "198.19.64.0/24"]
     up = ["up", "--data-dir", tmp_path / "data", "--listen", f"127.0.0.1:{free_port()}", *ranges]
     code, said = run(*up, "--runtime", "nonesuch")
     assert code == 1 and "--runtime nonesuch: no such program" in said and "is up" not in said

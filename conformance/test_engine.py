@@ -411,7 +411,7 @@ def test_down_leaves_nothing_and_can_be_repeated(tmp_path_factory):
     import images
     from neargate import Neargate
 
-    with Neargate("--vpc-cidr", "10.63.0.0/16", "--bridge-cidr", "198.18.63.0/24") as own:
+    with Neargate("--vpc-cidr", "10.63.0.0/16", "--bridge-cidr", "198.18.63.0/24", "--public-cidr", "198.19.63.0/24") as own:
         layout = tmp_path_factory.mktemp("down") / "busybox"
         images.busybox(layout)
         own.neargate("images", "load", str(layout))

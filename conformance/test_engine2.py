@@ -286,7 +286,7 @@ def test_a_resolver_address_that_somebody_removed_comes_back(run):
 
 @pytest.mark.skipif(shutil.which("runc") is None, reason="no runc")
 def test_runc_runs_many_at_once(tmp_path_factory):
-    with Neargate("--runtime", "runc", "--vpc-cidr", "10.65.0.0/16", "--bridge-cidr", "198.18.65.0/24") as own:
+    with Neargate("--runtime", "runc", "--vpc-cidr", "10.65.0.0/16", "--bridge-cidr", "198.18.65.0/24", "--public-cidr", "198.19.65.0/24") as own:
         layout = tmp_path_factory.mktemp("runc") / "busybox"
         images.busybox(layout)
         own.neargate("images", "load", str(layout))

@@ -303,10 +303,12 @@ def test_balancers_share_a_port_and_are_told_apart_by_host(ng, stack):
 
 def test_a_task_reaches_the_balancer_by_name(stack):
     ecs = stack.ecs
+    # Debian's static busybox cannot look names up by itself; its nslookup can.
+    script = (f"at=$(nslookup {stack.dns} | sed -n 's/^Address[^:]*: *//p' | tail -n 1); "
+              f"case $at in 10.76.*) ;; *) exit 9;; esac; wget -q -O - http://$at:{PORT}/ >&2")
     ecs.register_task_definition(
         family="caller", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256", memory="512",
-        containerDefinitions=[{"name": "c", "image": "busybox:test",
-                               "command": ["sh", "-c", f"wget -T 5 -q -O - http://{stack.dns}:{PORT}/ >&2"]}])
+        containerDefinitions=[{"name": "c", "image": "busybox:test", "command": ["sh", "-c", script]}])
     arn = ecs.run_task(cluster=stack.name, taskDefinition="caller", launchType="FARGATE", networkConfiguration={
         "awsvpcConfiguration": {"subnets": stack.subnets[:1]}})["tasks"][0]["taskArn"]
 
@@ -322,7 +324,8 @@ def test_bridge_mode_registers_instance_targets_with_dynamic_ports(ng, stack):
     name = "bridged"
     elb, ecs = stack.elb, stack.ecs
     group = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=stack.vpc, TargetType="instance",
-                                    HealthCheckPath="/health", HealthCheckIntervalSeconds=5, HealthyThresholdCount=2)["TargetGroups"][0]["TargetGroupArn"]
+                                    HealthCheckPath="/health", HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2,
+                                    HealthyThresholdCount=2)["TargetGroups"][0]["TargetGroupArn"]
     rule = elb.create_rule(ListenerArn=stack.listener, Priority=5, Conditions=[{"Field": "path-pattern", "Values": ["/bridged*"]}],
                            Actions=[{"Type": "forward", "TargetGroupArn": group}])["Rules"][0]["RuleArn"]
     ecs.register_task_definition(family=name, networkMode="bridge", containerDefinitions=[
@@ -332,9 +335,15 @@ def test_bridge_mode_registers_instance_targets_with_dynamic_ports(ng, stack):
                        loadBalancers=[{"targetGroupArn": group, "containerName": "web", "containerPort": 8080}])
     try:
         wait_for(lambda: stack.get("/bridged") == (200, "bridge"), "tasks on the machine's ports answer", 60)
-        targets = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
-        assert {t["Target"]["Id"][:2] for t in targets} == {"i-"}
-        assert len({t["Target"]["Port"] for t in targets}) == 2
+
+        def both():
+            found = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+            healthy = [t["Target"] for t in found if t["TargetHealth"]["State"] == "healthy"]
+            return healthy if len(healthy) == 2 else None
+
+        targets = wait_for(both, "both are healthy", 30)
+        assert {t["Id"][:2] for t in targets} == {"i-"}
+        assert len({t["Port"] for t in targets}) == 2
     finally:
         ecs.delete_service(cluster=stack.name, service=name, force=True)
         elb.delete_rule(RuleArn=rule)
