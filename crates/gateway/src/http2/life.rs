@@ -46,6 +46,11 @@ impl Life {
         }
     }
 
+    /// True once there was a stream for a balancer.
+    pub fn has_begun(&self) -> bool {
+        self.counted_as.borrow().is_some()
+    }
+
     /// How long there has been no stream; none when there is one.
     pub fn idle(&self) -> Option<Duration> {
         (self.open.get() == 0).then(|| self.used.get().elapsed())

@@ -82,7 +82,9 @@ where
         while looks.poll_tick(cx).is_ready() {
             standing = look(&worker, &arrival, &life, began);
         }
-        if worker.is_ending() || !arrival.door.is_open() {
+        // A new connection's first stream may be on its way.
+        let begun = life.has_begun() || began.elapsed() >= LOOK;
+        if begun && (worker.is_ending() || !arrival.door.is_open()) {
             standing = Standing::Leaves;
         }
         if life.is_cut() || standing == Standing::Stuck {

@@ -12,15 +12,21 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
     let link_socket = paths::gateway_socket(&instance.data);
     let shutdown = shutdown::requested(shutdown);
     let settings = &instance.settings;
-    if settings.simulated_nodes.is_some() {
-        ready()?;
-        simulated::run(&link_socket, shutdown).await;
-        return Ok(());
-    }
     let sockets = match succession::channel() {
         Some(channel) => Sockets::inherited(channel).map_err(|e| format!("take the listening sockets over: {e}"))?,
         None => Sockets::default(),
     };
+    if settings.simulated_nodes.is_some() {
+        ready()?;
+        let ends = async {
+            tokio::select! {
+                () = shutdown => {}
+                () = sockets.superseded() => {}
+            }
+        };
+        simulated::run(&link_socket, ends).await;
+        return Ok(());
+    }
     let config = GatewayConfig {
         link_socket,
         state_dir: instance.data.clone(),
