@@ -20,6 +20,7 @@ pub struct Element {
 pub enum Key {
     Address(Ipv4Addr),
     Pair(Ipv4Addr, Ipv4Addr),
+    Range(Cidr),
     /// From an address into a range.
     Within(Ipv4Addr, Cidr),
 }
@@ -38,6 +39,7 @@ impl fmt::Display for Element {
         match self.key {
             Key::Address(a) => write!(f, "{a}"),
             Key::Pair(a, b) => write!(f, "{a} . {b}"),
+            Key::Range(range) => write!(f, "{range}"),
             Key::Within(a, range) => write!(f, "{a} . {range}"),
         }?;
         match &self.data {
@@ -60,7 +62,7 @@ impl Element {
 
     /// False for ranges, which only the nft program writes.
     pub fn is_exact(&self) -> bool {
-        !matches!(self.key, Key::Within(..))
+        !matches!(self.key, Key::Range(_) | Key::Within(..))
     }
 }
 

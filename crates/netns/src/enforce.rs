@@ -94,6 +94,10 @@ impl Enforcement {
         if let Err(error) = self.journal.append(&step) {
             tracing::error!(%error, "the network table cannot be stored: a node that starts again must wait for control");
         }
+        if matches!(&step, Step::Control(change) if change.whole) {
+            // Control speaks for the first time in a while: a firewall that somebody took away comes back with it.
+            self.broken |= !firewall::is_loaded(&self.config)?;
+        }
         let delta = self.table.step(step);
         let done = self.perform(delta, netlink, ports);
         self.broken = done.is_err();
@@ -103,9 +107,10 @@ impl Enforcement {
         done
     }
 
-    fn perform(&mut self, delta: Delta, netlink: &mut Netlink, ports: &Ports) -> io::Result<()> {
+    fn perform(&mut self, mut delta: Delta, netlink: &mut Netlink, ports: &Ports) -> io::Result<()> {
         if delta.vpcs {
             self.refuse_foreign(netlink)?;
+            self.table.follow_ranges(&mut delta);
         }
         let hosted = match delta.vpcs || delta.hosted || self.broken {
             true => Hosted::of(&self.config, &self.table),
@@ -115,7 +120,7 @@ impl Enforcement {
         for range in hosted.unreachable.difference(&self.hosted.unreachable) {
             netlink.add_unreachable(*range)?;
         }
-        let changed = match delta.rebuild || delta.vpcs || self.broken {
+        let changed = match delta.rebuild || self.broken {
             true => self.rebuild(ports),
             false => self.change(&delta),
         };

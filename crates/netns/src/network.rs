@@ -105,10 +105,10 @@ impl Network {
     ///
     /// # Errors
     /// `Clash`, `Io`.
-    pub fn check(vpc_cidr: Cidr, bridge_cidr: Cidr) -> Result<(), NetworkError> {
+    pub fn check(vpc_cidr: Cidr, bridge_cidr: Cidr, public_cidr: Cidr) -> Result<(), NetworkError> {
         let mut netlink = Netlink::open().map_err(io_error("open a netlink socket"))?;
         let used = netlink.in_use().map_err(io_error("list the machine's routes"))?;
-        check_clash(vpc_cidr, bridge_cidr, None, &used)
+        check_clash(vpc_cidr, bridge_cidr, Some(public_cidr), &used)
     }
 
     /// The networks that this machine has besides what Neargate made for the ranges `own`: a VPC that overlaps one would

@@ -81,7 +81,8 @@ fn encode(out: &mut Vec<u8>, element: &Element) {
     nested(out, 1, |key| match element.key {
         Key::Address(a) => attribute(key, 1, &a.octets()),
         Key::Pair(a, b) => attribute(key, 1, &[a.octets(), b.octets()].concat()),
-        Key::Within(a, range) => attribute(key, 1, &[a.octets(), range.base().octets()].concat()),
+        // `enforce` gives ranges to the nft program.
+        Key::Range(range) | Key::Within(_, range) => attribute(key, 1, &range.base().octets()),
     });
     match &element.data {
         Data::Nothing => {}

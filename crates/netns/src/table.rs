@@ -48,7 +48,7 @@ pub struct Delta {
     pub commands: Vec<String>,
     pub delete: Vec<Element>,
     pub add: Vec<Element>,
-    /// VPCs changed: routes and resolvers follow, and the firewall is written anew.
+    /// VPCs changed: routes and resolvers follow.
     pub vpcs: bool,
     /// Addresses of load balancers or public ones changed.
     pub hosted: bool,
@@ -79,6 +79,8 @@ pub struct Table {
 struct Made {
     groups: BTreeSet<String>,
     vpcs: BTreeSet<String>,
+    /// Elements of VPCs' ranges and resolvers, sorted.
+    ranges: Vec<Element>,
     /// Combinations of groups with the number of interfaces that have them.
     combinations: BTreeMap<Vec<String>, usize>,
     unused: usize,
@@ -114,13 +116,14 @@ impl Table {
     /// Takes a step over and answers what it changes in the firewall.
     pub fn step(&mut self, step: Step) -> Delta {
         let mut touched = Touched::default();
-        let rebuild = matches!(&step, Step::Control(change) if change.whole);
         match step {
             Step::Control(change) => {
-                if change.whole {
-                    self.clear(&mut touched);
-                }
-                for key in &change.remove {
+                let gone = if change.whole {
+                    self.missing_in(&change.upsert)
+                } else {
+                    Vec::new()
+                };
+                for key in gone.iter().chain(&change.remove) {
                     self.remove(key, &mut touched);
                 }
                 for entry in change.upsert {
@@ -136,17 +139,16 @@ impl Table {
                 self.own.remove(&address);
             }
         }
-        self.delta(touched, rebuild)
+        self.delta(touched)
     }
 
-    fn clear(&mut self, touched: &mut Touched) {
-        let addresses: Vec<Ipv4Addr> = self.interfaces.keys().copied().collect();
-        addresses.into_iter().for_each(|a| self.touch(a, touched));
-        touched.vpcs = true;
-        self.vpcs.clear();
-        self.groups.clear();
-        self.interfaces.clear();
-        self.names.clear();
+    /// Keys of what a whole table does not have any more.
+    fn missing_in(&self, whole: &[NetworkEntry]) -> Vec<String> {
+        let kept: BTreeSet<String> = whole.iter().map(NetworkEntry::key).collect();
+        self.entries()
+            .map(|entry| entry.key())
+            .filter(|key| !kept.contains(key))
+            .collect()
     }
 
     fn touch(&self, address: Ipv4Addr, touched: &mut Touched) {
@@ -197,9 +199,8 @@ impl Table {
         }
     }
 
-    fn delta(&mut self, touched: Touched, rebuild: bool) -> Delta {
+    fn delta(&mut self, touched: Touched) -> Delta {
         let mut delta = Delta {
-            rebuild,
             vpcs: touched.vpcs,
             ..Delta::default()
         };
@@ -231,10 +232,23 @@ impl Table {
         }
         delta.delete.sort_unstable();
         delta.add.sort_unstable();
-        if self.made.unused > UNUSED {
-            delta.rebuild = true;
-        }
+        delta.rebuild = self.made.unused > UNUSED;
         delta
+    }
+
+    /// Adds to `delta` what VPCs' ranges and resolvers change. Ranges that stay are not touched: while a set is emptied and
+    /// filled, a packet could find it empty.
+    pub fn follow_ranges(&mut self, delta: &mut Delta) {
+        let (was, is) = (std::mem::take(&mut self.made.ranges), self.range_elements());
+        delta
+            .delete
+            .extend(was.iter().filter(|e| is.binary_search(e).is_err()).cloned());
+        delta
+            .add
+            .extend(is.iter().filter(|e| was.binary_search(e).is_err()).cloned());
+        delta.delete.sort_unstable();
+        delta.add.sort_unstable();
+        self.made.ranges = is;
     }
 
     /// Follows an interface's combination of groups and its VPC, made when they are new.
@@ -364,28 +378,24 @@ impl Table {
         }
     }
 
-    fn range_commands(&self) -> Vec<String> {
-        let table = &self.name;
-        let mut out = Vec::new();
-        let ranges: Vec<String> = outermost(self.ranges()).iter().map(Cidr::to_string).collect();
-        out.push(format!(
-            "add element inet {table} vpc_ranges {{ {} }}",
-            ranges.join(", ")
-        ));
-        let mut resolvers: Vec<String> = self.resolvers().iter().map(Ipv4Addr::to_string).collect();
-        resolvers.push(LINK_LOCAL_RESOLVER.to_owned());
-        out.push(format!(
-            "add element inet {table} resolvers {{ {} }}",
-            resolvers.join(", ")
-        ));
+    fn range_elements(&self) -> Vec<Element> {
+        let element = |set: &str, key| Element::new(set, key, Data::Nothing);
+        let ranges = outermost(self.ranges())
+            .into_iter()
+            .map(|r| element("vpc_ranges", Key::Range(r)));
+        let resolvers = self.resolvers().into_iter().chain([LINK_LOCAL_RESOLVER]);
+        let mut out: Vec<Element> = ranges.collect();
+        out.extend(resolvers.map(|a| element("resolvers", Key::Address(a))));
+        out.sort_unstable();
         out
     }
 
     /// The commands that fill a firewall that has no group, VPC or interface yet; forgets what is unused.
     pub fn script(&mut self) -> String {
         self.made = Made::default();
-        let mut commands = self.range_commands();
-        let mut elements = Vec::new();
+        self.made.ranges = self.range_elements();
+        let mut commands = Vec::new();
+        let mut elements = self.made.ranges.clone();
         let groups: Vec<String> = self.groups.keys().cloned().collect();
         for id in &groups {
             self.make_group(id, &mut commands);
@@ -492,7 +502,7 @@ impl Table {
 }
 
 /// Answers DNS in every VPC, as on AWS.
-pub const LINK_LOCAL_RESOLVER: &str = "169.254.169.253";
+const LINK_LOCAL_RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
 
 fn first_range(vpc: &VpcEntry) -> Option<Cidr> {
     vpc.ranges

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod raw;
+
 use neargate_link::network::{
     GroupEntry, Holder, InterfaceEntry, NetworkEntry, Peer, Range, Traffic, TrafficRule, VpcEntry,
 };
@@ -251,4 +253,15 @@ pub fn call(address: Ipv4Addr, port: u16) -> std::io::Result<String> {
 /// As `call`, from the namespace at `path`.
 pub fn call_from(path: &Path, address: Ipv4Addr, port: u16) -> std::io::Result<String> {
     inside(path, move || call(address, port))
+}
+
+/// As `call_from`, for a task that was just made: the kernel raises its link in its own time, and packets sent before are lost.
+pub fn call_soon_from(path: &Path, address: Ipv4Addr, port: u16) -> std::io::Result<String> {
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        let called = call_from(path, address, port);
+        if called.is_ok() || std::time::Instant::now() > until {
+            return called;
+        }
+    }
 }
