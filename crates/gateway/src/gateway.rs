@@ -95,12 +95,14 @@ pub async fn run(
         }
     }
     told();
-    tokio::pin!(shutdown);
+    let sockets = config.sockets.clone();
+    let superseded = sockets.superseded();
+    tokio::pin!(shutdown, superseded);
     let mut knock = tokio::time::interval(KNOCK);
     let grace = loop {
         tokio::select! {
             () = &mut shutdown => break GRACE,
-            () = config.sockets.superseded() => break SUCCEEDED,
+            () = &mut superseded => break SUCCEEDED,
             Some(offer) = offered.recv() => house.take(offer),
             _ = knock.tick() => drop(house.open_doors()),
             Some(ended) = beside.join_next() => {

@@ -26,6 +26,8 @@ pub struct Record<'a> {
     pub grpc: bool,
     /// It became a WebSocket.
     pub upgraded: bool,
+    /// It has headers that ALB takes for invalid.
+    pub invalid_names: bool,
     pub rule: Option<&'a Rule>,
     /// See `AlbEntry::action`.
     pub action: Option<&'static str>,
@@ -62,6 +64,7 @@ impl<'a> Record<'a> {
             http2: false,
             grpc: false,
             upgraded: false,
+            invalid_names: false,
             rule: None,
             action: None,
             redirect: None,
@@ -114,6 +117,13 @@ impl<'a> Record<'a> {
         }
         if self.class.0 != Class::Compliant {
             metrics.add(shard, C::DesyncNonCompliantRequestCount, 1);
+        }
+        if self.invalid_names {
+            let counter = match served.balancer.settings.drop_invalid_headers {
+                true => C::DroppedInvalidHeaderRequestCount,
+                false => C::ForwardedInvalidHeaderRequestCount,
+            };
+            metrics.add(shard, counter, 1);
         }
         match self.action {
             Some("fixed-response") => metrics.add(shard, C::HttpFixedResponseCount, 1),

@@ -214,13 +214,14 @@ fn reject(worker: &Worker, behind: &[Rc<Behind>]) {
 
 async fn connected(stream: TcpStream, mut arrival: Arrival, worker: Rc<Worker>) {
     let _member = worker.clone().join().await;
+    // Each in a box of its own, so that the most frequent one does not take the room of the largest.
     match arrival.door.names() {
-        Names::Host => connection::serve(stream, arrival, worker).await,
+        Names::Host => Box::pin(connection::serve(stream, arrival, worker)).await,
         Names::Nothing => {
             arrival.settled = arrival.door.behind().first().cloned();
-            nlb::serve_tcp(worker, stream, arrival).await;
+            Box::pin(nlb::serve_tcp(worker, stream, arrival)).await;
         }
-        Names::Tls => secure(stream, arrival, worker).await,
+        Names::Tls => Box::pin(secure(stream, arrival, worker)).await,
     }
 }
 
@@ -252,9 +253,9 @@ async fn secure(stream: TcpStream, mut arrival: Arrival, worker: Rc<Worker>) {
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     drop(serving);
     match behind.protocol {
-        Protocol::Https if http2 => http2::serve(stream, Vec::new(), arrival, worker).await,
-        Protocol::Https => connection::serve(stream, arrival, worker).await,
-        _ => nlb::serve_tls(worker, stream, arrival).await,
+        Protocol::Https if http2 => Box::pin(http2::serve(stream, Vec::new(), arrival, worker)).await,
+        Protocol::Https => Box::pin(connection::serve(stream, arrival, worker)).await,
+        _ => Box::pin(nlb::serve_tls(worker, stream, arrival)).await,
     }
 }
 

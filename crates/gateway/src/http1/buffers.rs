@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// How much a fresh buffer holds: the heads of most requests.
-const USUAL: usize = 4096;
+/// How much a fresh buffer holds, and how much is read at a time where a head is awaited: most heads with a small body,
+/// and little to copy of a large one, whose rest goes straight from socket to socket.
+const USUAL: usize = 8 * 1024;
 /// Larger ones are not kept.
 const LARGEST_KEPT: usize = 16 * 1024;
 const MOST_KEPT: usize = 256;
-/// How much is read at a time.
+/// How much of a body is read at a time.
 pub const READ: usize = 64 * 1024;
 
 thread_local! {
@@ -63,7 +64,7 @@ pub fn poll_append<R: AsyncRead + Unpin>(
     from: &mut R,
     into: &mut Vec<u8>,
 ) -> Poll<io::Result<bool>> {
-    poll_read(cx, from, READ, |_, bytes| {
+    poll_read(cx, from, USUAL, |_, bytes| {
         if into.capacity() == 0 {
             *into = lend();
         }

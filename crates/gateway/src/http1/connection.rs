@@ -58,9 +58,9 @@ pub async fn serve<C: Wire + 'static>(client: C, arrival: Arrival, worker: Rc<Wo
     } = connection;
     match end {
         End::Gone => {}
-        End::Close => linger(client).await,
-        End::Http2 => http2::serve(client, input, arrival, worker.clone()).await,
-        End::Tunnel(upgraded) => carry_on(client, *upgraded, &worker).await,
+        End::Close => Box::pin(linger(client)).await,
+        End::Http2 => Box::pin(http2::serve(client, input, arrival, worker.clone())).await,
+        End::Tunnel(upgraded) => Box::pin(carry_on(client, *upgraded, &worker)).await,
     }
     if let Some(served) = counted {
         served
@@ -148,7 +148,9 @@ impl<C: Wire + 'static> Connection<'_, C> {
                     Poll::Pending => break,
                 }
             }
-            if !begun && (!self.arrival.door.is_open() || self.worker.is_ending()) {
+            // A new connection's first request may be on its way, and its client would not know to send it again.
+            let leaves = !self.arrival.door.is_open() || self.worker.is_ending();
+            if !begun && leaves && self.counted.is_some() {
                 return Poll::Ready(Got::Nothing);
             }
             match self.patience.poll(cx) {
@@ -204,7 +206,8 @@ impl<C: Wire + 'static> Connection<'_, C> {
             parser: &mut self.responses,
             answer: &mut self.answer,
         };
-        let after = turn.run().await;
+        // Boxed for as long as it runs: an idle connection has the room of a busy one otherwise, thrice its own.
+        let after = Box::pin(turn.run()).await;
         buffers::give_back(std::mem::replace(&mut self.input, carry));
         if self.input.is_empty() {
             buffers::give_back(std::mem::take(&mut self.answer));

@@ -1,7 +1,7 @@
 //! One request and its response between a client and a target: both bodies at once, each as fast as its receiver takes it.
 //!
-//! Called by `connection` with a request whose head is parsed and whose target is chosen. Nothing is spawned or boxed for
-//! a request. Invariants: a request is sent a second time only when its connection had been idle, nothing of a response
+//! Called by `connection` with a request whose head is parsed and whose target is chosen. Nothing is spawned for a
+//! request. Invariants: a request is sent a second time only when its connection had been idle, nothing of a response
 //! came, and repeating it changes nothing; what a target says after its response never reaches a client.
 
 use super::body::{Broken, Pump};

@@ -7,6 +7,7 @@
 
 use super::token::{decimal, is_target, is_token, is_value, members, trim, value_is_ascii};
 use neargate_routing::desync::{self, Reason};
+use neargate_routing::forwarded;
 
 /// Longest request line.
 pub const LINE_LIMIT: usize = 16 * 1024;
@@ -111,6 +112,8 @@ pub struct Head {
     pub non_ascii: bool,
     /// A name that others may take for one that frames.
     pub suspicious: bool,
+    /// A name that ALB takes for invalid.
+    pub invalid_name: bool,
     content_length: Option<u64>,
     chunked: bool,
     coding: bool,
@@ -346,6 +349,7 @@ impl Parser {
         let known = known(&line[..colon]);
         self.head.non_ascii |= !ascii;
         self.head.suspicious |= known == Known::Other && is_suspicious_name(&line[..colon]);
+        self.head.invalid_name |= known == Known::Other && !forwarded::is_valid_name(&line[..colon]);
         let value_start = start + colon + 1 + leading(&line[colon + 1..]);
         let name = Span::new(start, start + colon);
         let span = Span::new(value_start, value_start + value.len());

@@ -92,6 +92,7 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
         let mut record = Record::new(if given.head.minor == 1 { "HTTP/1.1" } else { "HTTP/1.0" });
         record.received = given.head.length as u64;
         record.method = given.head.method.of(given.buffer);
+        record.invalid_names = given.head.invalid_name;
         record.user_agent = given.head.first(given.buffer, Known::UserAgent);
         let mut step = Step {
             given,

@@ -161,3 +161,32 @@ async fn a_client_that_reads_nothing_holds_up_its_target_and_nobody_else() {
     drop(greedy);
     rig.end().await;
 }
+
+/// Resident memory of this process in bytes.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[tokio::test]
+async fn idle_connections_hold_little_and_stand_in_nobodys_way() {
+    const IDLE: usize = 2000;
+    let (at, _) = answering(HELLO).await;
+    let port = free_port();
+    let rig = Rig::serving(&simple(port, &[at])).await;
+    assert!(get(port, "x", "/").await.ends_with("hello"));
+    let before = resident();
+    let mut idle = Vec::with_capacity(IDLE);
+    for _ in 0..IDLE {
+        let mut stream = connect(port).await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert!(message(&mut stream, &mut Vec::new()).await.unwrap().ends_with("hello"));
+        idle.push(stream);
+    }
+    let each = resident().saturating_sub(before) / IDLE;
+    println!("{each} bytes for each idle connection, both ends");
+    assert!(each < 5 * 1024, "{each} bytes for each idle connection, both ends");
+    assert!(get(port, "x", "/").await.ends_with("hello"));
+    drop(idle);
+    rig.end().await;
+}
