@@ -21,10 +21,13 @@ pub struct ShimLaunch {
     pub runtime: RuntimeKind,
 }
 
-/// Hard limits of the whole task.
+/// Hard limits and weight of the whole task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskLimits {
     pub cpu: Option<CpuUnits>,
+    /// Weight among the machine's tasks when they want more time than there is; none is Linux's default.
+    #[serde(default)]
+    pub share: Option<CpuUnits>,
     pub memory: Option<MiB>,
     /// Processes and threads.
     pub pids: u64,
@@ -35,6 +38,7 @@ impl Default for TaskLimits {
     fn default() -> Self {
         TaskLimits {
             cpu: None,
+            share: None,
             memory: None,
             pids: 8192,
         }

@@ -100,7 +100,7 @@ pub fn container(
         ulimits: ulimits(spec.launch_type, c, around.nofile_limit),
         devices: c.linux.devices.iter().map(device).collect(),
         resources: rt::Resources {
-            cpu: Some(c.cpu.map_or(LEAST_SHARE, |cpu| cpu.max(LEAST_SHARE))),
+            cpu: Some(share_of(c)),
             memory: c.memory,
             memory_reservation: c.memory_reservation,
             swap: c.linux.max_swap,
@@ -142,6 +142,7 @@ pub fn holder(spec: &TaskSpec, task_dir: &Path, cgroup_base: &str, runtime: &rt:
         cgroup_base: cgroup_base.to_owned(),
         limits: rt::TaskLimits {
             cpu: spec.cpu,
+            share: Some(share(spec)),
             memory: spec.memory,
             ..rt::TaskLimits::default()
         },
@@ -150,6 +151,17 @@ pub fn holder(spec: &TaskSpec, task_dir: &Path, cgroup_base: &str, runtime: &rt:
         ipc: sharing(spec.ipc_mode),
         runtime: runtime.clone(),
     }
+}
+
+/// What a container asked for counts when the machine is busy; one that asked for nothing gets what is left.
+fn share_of(c: &ContainerSpec) -> CpuUnits {
+    c.cpu.map_or(LEAST_SHARE, |cpu| cpu.max(LEAST_SHARE))
+}
+
+/// A task's part of a busy machine is what was reserved for it: its own size, or all of what its containers ask for.
+fn share(spec: &TaskSpec) -> CpuUnits {
+    let of_containers = || CpuUnits(spec.containers.iter().map(|c| share_of(c).0).sum());
+    spec.cpu.unwrap_or_else(of_containers)
 }
 
 /// The command of a health check as arguments; none when it is neither CMD nor CMD-SHELL.
@@ -375,6 +387,16 @@ mod tests {
             assert_eq!(signal_number(Some(name)), number, "{name}");
         }
         assert_eq!(signal_number(None), 15);
+    }
+
+    #[test]
+    fn a_task_weighs_what_it_reserves() {
+        let mut spec = testing::task("app side");
+        spec.containers[0].cpu = Some(CpuUnits(700));
+        let limits = |spec: &TaskSpec| holder(spec, Path::new("/t"), "base", &rt::RuntimeKind::Native).limits;
+        assert_eq!((limits(&spec).cpu, limits(&spec).share), (None, Some(CpuUnits(702))));
+        spec.cpu = Some(CpuUnits(256));
+        assert_eq!((limits(&spec).cpu, limits(&spec).share), (spec.cpu, spec.cpu));
     }
 
     #[test]

@@ -311,7 +311,9 @@ impl Cgroups {
     /// `ResourceBusy` while a process is dying in it.
     pub fn remove_container(&self, name: &str) -> io::Result<()> {
         let path = format!("{}/{name}", self.task_path());
-        self.directories(&path).try_for_each(|directory| remove_dir(&directory))
+        // With what the container made below: on v2 nothing could be born again beside it.
+        self.directories(&path)
+            .try_for_each(|top| below(&top).iter().rev().try_for_each(|d| remove_dir(d)))
     }
 
     /// Removes the task's cgroup with what is left below it. Processes that were killed take a moment to die; it waits for them,
@@ -451,6 +453,17 @@ fn enable(directory: &Path, controllers: &[&str]) -> io::Result<()> {
     let wanted: Vec<String> = missing.map(|c| format!("+{c}")).collect();
     if wanted.is_empty() {
         return Ok(());
+    }
+    let available = fs::read_to_string(directory.join("cgroup.controllers"))?;
+    if let Some(none) = controllers
+        .iter()
+        .find(|c| !available.split_whitespace().any(|a| a == **c))
+    {
+        return Err(io::Error::other(format!(
+            "the cgroup controller {none} is not available in {}: this kernel was started without it (see \
+             cgroup_disable and cgroup_enable on its command line), or whoever started this system keeps it back",
+            directory.display()
+        )));
     }
     write_value(&file, &wanted.join(" ")).map_err(|e| {
         io::Error::new(

@@ -21,9 +21,143 @@ fn values(settings: Vec<Setting>) -> Vec<String> {
 fn half_a_cpu() -> TaskLimits {
     TaskLimits {
         cpu: Some(CpuUnits(512)),
+        share: Some(CpuUnits(512)),
         memory: Some(MiB(1)),
         pids: 9,
     }
+}
+
+/// A v2 hierarchy of ordinary files: directories have the files that the kernel would give them, where a test reads one.
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new(enabled_at_the_root: &str) -> Tree {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        for directory in ["", "base", "base/task", "base/task/c"] {
+            fs::create_dir_all(tree.at(directory)).unwrap();
+            for file in [
+                "cgroup.subtree_control",
+                "cgroup.kill",
+                "pids.max",
+                "cpu.max",
+                "cpu.weight",
+                "memory.max",
+            ] {
+                fs::write(tree.at(directory).join(file), "").unwrap();
+            }
+            fs::write(
+                tree.at(directory).join("cgroup.controllers"),
+                "cpuset cpu io memory pids\n",
+            )
+            .unwrap();
+        }
+        fs::write(tree.at("cgroup.subtree_control"), enabled_at_the_root).unwrap();
+        tree
+    }
+
+    fn at(&self, below: &str) -> PathBuf {
+        self.0.path().join(below)
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.at(file)).unwrap()
+    }
+
+    fn cgroups(&self) -> Cgroups {
+        Cgroups {
+            version: Box::new(v2::V2::new(self.at(""))),
+            unified: Some(self.at("")),
+            base: "base".into(),
+            task: "task".into(),
+            everywhere: false,
+        }
+    }
+}
+
+#[test]
+fn on_v2_controllers_are_enabled_all_the_way_down_and_only_where_they_are_not() {
+    let tree = Tree::new("cpuset cpu io memory pids\n");
+    tree.cgroups().create_task(&half_a_cpu()).unwrap();
+    assert_eq!(
+        tree.read("cgroup.subtree_control"),
+        "cpuset cpu io memory pids\n",
+        "left as it was"
+    );
+    assert_eq!(tree.read("base/cgroup.subtree_control"), "+cpu +memory +pids");
+    assert_eq!(tree.read("base/task/cgroup.subtree_control"), "+cpu +memory +pids");
+    assert_eq!(
+        tree.read("base/task/c/cgroup.subtree_control"),
+        "",
+        "where processes are there is none"
+    );
+    assert_eq!(tree.read("base/task/cpu.max"), "50000 100000");
+    assert_eq!(tree.read("base/task/pids.max"), "9");
+    let partly = Tree::new("memory");
+    partly.cgroups().create_task(&half_a_cpu()).unwrap();
+    // The kernel adds to what there is; this file has the bytes written over it.
+    assert_eq!(partly.read("cgroup.subtree_control"), "+cpu +pids");
+}
+
+#[test]
+fn a_controller_that_the_kernel_keeps_back_is_named() {
+    let tree = Tree::new("cpu");
+    fs::write(tree.at("cgroup.controllers"), "cpu pids").unwrap();
+    let error = tree.cgroups().create_task(&half_a_cpu()).unwrap_err().to_string();
+    assert!(
+        error.contains("the cgroup controller memory is not available"),
+        "{error}"
+    );
+    assert_eq!(tree.read("cgroup.subtree_control"), "cpu", "nothing is half done");
+}
+
+#[test]
+fn a_kill_frees_the_task_of_its_quota_and_goes_to_the_whole_cgroup() {
+    let tree = Tree::new("cpu memory pids");
+    let cgroups = tree.cgroups();
+    cgroups.create_task(&half_a_cpu()).unwrap();
+    cgroups.kill_container("c").unwrap();
+    assert!(tree.read("base/task/cpu.max").starts_with("max 100000"));
+    assert_eq!(
+        (tree.read("base/task/c/cgroup.kill"), tree.read("base/task/cgroup.kill")),
+        ("1".into(), "".into())
+    );
+    cgroups.limit_cpu(&half_a_cpu()).unwrap();
+    assert!(tree.read("base/task/cpu.max").starts_with("50000 100000"));
+    cgroups.kill_task().unwrap();
+    assert_eq!(tree.read("base/task/cgroup.kill"), "1");
+}
+
+#[test]
+fn what_is_not_there_is_killed_and_removed_already() {
+    let tree = Tree::new("cpu memory pids");
+    let cgroups = Cgroups {
+        task: "another".into(),
+        ..tree.cgroups()
+    };
+    cgroups.kill_task().unwrap();
+    cgroups.kill_container("c").unwrap();
+    cgroups.remove_container("c").unwrap();
+    cgroups.remove_task_when_empty().unwrap();
+}
+
+#[test]
+fn a_container_is_removed_with_the_cgroups_it_made() {
+    let tree = Tree::new("cpu memory pids");
+    let cgroups = tree.cgroups();
+    let nested = tree.at("base/task/d/system/unit");
+    fs::create_dir_all(&nested).unwrap();
+    cgroups.remove_container("d").unwrap();
+    assert!(!tree.at("base/task/d").exists() && tree.at("base/task/c").exists());
+}
+
+#[test]
+fn memory_events_tell_of_a_kill_in_the_container() {
+    let tree = Tree::new("cpu memory pids");
+    let events = tree.at("base/task/c/memory.events");
+    fs::write(&events, "low 0\nhigh 0\nmax 14\noom 2\noom_kill 0\noom_group_kill 0\n").unwrap();
+    assert!(!tree.cgroups().oom_killed("c"), "at the limit, and it went on");
+    fs::write(&events, "low 0\nhigh 0\nmax 14\noom 2\noom_kill 1\noom_group_kill 0\n").unwrap();
+    assert!(tree.cgroups().oom_killed("c"));
 }
 
 fn resources() -> Resources {
@@ -46,6 +180,7 @@ fn v1_writes_each_controller_in_its_hierarchy() {
             "/cg/pids/pids.max=9",
             "/cg/cpu,cpuacct/cpu.cfs_period_us=100000",
             "/cg/cpu,cpuacct/cpu.cfs_quota_us=50000",
+            "/cg/cpu,cpuacct/cpu.shares=512",
             "/cg/memory/memory.limit_in_bytes=1048576",
         ]
     );
@@ -64,7 +199,12 @@ fn v1_writes_each_controller_in_its_hierarchy() {
 #[test]
 fn v2_writes_one_hierarchy_and_refuses_what_it_cannot_do() {
     let v2 = v2::V2::new("/cg".into());
-    let task = ["/cg/pids.max=9", "/cg/cpu.max=50000 100000", "/cg/memory.max=1048576"];
+    let task = [
+        "/cg/pids.max=9",
+        "/cg/cpu.max=50000 100000",
+        "/cg/cpu.weight=20",
+        "/cg/memory.max=1048576",
+    ];
     assert_eq!(values(v2.task_settings(&half_a_cpu())), task);
     assert_eq!(
         values(v2.container_settings(&resources()).unwrap()),

@@ -100,6 +100,9 @@ impl Version for V1 {
             settings.push(self.set("cpu", "cpu.cfs_period_us", CFS_PERIOD_MICROS));
             settings.extend(self.cpu_quota(Some(cpu)).into_iter().map(Some));
         }
+        if let Some(share) = limits.share {
+            settings.push(self.set("cpu", "cpu.shares", share.0.max(2)));
+        }
         if let Some(memory) = limits.memory {
             settings.push(self.set("memory", "memory.limit_in_bytes", memory.bytes()));
         }

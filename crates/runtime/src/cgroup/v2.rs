@@ -45,6 +45,9 @@ impl Version for V2 {
         if limits.cpu.is_some() {
             settings.extend(self.cpu_quota(limits.cpu));
         }
+        if let Some(share) = limits.share {
+            settings.push(self.set("cpu.weight", weight(share.0)));
+        }
         if let Some(memory) = limits.memory {
             settings.push(self.set("memory.max", memory.bytes()));
         }

@@ -32,6 +32,7 @@ fn limits_are_in_the_cgroups() {
     let mut task = bed.task();
     task.limits = TaskLimits {
         cpu: Some(CpuUnits(512)),
+        share: Some(CpuUnits(768)),
         memory: Some(MiB(64)),
         pids: 77,
     };
@@ -55,6 +56,7 @@ fn limits_are_in_the_cgroups() {
         bed.cgroup_file("cpu", "", "cpu.cfs_quota_us", "cpu.max")
             .starts_with("50000")
     );
+    assert!(["768", "30"].contains(&bed.cgroup_file("cpu", "", "cpu.shares", "cpu.weight").as_str()));
     assert_eq!(
         bed.cgroup_file("memory", "c", "memory.limit_in_bytes", "memory.max"),
         (32 << 20).to_string()
