@@ -63,12 +63,16 @@ table inet {table} {{
         type nat hook prerouting priority dstnat; policy accept;
         iifname "{prefix}*" ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {resolver}
         dnat ip to ip daddr map @public
+        ip daddr @balancers accept
+        ip daddr @resolvers accept
         fib daddr type local meta l4proto tcp dnat ip to tcp dport map @tcp_ports
         fib daddr type local meta l4proto udp dnat ip to udp dport map @udp_ports
     }}
     chain nat_output {{
         type nat hook output priority -100; policy accept;
         dnat ip to ip daddr map @public
+        ip daddr @balancers accept
+        ip daddr @resolvers accept
         fib daddr type local meta l4proto tcp dnat ip to tcp dport map @tcp_ports
         fib daddr type local meta l4proto udp dnat ip to udp dport map @udp_ports
     }}

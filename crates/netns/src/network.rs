@@ -9,7 +9,7 @@ use crate::netlink::Netlink;
 use crate::ports::Ports;
 use crate::ranges::{besides, check_clash};
 use crate::table::{NetworkChange, Step};
-use crate::{dns, firewall};
+use crate::{dns, firewall, nfnetlink};
 use neargate_link::network::{Holder, InterfaceEntry};
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -213,12 +213,14 @@ impl Network {
             return Ok(());
         };
         let step = lock(&self.enforcement).table().giving(address);
-        match step {
-            Some(step) => self
-                .step(step)
-                .map_err(io_error(format!("withdraw the rules of {name}"))),
-            None => Ok(()),
+        if let Some(step) = step {
+            self.step(step)
+                .map_err(io_error(format!("withdraw the rules of {name}")))?;
         }
+        if let Err(error) = nfnetlink::forget_connections(address) {
+            tracing::warn!(%address, %error, "connections of a task that is gone stay tracked until they time out");
+        }
+        Ok(())
     }
 
     fn connect_new(&self, name: &str, interface: Interface, source: Ipv4Addr) -> Result<PathBuf, NetworkError> {
@@ -357,8 +359,8 @@ impl Network {
             firewall::apply(&script).map_err(io_error(format!("withdraw ports of {name}")))?;
         }
         lock(&self.bridge).remove(name);
-        self.give(name)?;
-        namespace::remove(&self.path(name)).map_err(io_error(format!("remove the network namespace of {name}")))
+        namespace::remove(&self.path(name)).map_err(io_error(format!("remove the network namespace of {name}")))?;
+        self.give(name)
     }
 
     /// Names of the namespaces that exist, from this process and earlier ones.

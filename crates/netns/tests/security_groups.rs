@@ -182,6 +182,73 @@ fn a_removed_rule_stops_new_connections_and_spares_those_that_are() {
 }
 
 #[test]
+fn who_gets_an_address_next_is_not_reached_by_what_the_last_admitted() {
+    let bed = bed(35, None);
+    let p = pair(&bed);
+    let address = bed.at(12);
+    let known = |group: &str| bed.upsert(vec![NetworkEntry::Interface(entry(address, "vpc-1", &[group]))]);
+    bed.upsert(vec![open("sg-open")]);
+    known("sg-open");
+    let listen = |path: &std::path::Path| {
+        let socket = inside(path, || UdpSocket::bind("0.0.0.0:9").unwrap());
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket
+    };
+    let sender = inside(&p.client, || UdpSocket::bind("0.0.0.0:0").unwrap());
+    let mut buffer = [0; 8];
+    let first = listen(&bed.task("first", address, "vpc-1", &["sg-open"]));
+    // Lost while the kernel raises the link.
+    let arrived = (0..10).any(|_| sender.send_to(b"one", (address, 9)).is_ok() && first.recv(&mut buffer).is_ok());
+    assert!(arrived);
+    let client = (bed.at(10), sender.local_addr().unwrap().port());
+    first.send_to(b"yes", client).unwrap();
+    sender.set_read_timeout(Some(SOON)).unwrap();
+    assert!(sender.recv(&mut buffer).is_ok());
+    known("sg-web");
+    sender.send_to(b"two", (address, 9)).unwrap();
+    assert!(first.recv(&mut buffer).is_ok(), "a tracked conversation goes on");
+    drop(first);
+    bed.network.remove("first").unwrap();
+    let second = listen(&bed.task("second", address, "vpc-1", &["sg-web"]));
+    let arrived = (0..4).any(|_| sender.send_to(b"three", (address, 9)).is_ok() && second.recv(&mut buffer).is_ok());
+    assert!(!arrived);
+}
+
+#[test]
+fn published_ports_take_nothing_from_a_load_balancer() {
+    let bed = bed(36, None);
+    let balancer_address = bed.at(50);
+    let mut balancer = entry(balancer_address, "vpc-1", &[]);
+    balancer.holder = Holder::LoadBalancer;
+    bed.whole(vec![
+        vpc("vpc-1", &[&bed.config.vpc_cidr.to_string()]),
+        NetworkEntry::Interface(balancer),
+    ]);
+    // Bound before: a program that publishes holds the port on every address.
+    let listener = TcpListener::bind((balancer_address, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (path, address) = bed.network.create_bridged("bridged").unwrap();
+    let _server = server(&path, 80);
+    let script = format!(
+        "add element inet neargate_{} tcp_ports {{ {port} : {address} . 80 }}",
+        bed.config.instance
+    );
+    assert!(
+        std::process::Command::new("nft")
+            .arg(script)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut knock = TcpStream::connect_timeout(&(balancer_address, port).into(), SOON).unwrap();
+    let (mut theirs, _) = listener.accept().unwrap();
+    theirs.write_all(b"balancer").unwrap();
+    let mut text = [0; 8];
+    knock.read_exact(&mut text).unwrap();
+    assert_eq!(&text, b"balancer");
+}
+
+#[test]
 fn the_machine_is_a_client_like_any_other() {
     let bed = bed(24, None);
     let p = pair(&bed);
