@@ -7,7 +7,7 @@ use neargate_node::{NodeConfig, run_with};
 use std::path::Path;
 use std::time::Duration;
 use support::fakes::Machine;
-use support::{Control, container, id, source, task};
+use support::{Control, container, id, open_group, source, task};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -109,6 +109,40 @@ async fn a_task_runs_and_stops_and_leaves_nothing() {
 
     f.control.unwant(&id(1)).await;
     f.gone(1).await;
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_network_table_is_enforced_in_order_and_acknowledged() {
+    let f = Fixture::new();
+    let node = f.node();
+    let applied = |generations: &'static [u64]| {
+        f.control.wait("the table is enforced", move |h| {
+            (h.network_applied == generations).then_some(())
+        })
+    };
+    applied(&[1]).await;
+    assert_eq!(
+        f.control
+            .tell_network(vec![open_group()], vec!["group/old".into()])
+            .await,
+        2
+    );
+    applied(&[1, 2]).await;
+    f.control.tell_network_again(1).await;
+    assert_eq!(f.control.tell_network(Vec::new(), Vec::new()).await, 3);
+    applied(&[1, 2, 3]).await;
+    let enforced = f.machine.enforced();
+    let seen: Vec<(bool, usize)> = enforced.iter().map(|c| (c.whole, c.remove.len())).collect();
+    assert_eq!(
+        seen,
+        [(true, 0), (false, 1), (false, 0)],
+        "what is older than the table is left out"
+    );
+    node.kill().await;
+    let node = f.node();
+    applied(&[1, 2, 3, 4]).await;
+    assert!(f.machine.enforced().last().is_some_and(|change| change.whole));
     node.kill().await;
 }
 

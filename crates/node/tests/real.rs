@@ -86,6 +86,40 @@ fn a_server_is_reached_at_its_address_and_outlives_the_node_untouched() {
 }
 
 #[test]
+fn rules_bind_a_task_from_its_start_and_change_while_it_runs() {
+    if !possible() {
+        return;
+    }
+    let m = Machine::start(77);
+    let serve = "httpd -p 80 -h /www; echo up; exec sleep 1000";
+    m.want(&m.task(1, serve));
+    let mut closed = m.task(2, serve);
+    if let NetworkSpec::Awsvpc(interface) = &mut closed.network {
+        interface.groups = vec!["sg-unknown".into()];
+    }
+    m.want(&closed);
+    m.phase(1, Phase::Running);
+    m.phase(2, Phase::Running);
+    let open: SocketAddr = "10.253.77.11:80".parse().unwrap();
+    assert!(get_soon(open).contains("hello from busybox"));
+    m.message(2, "app", |m| m == "up");
+    assert!(
+        get("10.253.77.12:80".parse().unwrap()).is_none(),
+        "a group that nobody knows admits nothing"
+    );
+
+    let told = m
+        .control()
+        .tell_network(Vec::new(), vec![format!("group/{}", support::OPEN)]);
+    let generation = m.runtime.block_on(told);
+    let enforced = m.control().wait("the change is enforced", |h| {
+        h.network_applied.contains(&generation).then_some(())
+    });
+    m.runtime.block_on(enforced);
+    assert!(get(open).is_none(), "it holds for the task that runs");
+}
+
+#[test]
 fn a_container_beyond_its_memory_is_told_as_ecs_tells_it() {
     if !possible() {
         return;

@@ -133,6 +133,22 @@ impl Control {
         generation
     }
 
+    /// Sends a change under a generation that the node has passed.
+    pub async fn tell_network_again(&self, generation: u64) {
+        let sender = self.state.heard.lock().unwrap().sender.clone();
+        let message = ToNode::Network {
+            generation,
+            whole: false,
+            upsert: Vec::new(),
+            remove: vec![format!("group/{OPEN}")],
+        };
+        sender
+            .expect("a node is connected")
+            .send("node", &message)
+            .await
+            .unwrap();
+    }
+
     async fn tell(&self, upsert: Vec<Arc<TaskSpec>>, remove: Vec<String>) {
         let sender = self.state.heard.lock().unwrap().sender.clone();
         let base = {
