@@ -134,7 +134,7 @@ pub fn rules(
     let mut out: Vec<GroupRule> = Vec::new();
     for permission in permissions {
         let (protocol, from_port, to_port) = traffic(permission)?;
-        let peers = peers(snapshot, group, permission)?;
+        let peers = peers(snapshot, group, permission, &service.account)?;
         if peers.is_empty() {
             return Err(error(
                 "InvalidPermission.Malformed",
@@ -242,6 +242,7 @@ fn peers(
     snapshot: &Snapshot,
     group: &SecurityGroupRecord,
     permission: &api::IpPermission,
+    account: &str,
 ) -> Result<Vec<(RulePeer, Option<String>)>, AwsError> {
     let mut out = Vec::new();
     for range in permission.ip_ranges.iter().flatten() {
@@ -271,7 +272,11 @@ fn peers(
         out.push((RulePeer::PrefixList(id), list.description.clone()));
     }
     for pair in permission.user_id_group_pairs.iter().flatten() {
+        let peering = pair.vpc_peering_connection_id.is_some();
+        crate::ops::ask::refuse(&[("VpcPeeringConnectionId", peering)])?;
+        let foreign = pair.user_id.as_ref().is_some_and(|owner| owner != account);
         let found = match (&pair.group_id, &pair.group_name) {
+            _ if foreign => None,
             (Some(id), _) => lookup::security_group(snapshot, &group.region, id),
             (None, Some(name)) => {
                 let value = format!("{}/{}/{name}", group.region, group.vpc_id);

@@ -267,6 +267,8 @@ pub async fn disassociate(
 /// `InvalidAllocationID.NotFound`, `InvalidAddress.NotFound`, `InvalidIPAddress.InUse`, `MissingParameter`.
 pub async fn release(service: &Ec2, cx: &RequestContext, input: api::ReleaseAddressRequest) -> Result<(), AwsError> {
     dry_run(input.dry_run)?;
+    let elsewhere = input.network_border_group.as_ref().is_some_and(|g| *g != cx.region);
+    ask::refuse(&[("NetworkBorderGroup", elsewhere)])?;
     service
         .store
         .transact(|snapshot| {

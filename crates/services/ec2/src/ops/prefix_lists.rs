@@ -22,6 +22,7 @@ fn awss(region: &str) -> [PrefixListRecord; 2] {
         address_family: "IPv4".to_owned(),
         max_entries: 0,
         version: 1,
+        modified: false,
         entries: vec![PrefixListEntry {
             cidr: cidr.to_owned(),
             description: None,
@@ -107,6 +108,7 @@ pub async fn create(
         address_family: family,
         max_entries: max,
         version: 1,
+        modified: false,
         entries: Vec::new(),
         history: Vec::new(),
         client_token: input.client_token.filter(|t| !t.is_empty()),
@@ -130,7 +132,7 @@ pub async fn create(
         })
         .await?;
     Ok(api::CreateManagedPrefixListResult {
-        prefix_list: Some(shape(&made, &service.account, "create-complete")),
+        prefix_list: Some(shape(&made, &service.account, state(&made))),
     })
 }
 
@@ -153,6 +155,15 @@ fn add(list: &mut PrefixListRecord, entries: Vec<api::AddPrefixListEntry>) -> Re
             )));
         };
         match list.entries.iter_mut().find(|e| e.cidr == cidr) {
+            Some(known) if known.description == entry.description => {
+                return Err(error(
+                    "InvalidPrefixListModification",
+                    format!(
+                        "An entry with the CIDR ({cidr}) and description ({}) already exists.",
+                        entry.description.unwrap_or_default()
+                    ),
+                ));
+            }
             Some(known) => known.description = entry.description,
             None => list.entries.push(PrefixListEntry {
                 cidr,
@@ -175,7 +186,7 @@ fn add(list: &mut PrefixListRecord, entries: Vec<api::AddPrefixListEntry>) -> Re
 
 /// # Errors
 /// `InvalidPrefixListID.NotFound`, `PrefixListVersionMismatch`, `PrefixListMaxEntriesExceeded`,
-/// `InvalidParameterCombination`, `InvalidParameterValue`, `UnsupportedOperation`.
+/// `InvalidPrefixListModification`, `InvalidParameterCombination`, `InvalidParameterValue`, `UnsupportedOperation`.
 pub async fn modify(
     service: &Ec2,
     cx: &RequestContext,
@@ -194,8 +205,14 @@ pub async fn modify(
     if input.max_entries.is_some() && (!added.is_empty() || !removed.is_empty()) {
         return Err(error(
             "InvalidParameterCombination",
-            "You cannot modify the entries and the size of a prefix list at the same time.",
+            "You cannot modify the entries and the maximum entries for the prefix list in the same request.",
         ));
+    }
+    if let Some(both) = added.iter().find(|a| removed.iter().any(|r| r.cidr == a.cidr)) {
+        return Err(invalid_value(format!(
+            "Request cannot contain Cidr {} in both AddPrefixListEntries and RemovePrefixListEntries",
+            both.cidr.as_deref().unwrap_or_default()
+        )));
     }
     let made = service
         .store
@@ -206,9 +223,10 @@ pub async fn modify(
             if input.current_version.is_some_and(|v| v != next.version) || entries && input.current_version.is_none() {
                 return Err(error(
                     "PrefixListVersionMismatch",
-                    format!("The prefix list has the version {}.", next.version),
+                    "The prefix list has the incorrect version number.",
                 ));
             }
+            next.modified = true;
             if let Some(name) = &input.prefix_list_name {
                 next.name.clone_from(name);
             }
@@ -244,7 +262,7 @@ pub async fn modify(
         })
         .await?;
     Ok(api::ModifyManagedPrefixListResult {
-        prefix_list: Some(shape(&made, &service.account, "modify-complete")),
+        prefix_list: Some(shape(&made, &service.account, state(&made))),
     })
 }
 
@@ -361,7 +379,7 @@ pub async fn describe_managed(
         prefix_lists: Some(
             page.items
                 .iter()
-                .map(|l| shape(l, &service.account, "create-complete"))
+                .map(|l| shape(l, &service.account, state(l)))
                 .collect(),
         ),
         next_token: page.next_token,
@@ -429,6 +447,13 @@ fn values(list: &PrefixListRecord, account: &str, name: &str) -> Values {
         "prefix-list-id" => one(&list.id),
         "prefix-list-name" => one(&list.name),
         _ => None,
+    }
+}
+
+fn state(list: &PrefixListRecord) -> &'static str {
+    match list.modified {
+        true => "modify-complete",
+        false => "create-complete",
     }
 }
 

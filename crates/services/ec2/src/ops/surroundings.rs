@@ -156,9 +156,18 @@ pub async fn describe_dhcp_options(
         |_| &NO_TAGS,
         |(id, _), name| values(id, name),
     )?;
+    let named = ("dhcpOptionsIds", ids.is_some_and(|i| !i.is_empty()));
+    let page = filter::page(
+        "dhcp-options",
+        found,
+        |(id, _)| id.clone(),
+        input.max_results,
+        input.next_token.as_deref(),
+        named,
+    )?;
     Ok(api::DescribeDhcpOptionsResult {
-        dhcp_options: Some(found.into_iter().map(|(_, options)| options).collect()),
-        next_token: None,
+        dhcp_options: Some(page.items.into_iter().map(|(_, options)| options).collect()),
+        next_token: page.next_token,
     })
 }
 

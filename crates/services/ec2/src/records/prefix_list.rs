@@ -15,6 +15,9 @@ pub struct PrefixListRecord {
     pub address_family: String,
     pub max_entries: i32,
     pub version: i64,
+    /// It was changed since it was made: its state tells.
+    #[serde(default)]
+    pub modified: bool,
     pub entries: Vec<PrefixListEntry>,
     /// Entries of earlier versions, oldest first.
     pub history: Vec<(i64, Vec<PrefixListEntry>)>,

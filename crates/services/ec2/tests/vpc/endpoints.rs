@@ -113,8 +113,24 @@ async fn a_prefix_list_has_versions() {
     };
     let changed = world.ok("ModifyManagedPrefixList", change(1)).await;
     assert_eq!(changed["PrefixList"]["Version"], 2);
+    assert_eq!(changed["PrefixList"]["State"], "modify-complete");
     let refused = world.refused("ModifyManagedPrefixList", change(1)).await;
-    assert!(refused.starts_with("PrefixListVersionMismatch: "), "{refused}");
+    assert_eq!(
+        refused,
+        "PrefixListVersionMismatch: The prefix list has the incorrect version number."
+    );
+    let again = json!({"PrefixListId": id, "CurrentVersion": 2,
+                       "AddEntries": [{"Cidr": "198.51.100.0/24", "Description": "two"}]});
+    let refused = world.refused("ModifyManagedPrefixList", again).await;
+    assert!(refused.starts_with("InvalidPrefixListModification: "), "{refused}");
+    let both = json!({"PrefixListId": id, "CurrentVersion": 2, "AddEntries": [{"Cidr": "198.51.100.0/24"}],
+                      "RemoveEntries": [{"Cidr": "198.51.100.0/24"}]});
+    let refused = world.refused("ModifyManagedPrefixList", both).await;
+    assert_eq!(
+        refused,
+        "InvalidParameterValue: Request cannot contain Cidr 198.51.100.0/24 in both AddPrefixListEntries and \
+         RemovePrefixListEntries"
+    );
     let entries = world
         .ok("GetManagedPrefixListEntries", json!({"PrefixListId": id}))
         .await;
