@@ -116,7 +116,6 @@ def test_wrong_requests_are_refused_by_name(sim, operation, ask, code, words):
     ({"platformVersion": "9.9.9"}, "PlatformUnknownException", "9.9.9"),
     ({"clientToken": "x" * 37}, "InvalidParameterException", "clientToken"),
     ({"role": "r"}, "InvalidParameterException", "role"),
-    ({"loadBalancers": [{"targetGroupArn": "x", "containerName": "app", "containerPort": 80}]}, "UnsupportedFeatureException", "loadBalancers"),
     ({"serviceRegistries": [{"registryArn": "x"}]}, "UnsupportedFeatureException", "serviceRegistries"),
     ({"serviceConnectConfiguration": {"enabled": True}}, "UnsupportedFeatureException", "serviceConnectConfiguration"),
     ({"volumeConfigurations": [{"name": "v"}]}, "UnsupportedFeatureException", "volumeConfigurations"),

@@ -82,6 +82,9 @@ class Runner:
         """Runs a shell script to its end; (task, lines), both streams in one so that their order is the program's."""
         arn = self.run([{"name": "c", "command": ["sh", "-c", f"exec 2>&1; {script}"], **container}, *containers], fargate, overrides, **(task or {}))
         ended = self.until(arn, "STOPPED")
+        # The node lets go of a task once all it wrote is stored.
+        kept = self.real.data / "tasks" / arn.split("/")[-1]
+        wait_for(lambda: not kept.exists(), "its lines are stored", 30)
         return ended, self.output(arn)
 
 
@@ -203,6 +206,12 @@ def test_a_task_is_reached_on_its_own_address_and_resolves_names(run):
                     "command": ["sh", "-c", "hostname > /tmp/index.html; cat /etc/resolv.conf; httpd -f -p 80 -h /tmp"]}])
     task = run.until(arn, "RUNNING")
     details = {d["name"]: d["value"] for d in task["attachments"][0]["details"]}
+    # Until a rule admits it, this machine is a stranger like any other.
+    with pytest.raises(OSError):
+        http.client.HTTPConnection(details["privateIPv4Address"], 80, timeout=0.5).connect()
+    ec2 = run.real.client("ec2")
+    group = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])["SecurityGroups"][0]["GroupId"]
+    ec2.authorize_security_group_ingress(GroupId=group, IpProtocol="tcp", FromPort=80, ToPort=80, CidrIp="0.0.0.0/0")
 
     def page():
         try:

@@ -13,9 +13,9 @@ use neargate_ec2::interface;
 use neargate_link::{ContainerReport, Health, Phase, TaskReport};
 use neargate_store::{CommitError, Snapshot, Txn};
 
-/// Reports taken over in one commit: each is a task, its interface and at most five targets, of the 128 changes that a
-/// commit may have.
-const BATCH: usize = 18;
+/// Reports taken over in one commit, of the 128 changes that it may have: each is a task with its interface and public
+/// address, and of tasks behind load balancers their targets, for which a batch is made smaller.
+const BATCH: usize = 40;
 
 impl Ecs {
     /// Takes over what `node` reports. Tasks that are not this node's are left alone.
@@ -23,10 +23,21 @@ impl Ecs {
     /// # Errors
     /// When the store could not write; reports of earlier batches stay applied.
     pub async fn apply_reports(&self, node: &str, reports: Vec<TaskReport>) -> Result<(), CommitError> {
-        for batch in reports.chunks(BATCH) {
-            self.store
+        let mut rest = reports.as_slice();
+        let mut size = BATCH;
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(size.min(rest.len()));
+            let done = self
+                .store
                 .transact(|snapshot| Ok::<_, CommitError>((plan(snapshot, node, batch, self.clock.now()), ())))
-                .await?;
+                .await;
+            match done {
+                Ok(()) => rest = later,
+                Err(CommitError::TooManyOps { .. } | CommitError::TooLarge { .. }) if batch.len() > 1 => {
+                    size = batch.len() / 2;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

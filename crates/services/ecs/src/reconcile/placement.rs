@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
-/// Tasks placed in one commit: each is two changes, of the 128 a commit may have.
-const BATCH: usize = 48;
+/// Tasks placed in one commit: each is three changes (itself, interface, public address), of the 128 a commit may have.
+const BATCH: usize = 40;
 /// Shapes of tasks that share one commit.
 const SHAPES: usize = 6;
 /// Placement looks again after this long even if nothing woke it.

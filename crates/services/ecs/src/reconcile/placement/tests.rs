@@ -8,6 +8,11 @@ use std::collections::BTreeSet;
 
 /// A task as the service reconciler makes it: PROVISIONING, without a node.
 async fn waiting(world: &World, service: &str) -> String {
+    waiting_with(world, service, None).await
+}
+
+/// The same with a choice of `assignPublicIp`.
+async fn waiting_with(world: &World, service: &str, assign_public_ip: Option<&str>) -> String {
     let snapshot = world.ecs.store.snapshot();
     let cluster = snapshot.get::<ClusterRecord>("us-east-1/default").unwrap();
     let definition = snapshot
@@ -24,6 +29,7 @@ async fn waiting(world: &World, service: &str) -> String {
         },
         network: Some(crate::api::AwsVpcConfiguration {
             subnets: Some(world.subnets.clone()),
+            assign_public_ip: assign_public_ip.map(str::to_owned),
             ..Default::default()
         }),
         group: None,
@@ -110,6 +116,18 @@ async fn a_service_of_thousands_does_not_keep_another_waiting() {
     let _node = world.node("n1", 1 << 20, 512 * 100).await;
     assert_eq!(place_waiting(&world.ecs).await.unwrap(), 100);
     assert!(world.task(&small).node.is_some());
+}
+
+#[tokio::test]
+async fn a_full_batch_of_tasks_with_public_addresses_fits_one_commit() {
+    let world = World::new().await;
+    world.define("web", json!({})).await;
+    for _ in 0..BATCH {
+        waiting_with(&world, "web", Some("ENABLED")).await;
+    }
+    let _node = world.node("n1", 1 << 20, 512 * 100).await;
+    assert_eq!(place_waiting(&world.ecs).await.unwrap(), BATCH);
+    assert_sound(&world);
 }
 
 #[tokio::test]
