@@ -172,6 +172,22 @@ impl Enforcement {
         firewall::apply(&script)
     }
 
+    /// Brings back what somebody took away: the firewall, routes, addresses.
+    ///
+    /// # Errors
+    /// When it cannot be brought back.
+    pub fn uphold(&mut self, netlink: &mut Netlink, ports: &Ports) -> io::Result<()> {
+        if self.broken || !firewall::is_loaded(&self.config)? {
+            tracing::warn!(
+                table = self.config.table(),
+                "the firewall is gone or old; writing it anew"
+            );
+            self.rebuild(ports)?;
+            self.broken = false;
+        }
+        self.restore_hosted(netlink)
+    }
+
     /// Routes and addresses once more, also those that somebody took away. Safe to repeat.
     pub fn restore_hosted(&mut self, netlink: &mut Netlink) -> io::Result<()> {
         self.hosted = Hosted::of(&self.config, &self.table);

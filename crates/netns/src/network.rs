@@ -131,6 +131,19 @@ impl Network {
             .map_err(io_error("enforce the network table"))
     }
 
+    /// Brings back what somebody took from the machine since, a restarted firewall or network daemon say: until then tasks
+    /// are open to everybody. Costs some milliseconds.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn uphold(&self) -> Result<(), NetworkError> {
+        let mut enforcement = lock(&self.enforcement);
+        let (mut netlink, ports) = (lock(&self.netlink), lock(&self.ports));
+        enforcement
+            .uphold(&mut netlink, &ports)
+            .map_err(io_error("uphold firewall, routes and addresses"))
+    }
+
     fn step(&self, step: Step) -> io::Result<()> {
         let mut enforcement = lock(&self.enforcement);
         let whole = matches!(&step, Step::Control(change) if change.whole);

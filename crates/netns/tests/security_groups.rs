@@ -490,23 +490,33 @@ fn the_rules_hold_through_a_restart_before_control_is_heard() {
 }
 
 #[test]
-fn a_firewall_that_somebody_took_away_is_back_with_the_next_change() {
+fn a_firewall_that_somebody_took_away_comes_back() {
     let bed = bed(31, None);
     let p = pair(&bed);
     let table = format!("neargate_{}", bed.config.instance);
-    let done = std::process::Command::new("nft")
-        .args(["delete", "table", "inet", &table])
-        .status()
-        .unwrap();
-    assert!(done.success() && p.reached());
-    bed.upsert(vec![NetworkEntry::Interface(entry(
-        bed.at(13),
-        "vpc-1",
-        &["sg-client"],
-    ))]);
-    assert!(!p.reached());
-    bed.upsert(vec![open("sg-web")]);
-    assert!(p.reached());
+    let take_away = || {
+        let command = ["delete", "table", "inet", &table];
+        assert!(
+            std::process::Command::new("nft")
+                .args(command)
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(p.reached());
+    };
+    take_away();
+    let change = NetworkEntry::Interface(entry(bed.at(13), "vpc-1", &["sg-client"]));
+    bed.upsert(vec![change]);
+    assert!(!p.reached(), "with the next change");
+
+    take_away();
+    let range = bed.config.vpc_cidr.to_string();
+    support::ip(&format!("route del unreachable {range} metric 4294967295"));
+    assert!(!support::ip("route show type unreachable").contains(&range));
+    bed.network.uphold().unwrap();
+    assert!(!p.reached(), "without one, once the node looks");
+    assert!(support::ip("route show type unreachable").contains(&range));
 }
 
 #[test]

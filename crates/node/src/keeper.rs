@@ -405,6 +405,9 @@ impl Keeper {
             if let Ok(Err(error)) = removed {
                 tracing::warn!(%error, "old log files are not all removed");
             }
+            if let Err(error) = shared.ports.network.uphold().await {
+                tracing::error!(%error, "security groups may not be enforced");
+            }
             shared.ports.images.collect_garbage().await;
         });
     }

@@ -96,6 +96,12 @@ pub trait TaskNetwork: Send + Sync + 'static {
     /// Why the machine is not there yet; the next change brings it there.
     fn enforce(&self, change: NetworkChange) -> BoxFuture<'_, Result<(), String>>;
 
+    /// Brings back what somebody took from the machine: firewall, routes, addresses.
+    ///
+    /// # Errors
+    /// What cannot be brought back.
+    fn uphold(&self) -> BoxFuture<'_, Result<(), String>>;
+
     /// Address of the resolver that containers use.
     fn resolver(&self) -> Ipv4Addr;
 }

@@ -84,6 +84,11 @@ impl TaskNetwork for HostNetwork {
         Box::pin(async move { blocking(move || network.change(change).map_err(|e| e.to_string())).await })
     }
 
+    fn uphold(&self) -> BoxFuture<'_, Result<(), String>> {
+        let network = self.network.clone();
+        Box::pin(async move { blocking(move || network.uphold().map_err(|e| e.to_string())).await })
+    }
+
     fn resolver(&self) -> Ipv4Addr {
         self.network.resolver()
     }
