@@ -1,6 +1,7 @@
-"""EC2's VPC operations by boto3 and the AWS CLI, on simulated nodes: shapes, states, errors, filters, paging, waiters, tags."""
+"""EC2's VPC operations by boto3 and the AWS CLI, on simulated nodes: shapes, errors, filters, paging, waiters, tags."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
@@ -185,6 +186,24 @@ def test_subnets_are_made_described_changed_and_refused(ec2, place):
     ec2.delete_subnet(SubnetId=made["SubnetId"])
     assert refusal(ec2.delete_subnet, SubnetId=made["SubnetId"]) == (
         "InvalidSubnetID.NotFound", f"The subnet ID '{made['SubnetId']}' does not exist")
+
+
+def test_of_requests_at_once_one_wins(ec2, place):
+    def subnet(_):
+        try:
+            return ec2.create_subnet(VpcId=place.id, CidrBlock="10.41.7.0/24")["Subnet"]["State"]
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+
+    def group(_):
+        try:
+            return place.group("one")[:3]
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(subnet, range(8))) == ["InvalidSubnet.Conflict"] * 7 + ["available"]
+        assert sorted(pool.map(group, range(8))) == ["InvalidGroup.Duplicate"] * 7 + ["sg-"]
 
 
 def test_lists_come_in_pages(ec2, place):

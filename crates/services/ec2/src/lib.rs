@@ -1,8 +1,9 @@
 //! Amazon EC2, the part ECS stands on: VPCs, subnets, security groups, network interfaces.
 //!
 //! Rooms: `api` (generated), `records` (what is stored), `region` (the default VPC of a region), `interface` (addresses
-//! of tasks), `lookup` (what other services ask), `ops` (one file per kind of resource or per operation), `network` (what nodes are told). This crate knows no socket and no
-//! kernel: a node makes an interface real from what its record says.
+//! of tasks), `lookup` (what other services ask), `ops` (one file per kind of resource or per operation), `network`
+//! (what nodes are told). This crate knows no socket and no kernel: a node makes an interface real from what its record
+//! says.
 
 pub mod api;
 mod cidr;

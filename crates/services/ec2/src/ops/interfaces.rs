@@ -230,7 +230,8 @@ pub async fn detach(
 }
 
 /// # Errors
-/// `InvalidNetworkInterfaceID.NotFound`, `InvalidGroup.NotFound`, `InvalidParameterCombination`, `UnsupportedOperation`.
+/// `InvalidNetworkInterfaceID.NotFound`, `InvalidGroup.NotFound`, `InvalidParameterCombination`,
+/// `UnsupportedOperation`.
 pub async fn modify_attribute(
     service: &Ec2,
     cx: &RequestContext,

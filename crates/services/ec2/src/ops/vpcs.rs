@@ -214,7 +214,8 @@ pub async fn modify_attribute(
 }
 
 /// # Errors
-/// `InvalidVpcID.NotFound`, `InvalidVpc.Range`, `InvalidParameterValue`, `VpcCidrLimitExceeded`, `UnsupportedOperation`.
+/// `InvalidVpcID.NotFound`, `InvalidVpc.Range`, `InvalidParameterValue`, `VpcCidrLimitExceeded`,
+/// `UnsupportedOperation`.
 pub async fn associate_cidr(
     service: &Ec2,
     cx: &RequestContext,

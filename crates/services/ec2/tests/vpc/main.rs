@@ -1,4 +1,4 @@
-//! EC2 through its public face: operations by name as the front door calls them, and what nodes are told of the outcome.
+//! EC2 through its public face: operations by name as the front door calls them, and what nodes are told of it.
 
 mod addresses;
 mod deletion;
