@@ -265,3 +265,37 @@ pub fn call_soon_from(path: &Path, address: Ipv4Addr, port: u16) -> std::io::Res
         }
     }
 }
+
+/// Two tasks of one VPC: the first in `sg-client`, which lets everything out, the second in `sg-web` with port 80 served.
+pub struct Pair {
+    pub client: PathBuf,
+    pub web: PathBuf,
+    pub address: Ipv4Addr,
+    _server: Server,
+}
+
+pub fn pair(bed: &Bed) -> Pair {
+    let range = bed.config.vpc_cidr.to_string();
+    bed.whole(vec![
+        vpc("vpc-1", &[&range]),
+        group("sg-client", Vec::new()),
+        group("sg-web", Vec::new()),
+        NetworkEntry::Interface(entry(bed.at(10), "vpc-1", &["sg-client"])),
+        NetworkEntry::Interface(entry(bed.at(11), "vpc-1", &["sg-web"])),
+    ]);
+    let client = bed.task("client", bed.at(10), "vpc-1", &["sg-client"]);
+    let web = bed.task("web", bed.at(11), "vpc-1", &["sg-web"]);
+    let server = server(&web, 80);
+    Pair {
+        client,
+        web,
+        address: bed.at(11),
+        _server: server,
+    }
+}
+
+impl Pair {
+    pub fn reached(&self) -> bool {
+        call_from(&self.client, self.address, 80).is_ok()
+    }
+}
