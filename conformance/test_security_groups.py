@@ -22,7 +22,7 @@ import socket, sys
 try:
     with socket.create_connection((sys.argv[1], int(sys.argv[2])), 1.5) as s:
         s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
-        print("served" if b"ok" in s.recv(4096) else "connected")
+        print("served" if s.makefile("rb").read().endswith(b"ok\\n") else "connected")
 except socket.timeout:
     print("dropped")
 except OSError as e:
