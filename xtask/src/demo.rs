@@ -59,7 +59,7 @@ fn show(aws: &Instance, once: bool) -> Result<()> {
     let (first, second) = (subnet(0)?, subnet(1)?);
     let vpc = text(&subnets["Subnets"][0]["VpcId"])?;
     let group = |name: &str| {
-        let about = "the demo's";
+        let about = "Neargate demo";
         let create = [
             "ec2",
             "create-security-group",
@@ -123,6 +123,8 @@ fn show(aws: &Instance, once: bool) -> Result<()> {
         "ip",
         "--health-check-interval-seconds",
         "5",
+        "--health-check-timeout-seconds",
+        "2",
     ];
     let targets = text(&shown(aws, &create)?["TargetGroups"][0]["TargetGroupArn"])?;
     let forward = format!("Type=forward,TargetGroupArn={targets}");

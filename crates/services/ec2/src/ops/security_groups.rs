@@ -83,10 +83,18 @@ pub async fn create(
     dry_run(input.dry_run)?;
     let name = ask::needed(input.group_name, "groupName")?;
     let description = ask::needed(input.description, "groupDescription")?;
-    for (what, value) in [("groupName", &name), ("groupDescription", &description)] {
-        if value.chars().count() > 255 || !allowed(value) {
+    for (what, noun, value) in [
+        ("groupName", "name", &name),
+        ("groupDescription", "description", &description),
+    ] {
+        if !value.is_ascii() {
             return Err(invalid_value(format!(
                 "Value ({value}) for parameter {what} is invalid. Character sets beyond ASCII are not supported."
+            )));
+        }
+        if value.len() > 255 || !allowed(value) {
+            return Err(invalid_value(format!(
+                "Invalid security group {noun}. Valid {noun}s are strings less than 256 characters from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{{}}!$*"
             )));
         }
     }
