@@ -98,8 +98,10 @@ impl NetworkConfig {
         self.vpc_cidr.nth(2)
     }
 
+    pub(crate) const TABLE_PREFIX: &str = "neargate_";
+
     pub(crate) fn table(&self) -> String {
-        format!("neargate_{}", self.instance)
+        format!("{}{}", NetworkConfig::TABLE_PREFIX, self.instance)
     }
 
     pub(crate) fn interface_prefix(&self) -> String {

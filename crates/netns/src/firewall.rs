@@ -180,12 +180,26 @@ pub fn apply(script: &str) -> io::Result<()> {
 
 /// True when the instance's table is loaded.
 pub fn is_loaded(config: &NetworkConfig) -> io::Result<bool> {
+    let wanted = config.table();
+    Ok(tables()?.contains(&wanted))
+}
+
+/// True when the table of any instance is loaded.
+pub fn any_is_loaded() -> io::Result<bool> {
+    Ok(tables()?
+        .iter()
+        .any(|table| table.starts_with(NetworkConfig::TABLE_PREFIX)))
+}
+
+/// Names of the machine's tables of our family.
+fn tables() -> io::Result<Vec<String>> {
     let out = Command::new("nft")
         .args(["list", "tables", "inet"])
         .output()
         .map_err(|e| io::Error::new(e.kind(), format!("cannot run nft (install nftables): {e}")))?;
-    let wanted = format!("table inet {}", config.table());
-    Ok(String::from_utf8_lossy(&out.stdout).lines().any(|l| l.trim() == wanted))
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let names = text.lines().filter_map(|line| line.trim().strip_prefix("table inet "));
+    Ok(names.map(str::to_owned).collect())
 }
 
 /// Removes the instance's table if it is there.

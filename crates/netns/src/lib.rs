@@ -10,6 +10,7 @@ mod dns;
 mod elements;
 mod enforce;
 mod firewall;
+mod forwarding;
 mod journal;
 mod names;
 mod namespace;

@@ -23,8 +23,8 @@ pub enum Content<'a> {
     },
 }
 
-/// Makes a namespace reachable at `path`.
-pub fn create(path: &Path, content: Content<'_>) -> io::Result<()> {
+/// Makes a namespace reachable at `path`. Answers a netlink socket of it.
+pub fn create(path: &Path, content: Content<'_>) -> io::Result<Netlink> {
     File::create(path)?;
     let made = std::thread::scope(|scope| {
         let worker = std::thread::Builder::new()
@@ -36,10 +36,10 @@ pub fn create(path: &Path, content: Content<'_>) -> io::Result<()> {
                 if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
                     return Err(io::Error::last_os_error());
                 }
-                fill(content)?;
+                let netlink = fill(content)?;
                 let handle = format!("/proc/self/task/{}/ns/net", rustix::thread::gettid().as_raw_nonzero());
                 mount_bind(handle, path)?;
-                Ok(())
+                Ok(netlink)
             })?;
         worker
             .join()
@@ -51,7 +51,7 @@ pub fn create(path: &Path, content: Content<'_>) -> io::Result<()> {
     made
 }
 
-fn fill(content: Content<'_>) -> io::Result<()> {
+fn fill(content: Content<'_>) -> io::Result<Netlink> {
     let mut netlink = Netlink::open()?;
     netlink.set_up(1)?;
     // As Docker: a container's user may bind low ports, they are the container's own.
@@ -69,7 +69,7 @@ fn fill(content: Content<'_>) -> io::Result<()> {
         netlink.add_neighbour(index, interface.gateway, HOST_MAC)?;
         netlink.add_default_route(interface.gateway, index)?;
     }
-    Ok(())
+    Ok(netlink)
 }
 
 /// Index of an interface of the calling thread's namespace.

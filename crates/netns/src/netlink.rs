@@ -74,6 +74,14 @@ impl Netlink {
         self.request(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
     }
 
+    /// Waits until the link called `name` sends: asked for it, the kernel first does what a raised carrier left to do
+    /// (since 6.8; earlier ones do it in their own time). Packets sent before are lost.
+    pub fn settle(&mut self, name: &str) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        self.request(RouteNetlinkMessage::GetLink(link), 0)
+    }
+
     pub fn set_up(&mut self, index: u32) -> io::Result<()> {
         let mut link = LinkMessage::default();
         link.header.index = index;

@@ -9,7 +9,7 @@ use crate::netlink::Netlink;
 use crate::ports::Ports;
 use crate::ranges::{besides, check_clash};
 use crate::table::{NetworkChange, Step};
-use crate::{dns, firewall, nfnetlink};
+use crate::{dns, firewall, forwarding, nfnetlink};
 use neargate_link::network::{Holder, InterfaceEntry};
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -20,7 +20,6 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 /// Index of the loopback interface.
 pub const LOOPBACK: u32 = 1;
-const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// Why the network cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -86,8 +85,8 @@ impl Network {
             check_clash(config.vpc_cidr, config.bridge_cidr, Some(config.public_cidr), &used)?;
         }
         namespace::prepare(&config.run_dir).map_err(io_error(format!("prepare {}", config.run_dir.display())))?;
-        remember_forwarding(&config).map_err(io_error(format!("turn on {FORWARD}")))?;
         let enforcement = Enforcement::start(&config, &mut netlink).map_err(io_error("set up firewall and routes"))?;
+        forwarding::turn_on().map_err(io_error("turn on forwarding"))?;
         let names = Names::of(enforcement.table());
         Ok(Network {
             config,
@@ -137,6 +136,7 @@ impl Network {
     /// # Errors
     /// `Io`.
     pub fn uphold(&self) -> Result<(), NetworkError> {
+        forwarding::turn_on().map_err(io_error("turn on forwarding"))?;
         let mut enforcement = lock(&self.enforcement);
         let (mut netlink, ports) = (lock(&self.netlink), lock(&self.ports));
         enforcement
@@ -251,7 +251,7 @@ impl Network {
             let _ = index.and_then(|index| lock(&self.netlink).delete_link(index));
             made = namespace::create(&path, content);
         }
-        made.map_err(io_error(format!("make the network namespace of {name}")))?;
+        let mut inside = made.map_err(io_error(format!("make the network namespace of {name}")))?;
         let mut connected = self.connect(&host_name, interface, source);
         if connected
             .as_ref()
@@ -266,7 +266,7 @@ impl Network {
             drop(enforcement);
             connected = self.connect(&host_name, interface, source);
         }
-        if let Err(source) = connected {
+        if let Err(source) = connected.and_then(|()| inside.settle("eth0")) {
             let _ = namespace::remove(&path);
             return Err(NetworkError::Io {
                 what: format!("connect the network of {name}"),
@@ -330,6 +330,7 @@ impl Network {
     pub fn create_isolated(&self, name: &str) -> Result<PathBuf, NetworkError> {
         let path = self.path(name);
         namespace::create(&path, Content::Isolated)
+            .map(drop)
             .map_err(io_error(format!("make the network namespace of {name}")))?;
         Ok(path)
     }
@@ -410,7 +411,7 @@ impl Network {
             Err(e) => note("open a netlink socket", Err(e)),
         }
         note("remove the firewall table", firewall::unload(config));
-        note("restore forwarding", restore_forwarding(config));
+        note("put forwarding back", forwarding::put_back());
         match first {
             Some(error) => Err(error),
             None => Ok(()),
@@ -441,29 +442,4 @@ fn names(config: &NetworkConfig) -> io::Result<Vec<String>> {
         .collect();
     out.sort_unstable();
     Ok(out)
-}
-
-/// Where the value of ip_forward before Neargate is kept.
-fn forwarding_note(config: &NetworkConfig) -> PathBuf {
-    config.run_dir.with_extension("ip_forward")
-}
-
-fn remember_forwarding(config: &NetworkConfig) -> io::Result<()> {
-    let before = fs::read_to_string(FORWARD)?;
-    if before.trim() != "1" {
-        fs::write(forwarding_note(config), before.trim())?;
-        fs::write(FORWARD, "1")?;
-    }
-    Ok(())
-}
-
-fn restore_forwarding(config: &NetworkConfig) -> io::Result<()> {
-    match fs::read_to_string(forwarding_note(config)) {
-        Ok(before) => {
-            fs::write(FORWARD, before)?;
-            fs::remove_file(forwarding_note(config))
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
-    }
 }

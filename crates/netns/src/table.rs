@@ -10,7 +10,9 @@ use crate::elements::{
     vpc_set,
 };
 use crate::rules::{Direction, lines, outermost};
-use neargate_link::network::{GroupEntry, Holder, InterfaceEntry, NameEntry, NetworkEntry, Peer, VpcEntry};
+use neargate_link::network::{
+    GroupEntry, Holder, InterfaceEntry, NameEntry, NetworkEntry, Peer, TrafficRule, VpcEntry,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -18,6 +20,9 @@ use std::net::Ipv4Addr;
 
 /// Chains that nothing uses any more are kept until there are so many, then the whole firewall is written anew.
 const UNUSED: usize = 256;
+
+/// Lines added to a group's chain beside folded ones, before it is folded again.
+const UNFOLDED: usize = 64;
 
 /// A change of the network table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -79,6 +84,8 @@ pub struct Table {
 struct Made {
     groups: BTreeSet<String>,
     vpcs: BTreeSet<String>,
+    /// Lines that were added to a group's chain since it was folded, by the chain's name.
+    unfolded: BTreeMap<String, usize>,
     /// Elements of VPCs' ranges and resolvers, sorted.
     ranges: Vec<Element>,
     /// Combinations of groups with the number of interfaces that have them.
@@ -90,7 +97,7 @@ struct Made {
 #[derive(Default)]
 struct Touched {
     interfaces: BTreeMap<Ipv4Addr, Option<InterfaceEntry>>,
-    groups: BTreeSet<String>,
+    groups: BTreeMap<String, Option<GroupEntry>>,
     publics: BTreeMap<Ipv4Addr, Option<Ipv4Addr>>,
     vpcs: bool,
 }
@@ -164,8 +171,9 @@ impl Table {
             }
             NetworkEntry::Group(group) => {
                 if self.groups.get(&group.id) != Some(&group) {
-                    touched.groups.insert(group.id.clone());
-                    self.groups.insert(group.id.clone(), group);
+                    let id = group.id.clone();
+                    let before = self.groups.insert(id.clone(), group);
+                    touched.groups.entry(id).or_insert(before);
                 }
             }
             NetworkEntry::Interface(interface) => {
@@ -184,9 +192,10 @@ impl Table {
         let (kind, id) = key.split_once('/').unwrap_or((key, ""));
         match kind {
             "vpc" => touched.vpcs |= self.vpcs.remove(id).is_some(),
-            "group" if self.groups.remove(id).is_some() => {
-                touched.groups.insert(id.to_owned());
-                self.made.unused += 1;
+            "group" => {
+                let before = self.groups.remove(id);
+                self.made.unused += usize::from(before.is_some());
+                touched.groups.entry(id.to_owned()).or_insert(before);
             }
             "interface" => {
                 if let Ok(address) = id.parse() {
@@ -226,9 +235,9 @@ impl Table {
                 delta.add.extend(after.map(element));
             }
         }
-        for id in &touched.groups {
+        for (id, before) in &touched.groups {
             self.make_group(id, &mut delta.commands);
-            self.fill_group(id, &mut delta.commands);
+            self.fill_group(id, before.as_ref(), &mut delta.commands);
         }
         delta.delete.sort_unstable();
         delta.add.sort_unstable();
@@ -343,39 +352,57 @@ impl Table {
         self.made.unused += 1;
     }
 
-    /// Writes a group's rules; a group that is not there has none.
-    fn fill_group(&mut self, id: &str, commands: &mut Vec<String>) {
-        let group = self.groups.get(id).cloned();
-        let rules = |egress: bool| {
-            group
-                .iter()
-                .flat_map(move |g| if egress { &g.egress } else { &g.ingress })
+    /// Writes what a group's rules are now and were not `before`; a group that is not there has none, and its chains are
+    /// empty.
+    fn fill_group(&mut self, id: &str, before: Option<&GroupEntry>, commands: &mut Vec<String>) {
+        let now = self.groups.get(id).cloned();
+        let of = |group: Option<&GroupEntry>, direction| -> BTreeSet<TrafficRule> {
+            let rules = group.map(|g| match direction {
+                Direction::Ingress => &g.ingress,
+                Direction::Egress => &g.egress,
+            });
+            rules.into_iter().flatten().cloned().collect()
         };
-        let peers: BTreeSet<&String> = rules(false)
-            .chain(rules(true))
-            .filter_map(|rule| match &rule.peer {
-                Peer::Group(id) => Some(id),
-                Peer::Range(_) => None,
-            })
-            .collect();
-        for peer in peers {
-            self.make_group(peer, commands);
-        }
-        let table = &self.name;
-        let chains = [
-            (
-                ingress_chain(id),
-                Direction::Ingress,
-                group.as_ref().map(|g| &g.ingress),
-            ),
-            (egress_chain(id), Direction::Egress, group.as_ref().map(|g| &g.egress)),
+        let directions = [
+            (ingress_chain(id), Direction::Ingress),
+            (egress_chain(id), Direction::Egress),
         ];
-        for (chain, direction, rules) in chains {
-            commands.push(format!("flush chain inet {table} {chain}"));
-            for line in lines(direction, rules.map(Vec::as_slice).unwrap_or_default()) {
-                commands.push(format!("add rule inet {table} {chain} {line}"));
+        for (chain, direction) in directions {
+            let (was, is) = (of(before, direction), of(now.as_ref(), direction));
+            for rule in is.difference(&was) {
+                if let Peer::Group(peer) = &rule.peer {
+                    self.make_group(peer, commands);
+                }
             }
+            self.fill_chain(&chain, direction, &was, &is, commands);
         }
+    }
+
+    /// Rules that are added are lines that are added, since the order of what admits means nothing: to take lines away, the
+    /// kernel waits for all readers.
+    fn fill_chain(
+        &mut self,
+        chain: &str,
+        direction: Direction,
+        was: &BTreeSet<TrafficRule>,
+        is: &BTreeSet<TrafficRule>,
+        commands: &mut Vec<String>,
+    ) {
+        let table = &self.name;
+        let folded = |rules: &mut dyn Iterator<Item = &TrafficRule>| {
+            let rules: Vec<TrafficRule> = rules.cloned().collect();
+            lines(direction, &rules)
+        };
+        let mut added = folded(&mut is.difference(was));
+        let unfolded = self.made.unfolded.get(chain).copied().unwrap_or(0) + added.len();
+        let anew = !was.is_subset(is) || (!was.is_empty() && unfolded > UNFOLDED);
+        if anew {
+            commands.push(format!("flush chain inet {table} {chain}"));
+            added = folded(&mut is.iter());
+        }
+        let unfolded = if anew || was.is_empty() { 0 } else { unfolded };
+        self.made.unfolded.insert(chain.to_owned(), unfolded);
+        commands.extend(added.iter().map(|line| format!("add rule inet {table} {chain} {line}")));
     }
 
     fn range_elements(&self) -> Vec<Element> {
@@ -401,7 +428,7 @@ impl Table {
             self.make_group(id, &mut commands);
         }
         for id in &groups {
-            self.fill_group(id, &mut commands);
+            self.fill_group(id, None, &mut commands);
         }
         let own = self
             .own
@@ -543,3 +570,6 @@ pub fn element_commands(table: &str, verb: &str, elements: &[Element]) -> Vec<St
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,3 +202,19 @@ fn a_resolver_address_that_somebody_removed_comes_back_with_the_next_task() {
     assert_eq!(greeting((task.address, 80).into()).unwrap(), "hello");
     server.join().unwrap();
 }
+
+#[test]
+fn an_instance_that_goes_leaves_forwarding_to_one_that_stays() {
+    let staying = bed(8, None);
+    let going = bed(9, None);
+    staying.upsert(vec![open("sg-open")]);
+    let (a, b) = (interface(&staying, 10), interface(&staying, 11));
+    let member = membership("vpc-1", &["sg-open"]);
+    let path_a = staying.network.create("task-a", a, &member).unwrap();
+    let path_b = staying.network.create("task-b", b, &member).unwrap();
+    drop(going);
+    let server = greeter(&path_a, 80);
+    let address = SocketAddr::from((a.address, 80));
+    assert_eq!(inside(&path_b, move || greeting(address).unwrap()), "hello");
+    server.join().unwrap();
+}
