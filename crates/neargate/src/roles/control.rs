@@ -65,9 +65,8 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
     let logs = Logs::open(store.clone(), &logs, clock.clone(), ids.clone(), &settings.account);
     let logs = Arc::new(logs.map_err(|e| e.to_string())?);
 
-    let seal = Arc::new(Seal::open_or_create(&paths::seal_key(&instance.data)).map_err(|e| e.to_string())?);
-    let in_use: Arc<dyn Fn(&Snapshot, &str) -> Vec<String> + Send + Sync> =
-        Arc::new(neargate_elbv2::users_of_certificate);
+    let seal = Arc::new(Seal::open_or_create(paths::seal_key(&instance.data)).map_err(|e| e.to_string())?);
+    let in_use: neargate_acm::InUse = Arc::new(neargate_elbv2::users_of_certificate);
     let acm = Acm {
         store: store.clone(),
         clock: clock.clone(),
