@@ -165,7 +165,9 @@ fn networks(data: &Path, vpc: &str, bridge: &str, public: &str) -> Finding {
         return Good(format!("{vpc} is in use by the Neargate that runs here"));
     }
     let (Ok(vpc_cidr), Ok(bridge_cidr), Ok(public_cidr)) = (vpc.parse(), bridge.parse(), public.parse()) else {
-        return Lacking(format!("{vpc}, {bridge} and {public} must be ranges such as 172.31.0.0/16"));
+        return Lacking(format!(
+            "{vpc}, {bridge} and {public} must be ranges such as 172.31.0.0/16"
+        ));
     };
     match neargate_netns::Network::check(vpc_cidr, bridge_cidr, public_cidr) {
         Ok(()) => Good(format!("{vpc}, {bridge} and {public} are free")),
