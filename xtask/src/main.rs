@@ -15,7 +15,7 @@ const HELP: &str = "cargo xtask TASK
 
   test                                 every check that CI makes
   demo [--once]                        the product in front of your eyes; --once checks each step and ends
-  bench NAME                           launch, churn, idle, heal, scale or all, each beside its peer (release build)
+  bench NAME                           launch, churn, idle, heal, scale, gateway, deploy, sg or all (release build)
   image NAME DIR PROGRAM               an OCI layout at DIR with one static program as /web
   floors                               arrows between crates point down, plan/ is pure
   tidy                                 file sizes, module purposes, forgotten marks
