@@ -26,6 +26,8 @@ use tokio::io::AsyncWriteExt as _;
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a client may take to read a last answer and close.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may still ask once its door is closed.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Most bytes that are read for nothing meanwhile.
 const LINGER_BYTES: usize = 1024 * 1024;
 
@@ -127,7 +129,7 @@ impl<C: Wire + 'static> Connection<'_, C> {
         self.requests.restart();
         let idle = self.idle_timeout();
         self.patience.wait(idle);
-        let mut begun = false;
+        let (mut begun, mut farewell) = (false, false);
         std::future::poll_fn(|cx| {
             loop {
                 if !self.input.is_empty() {
@@ -139,7 +141,7 @@ impl<C: Wire + 'static> Connection<'_, C> {
                     if !begun {
                         begun = true;
                         // From here on it is not enough to send a byte now and then.
-                        self.patience.touch();
+                        self.patience.wait(idle);
                     }
                 }
                 match buffers::poll_append(cx, &mut self.client, &mut self.input) {
@@ -148,10 +150,12 @@ impl<C: Wire + 'static> Connection<'_, C> {
                     Poll::Pending => break,
                 }
             }
-            // A new connection's first request may be on its way, and its client would not know to send it again.
+            // A request may be on its way, and would be lost if its connection closed now: the next one is answered with
+            // `Connection: close`, and who asks nothing for a while is let go. A new connection waits as ever.
             let leaves = !self.arrival.door.is_open() || self.worker.is_ending();
-            if !begun && leaves && self.counted.is_some() {
-                return Poll::Ready(Got::Nothing);
+            if !begun && !farewell && leaves && self.counted.is_some() {
+                farewell = true;
+                self.patience.wait(FAREWELL.min(idle));
             }
             match self.patience.poll(cx) {
                 Poll::Ready(()) if begun => Poll::Ready(Got::Slow),
