@@ -5,17 +5,20 @@
 
 use crate::Result;
 use crate::balancer;
-use crate::instance::{Instance, Scratch, client, memory_kib};
+use crate::instance::{Instance, Scratch, client, memory_kib, with_stamp};
 use crate::proxies::{self, Pair, Ports, ticks};
+use crate::sg;
+use crate::stamp::Stamps;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
-const ROUNDS: usize = 5;
-const SECONDS: &str = "4";
+const ROUNDS: usize = 3;
+const SECONDS: &str = "3";
 const RULES: usize = 20;
-const BACKEND: &str = "10.232.0.2";
+const LIMIT: Duration = Duration::from_secs(20);
 const BACKEND_PORT: u16 = 8790;
 const LOOPBACK: &str = "127.232.0.1";
 const IDLE: usize = 2_000;
@@ -52,14 +55,19 @@ pub fn run() -> Result<()> {
         "198.19.232.0/24",
     ];
     let instance = Instance::start(dir, &[&ranges[..], &["--load-balancer-listen", LOOPBACK]].concat())?;
-    let backend = format!("{BACKEND}:{BACKEND_PORT}");
-    let _server = proxies::backend(dir, &backend)?;
     let pair = Pair::make(dir)?;
     let read = |path: &std::path::Path| std::fs::read_to_string(path).map_err(|e| e.to_string());
 
     let mut client = client();
     let vpc = balancer::vpc(&mut client)?;
     balancer::open(&mut client, &vpc.group)?;
+    // The backend runs in a task's network, as targets do: all three proxies reach it the same way.
+    let mut stamps = Stamps::open(dir)?;
+    let subnet = with_stamp(dir, &instance)?;
+    let task = sg::launch(&mut client, &subnet, &[])?;
+    stamps.wait(1, LIMIT)?;
+    let backend = format!("{}:{BACKEND_PORT}", task.address);
+    let _server = proxies::backend(dir, &backend, &task.namespace)?;
     let arn = balancer::balancer(&mut client, &vpc, "bench")?;
     let group = balancer::target_group(&mut client, &vpc, "bench", BACKEND_PORT, "/health")?;
     let certificate = balancer::import(&mut client, &read(&pair.certificate)?, &read(&pair.key)?)?;
@@ -69,7 +77,7 @@ pub fn run() -> Result<()> {
     for (port, rules) in [(8801, 1), (8802, 100)] {
         balancer::listener(&mut client, &arn, port, &group, rules, None)?;
     }
-    balancer::register(&mut client, &group, BACKEND)?;
+    balancer::register(&mut client, &group, &task.address)?;
     balancer::wait_healthy(&mut client, &group)?;
 
     let nginx_ports = Ports { plain: 8793, tls: 8794 };

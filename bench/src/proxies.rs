@@ -84,7 +84,7 @@ pub fn ticks(pids: &[u32]) -> u64 {
 }
 
 /// Files of 1 KB and 100 KB served by one nginx worker at `address`.
-pub fn backend(dir: &Path, address: &str) -> Result<Server> {
+pub fn backend(dir: &Path, address: &str, namespace: &Path) -> Result<Server> {
     let files = dir.join("files");
     std::fs::create_dir_all(&files).map_err(|e| e.to_string())?;
     for (name, bytes) in [("1k", 1024), ("100k", 100 * 1024), ("health", 2)] {
@@ -99,7 +99,9 @@ pub fn backend(dir: &Path, address: &str) -> Result<Server> {
     );
     let path = dir.join("backend.conf");
     std::fs::write(&path, conf).map_err(|e| e.to_string())?;
-    Server::start("backend", Command::new("nginx").arg("-c").arg(&path), dir, address)
+    let inside = format!("--net={}", namespace.display());
+    let mut nginx = Command::new("nsenter");
+    Server::start("backend", nginx.args([&inside, "nginx", "-c"]).arg(&path), dir, address)
 }
 
 /// Where a proxy listens: HTTP and HTTPS (with HTTP/2).
@@ -190,7 +192,7 @@ pub fn haproxy(dir: &Path, backend: &str, ports: &Ports, pair: &Pair, rules: usi
         let _ = writeln!(lines, "  use_backend b if {{ path_beg /never/{n}/ }}");
     }
     let conf = format!(
-        "global\n  maxconn 20000\n  log stderr format raw local0\n\
+        "global\n  maxconn 8000\n  log stderr format raw local0\n\
          defaults\n  mode http\n  log global\n  option httplog\n  timeout client 300s\n  timeout server 300s\n  timeout connect 5s\n  timeout http-keep-alive 300s\n\
          frontend f\n  bind 127.0.0.1:{}\n  bind 127.0.0.1:{} ssl crt {} alpn h2,http/1.1\n  option forwardfor\n\
          \x20 http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n  http-request set-header X-Forwarded-Port %[dst_port]\n\

@@ -24,9 +24,9 @@ unsafe extern "C" {
 }
 
 /// A running task with its network namespace.
-struct Task {
-    address: String,
-    namespace: PathBuf,
+pub struct Task {
+    pub address: String,
+    pub namespace: PathBuf,
 }
 
 impl Task {
@@ -150,7 +150,7 @@ fn permission(client: &mut Client, action: &str, group: &str, port: u16) -> Resu
     call(client, "ec2", action, &members).map(|_| ())
 }
 
-fn launch(client: &mut Client, subnet: &str, groups: &[String]) -> Result<Task> {
+pub fn launch(client: &mut Client, subnet: &str, groups: &[String]) -> Result<Task> {
     let mut input = run_task(subnet, 1);
     if !groups.is_empty() {
         input["networkConfiguration"]["awsvpcConfiguration"]["securityGroups"] = json!(groups);
