@@ -45,7 +45,9 @@ pub fn run() -> Result<()> {
         "RegisterTaskDefinition",
         &json!({
             "family": "web", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
-            "containerDefinitions": [{ "name": "web", "image": "web:bench", "essential": true, "portMappings": [{ "containerPort": 8080 }] }],
+            "containerDefinitions": [{ "name": "web", "image": "web:bench", "essential": true, "portMappings": [{ "containerPort": 8080 }],
+                // The program has no handler for SIGTERM, which the first process of a container then ignores.
+                "linuxParameters": { "initProcessEnabled": true } }],
         }),
     )?;
     client.ecs(

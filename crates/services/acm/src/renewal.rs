@@ -92,7 +92,7 @@ impl Acm {
             }
         }
         if let Err(error) = self.forget_tokens(now).await {
-            tracing::error!(%error, "old idempotency tokens stay for now");
+            tracing::error!(%error, "old idempotency tokens were not removed, trying again");
         }
         plan.next
             .map_or(AT_LEAST_EVERY, |next| next.since(now).min(AT_LEAST_EVERY))
