@@ -1,10 +1,11 @@
 //! Access logs on disk: one thread writes what the workers hand over, compressed, into files named as AWS names them.
 //!
-//! Workers never wait: lines that find the queue full are dropped and counted. A file is complete, under its final name,
-//! after five minutes or when the gateway ends; until then it ends in `.part`.
+//! Workers never wait: they hand over pages of lines, and pages that find the queue full are dropped, their lines counted.
+//! A file is complete, under its final name, after five minutes or when the gateway ends; until then it ends in `.part`.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -15,41 +16,90 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Lines that may wait.
-const QUEUE: usize = 16 * 1024;
+/// Pages that may wait.
+const QUEUE: usize = 256;
+/// A page is handed over when it holds so much: waking the writer for every line cost more than all else of a request.
+const PAGE: usize = 32 * 1024;
 /// How long a file is written to.
 pub const ROTATION: Duration = Duration::from_secs(300);
 
-/// A line and the balancer that it is about.
+/// Lines of one balancer.
 #[derive(Debug)]
-struct Line {
+struct Page {
     balancer: Arc<str>,
-    /// With its end.
+    /// With their ends.
     text: Vec<u8>,
+    lines: u64,
 }
 
-/// Given to every worker.
+/// The way to the writer.
 #[derive(Clone, Debug)]
 pub struct Log {
-    queue: SyncSender<Line>,
+    queue: SyncSender<Page>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Log {
-    /// Hands over a line with its end.
-    pub fn write(&self, balancer: &Arc<str>, text: Vec<u8>) {
-        let line = Line {
-            balancer: balancer.clone(),
-            text,
-        };
-        if self.queue.try_send(line).is_err() {
-            self.dropped.fetch_add(1, Relaxed);
+    fn hand_over(&self, page: Page) {
+        let lines = page.lines;
+        if self.queue.try_send(page).is_err() {
+            self.dropped.fetch_add(lines, Relaxed);
         }
     }
 
     /// Lines that were lost.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
+    }
+}
+
+/// What one worker has written and not handed over; it does so when dropped.
+#[derive(Debug)]
+pub struct Pages {
+    log: Log,
+    open: RefCell<Vec<Page>>,
+}
+
+impl Pages {
+    pub fn new(log: Log) -> Pages {
+        Pages {
+            log,
+            open: RefCell::default(),
+        }
+    }
+
+    /// Adds the line that `write` writes, with its end.
+    pub fn line(&self, balancer: &Arc<str>, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut open = self.open.borrow_mut();
+        let at = open.iter().position(|page| page.balancer == *balancer);
+        let at = at.unwrap_or_else(|| {
+            open.push(Page {
+                balancer: balancer.clone(),
+                text: Vec::with_capacity(PAGE),
+                lines: 0,
+            });
+            open.len() - 1
+        });
+        let page = &mut open[at];
+        write(&mut page.text);
+        page.lines += 1;
+        if page.text.len() >= PAGE {
+            let page = open.swap_remove(at);
+            self.log.hand_over(page);
+        }
+    }
+
+    /// Hands over what there is.
+    pub fn hand_over(&self) {
+        for page in self.open.borrow_mut().drain(..) {
+            self.log.hand_over(page);
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }
 
@@ -67,13 +117,13 @@ impl Writer {
         rotation: Duration,
         name: impl Fn(&str) -> Option<String> + Send + 'static,
     ) -> io::Result<(Log, Writer)> {
-        let (queue, lines) = sync_channel(QUEUE);
+        let (queue, pages) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let log = Log {
             queue,
             dropped: dropped.clone(),
         };
-        let work = move || write(&root, rotation, &lines, &name, &dropped);
+        let work = move || write(&root, rotation, &pages, &name, &dropped);
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(work)?;
         Ok((log, Writer(thread)))
     }
@@ -96,7 +146,7 @@ struct Open {
 fn write(
     root: &Path,
     rotation: Duration,
-    lines: &Receiver<Line>,
+    pages: &Receiver<Page>,
     name: &impl Fn(&str) -> Option<String>,
     dropped: &AtomicU64,
 ) {
@@ -104,12 +154,12 @@ fn write(
     loop {
         let oldest = files.values().map(|file| file.since).min();
         let wait = oldest.map_or(rotation, |since| rotation.saturating_sub(since.elapsed()));
-        match lines.recv_timeout(wait) {
-            Ok(line) => {
-                if let Err(error) = append(root, &mut files, &line, name) {
-                    tracing::error!(%error, balancer = &*line.balancer, "cannot write the access log");
-                    files.remove(&line.balancer);
-                    dropped.fetch_add(1, Relaxed);
+        match pages.recv_timeout(wait) {
+            Ok(page) => {
+                if let Err(error) = append(root, &mut files, &page, name) {
+                    tracing::error!(%error, balancer = &*page.balancer, "cannot write the access log");
+                    files.remove(&page.balancer);
+                    dropped.fetch_add(page.lines, Relaxed);
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -127,19 +177,19 @@ fn write(
 fn append(
     root: &Path,
     files: &mut HashMap<Arc<str>, Open>,
-    line: &Line,
+    page: &Page,
     name: &impl Fn(&str) -> Option<String>,
 ) -> io::Result<()> {
-    if !files.contains_key(&line.balancer) {
-        let Some(name) = name(&line.balancer) else {
+    if !files.contains_key(&page.balancer) {
+        let Some(name) = name(&page.balancer) else {
             return Ok(());
         };
-        files.insert(line.balancer.clone(), Open::create(root, &name)?);
+        files.insert(page.balancer.clone(), Open::create(root, &name)?);
     }
-    let Some(file) = files.get_mut(&line.balancer) else {
+    let Some(file) = files.get_mut(&page.balancer) else {
         return Ok(());
     };
-    file.encoder.write_all(&line.text)
+    file.encoder.write_all(&page.text)
 }
 
 impl Open {
@@ -176,9 +226,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let names = |arn: &str| (arn != "off").then(|| format!("bucket/web/{arn}.log.gz"));
         let (log, writer) = Writer::start(root.path().to_owned(), ROTATION, names).unwrap();
+        let pages = Pages::new(log.clone());
         for (arn, text) in [("a", "one"), ("b", "other"), ("a", "two"), ("off", "none")] {
-            log.write(&arn.into(), format!("{text}\n").into_bytes());
+            pages.line(&arn.into(), |out| out.extend_from_slice(format!("{text}\n").as_bytes()));
         }
+        drop(pages);
         assert_eq!(log.dropped(), 0);
         drop(log);
         writer.join();
@@ -190,11 +242,33 @@ mod tests {
     }
 
     #[test]
+    fn a_full_page_goes_and_what_finds_no_room_is_counted() {
+        let (queue, waiting) = sync_channel(1);
+        let log = Log {
+            queue,
+            dropped: Arc::default(),
+        };
+        let pages = Pages::new(log.clone());
+        let line = [b'x'; PAGE / 2];
+        let write = || pages.line(&"a".into(), |out| out.extend_from_slice(&line));
+        write();
+        assert!(waiting.try_recv().is_err(), "half a page stays");
+        write();
+        assert_eq!(waiting.try_recv().unwrap().lines, 2);
+        for _ in 0..4 {
+            write();
+        }
+        assert_eq!(log.dropped(), 2, "one page waits, the second found no room");
+    }
+
+    #[test]
     fn a_file_is_complete_after_its_time() {
         let root = tempfile::tempdir().unwrap();
         let names = |_: &str| Some("a.log.gz".to_owned());
         let (log, _writer) = Writer::start(root.path().to_owned(), Duration::from_millis(20), names).unwrap();
-        log.write(&"a".into(), b"one\n".to_vec());
+        let pages = Pages::new(log);
+        pages.line(&"a".into(), |out| out.extend_from_slice(b"one\n"));
+        pages.hand_over();
         let until = Instant::now() + Duration::from_secs(5);
         while !root.path().join("a.log.gz").exists() {
             assert!(Instant::now() < until, "never complete");

@@ -94,9 +94,9 @@ impl<'a> Record<'a> {
     pub fn finish(&self, worker: &Worker, served: &Served, arrival: &Arrival) {
         self.count(worker.shard, served, arrival);
         if served.balancer.settings.access_log.is_some() {
-            let mut line = Vec::with_capacity(512);
-            self.write(served, arrival, &mut line);
-            worker.log.write(&served.balancer_arn, line);
+            worker
+                .log
+                .line(&served.balancer_arn, |out| self.write(served, arrival, out));
         }
     }
 

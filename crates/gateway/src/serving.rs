@@ -4,7 +4,7 @@
 //! (health, counts, tickets) is carried over by `Routes::compile` and `Terminators::compile`.
 
 use crate::config::GatewayConfig;
-use crate::log_files::Log;
+use crate::log_files::{Log, Pages};
 use crate::tls::Terminators;
 use neargate_core::Timestamp;
 use neargate_link::gateway::{GatewayTable, Problem};
@@ -92,7 +92,7 @@ pub struct Worker {
     members: RefCell<HashMap<u64, Waker>>,
     joined: Cell<u64>,
     pub cookies: CookieKey,
-    pub log: Log,
+    pub log: Pages,
     /// True once this process is about to end: finish what runs, take nothing new.
     pub ending: watch::Receiver<bool>,
     /// Connections of clients, of all threads.
@@ -135,7 +135,7 @@ impl Worker {
             members: RefCell::default(),
             joined: Cell::new(0),
             cookies: CookieKey::new(&supplies.cookies),
-            log: supplies.log,
+            log: Pages::new(supplies.log),
             ending: supplies.ending,
             connections: supplies.connections,
             random: Random::new(),

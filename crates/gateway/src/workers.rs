@@ -30,6 +30,8 @@ pub type Key = (Transport, SocketAddr);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Between looks at connections that idle, and after a failed accept.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How long a line of an access log may wait for others.
+const HAND_OVER: Duration = Duration::from_secs(1);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a thread is told.
@@ -97,11 +99,16 @@ async fn serve(shard: usize, supplies: Supplies, limit: usize, mut inbox: Unboun
     let worker = Rc::new(Worker::new(shard, supplies));
     let mut doors: HashMap<Key, Opened> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut hand_over = tokio::time::interval(HAND_OVER);
     loop {
         let order = tokio::select! {
             order = inbox.recv() => order,
             _ = sweep.tick() => {
                 sweep_upstreams(&worker);
+                continue;
+            }
+            _ = hand_over.tick() => {
+                worker.log.hand_over();
                 continue;
             }
         };

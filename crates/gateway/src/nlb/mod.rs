@@ -225,9 +225,7 @@ fn log(worker: &Worker, served: &Served, arrival: &Arrival, handshake: Duration,
         alpn_preferences: &[],
         created: ended.minus(lasted),
     };
-    let mut line = Vec::new();
-    entry.write(&mut line);
-    worker.log.write(&served.balancer_arn, line);
+    worker.log.line(&served.balancer_arn, |out| entry.write(out));
 }
 
 /// True when no check speaks against the target.
