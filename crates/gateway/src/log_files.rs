@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// Pages that may wait.
 const QUEUE: usize = 256;
 /// A page is handed over when it holds so much: waking the writer for every line cost more than all else of a request.
-const PAGE: usize = 32 * 1024;
+const PAGE: usize = 64 * 1024;
 /// How long a file is written to.
 pub const ROTATION: Duration = Duration::from_secs(300);
 

@@ -171,7 +171,6 @@ impl<'a> Record<'a> {
             response: ended.saturating_duration_since(answered),
         });
         let transformed = self.host_after.is_some() || self.url_after.is_some();
-        let connection = format!("TID_{:032x}", arrival.id);
         AlbEntry {
             kind: match (self.http2, self.upgraded, tls.is_some()) {
                 (true, ..) if self.grpc => AlbKind::Grpcs,
@@ -212,7 +211,7 @@ impl<'a> Record<'a> {
             redirect_url: self.redirect.as_deref(),
             error_reason: None,
             classification: self.class,
-            connection: Some(&connection),
+            connection: arrival.id,
             transformed_host: self.host_after.as_deref(),
             transformed_uri: self.url_after.as_deref(),
             transform_status: transformed.then_some("TransformSuccess"),

@@ -17,6 +17,13 @@ pub struct TaskSpec {
     pub family: String,
     pub revision: u32,
     pub launch_type: LaunchType,
+    /// Service that it is one of.
+    #[serde(default)]
+    pub service: Option<String>,
+    #[serde(default)]
+    pub availability_zone: Option<String>,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
     pub network: NetworkSpec,
     pub containers: Vec<ContainerSpec>,
     pub volumes: Vec<VolumeSpec>,

@@ -76,6 +76,25 @@ impl FromStr for Cidr {
     }
 }
 
+/// Port of the resolver's address where the node serves task metadata: ECS's agent uses the same.
+pub const METADATA_PORT: u16 = 51679;
+
+/// What an interface has carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    pub bytes: u64,
+    pub packets: u64,
+    pub errors: u64,
+    pub dropped: u64,
+}
+
+/// What a task's interface has carried, as the task sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub received: Carried,
+    pub sent: Carried,
+}
+
 /// How the machine's networks are laid out for one Neargate instance.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {

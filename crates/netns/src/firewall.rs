@@ -5,7 +5,7 @@
 //! tasks and `input` for those to load balancers (their groups' ingress). What belongs to a connection that was let
 //! through passes. The invariant: what no rule admits is dropped, and a table is never half written.
 
-use crate::config::{NetworkConfig, Published, Transport};
+use crate::config::{METADATA_PORT, NetworkConfig, Published, Transport};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
@@ -62,6 +62,7 @@ table inet {table} {{
     chain nat {{
         type nat hook prerouting priority dstnat; policy accept;
         iifname "{prefix}*" ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {resolver}
+        iifname "{prefix}*" ip daddr 169.254.170.2 tcp dport 80 dnat ip to {resolver}:{METADATA_PORT}
         dnat ip to ip daddr map @public
         ip daddr @balancers accept
         ip daddr @resolvers accept
@@ -123,7 +124,7 @@ table inet {table} {{
         iifname != "{prefix}*" accept
         ct state established,related accept
         ip daddr {resolver} meta l4proto {{ tcp, udp }} th dport 53 accept
-        ip daddr 169.254.170.2 tcp dport 80 accept
+        ip daddr {resolver} tcp dport {METADATA_PORT} accept
         ip protocol icmp accept
         reject with icmpx admin-prohibited
     }}

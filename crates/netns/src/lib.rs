@@ -24,6 +24,6 @@ mod resolv;
 mod rules;
 mod table;
 
-pub use config::{Cidr, Interface, NetworkConfig, Publish, Published, Transport};
+pub use config::{Carried, Cidr, Counters, Interface, METADATA_PORT, NetworkConfig, Publish, Published, Transport};
 pub use network::{Membership, Network, NetworkError};
 pub use table::NetworkChange;

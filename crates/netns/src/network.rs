@@ -1,6 +1,6 @@
 //! The machine's side: set up once, then namespaces come and go.
 
-use crate::config::{Cidr, Interface, NetworkConfig, Publish, Published};
+use crate::config::{Carried, Cidr, Counters, Interface, NetworkConfig, Publish, Published};
 use crate::dns::Resolver;
 use crate::enforce::{self, Enforcement};
 use crate::names::Names;
@@ -375,6 +375,28 @@ impl Network {
         lock(&self.bridge).remove(name);
         namespace::remove(&self.path(name)).map_err(io_error(format!("remove the network namespace of {name}")))?;
         self.give(name)
+    }
+
+    /// What the interface of the namespace `name` has carried; none when it has none.
+    pub fn counters(&self, name: &str) -> Option<Counters> {
+        let files = PathBuf::from(format!(
+            "/sys/class/net/{}/statistics",
+            self.config.host_interface(name)
+        ));
+        let number = |file: String| fs::read_to_string(files.join(file)).ok()?.trim().parse().ok();
+        let carried = |way: &str| {
+            Some(Carried {
+                bytes: number(format!("{way}_bytes"))?,
+                packets: number(format!("{way}_packets"))?,
+                errors: number(format!("{way}_errors"))?,
+                dropped: number(format!("{way}_dropped"))?,
+            })
+        };
+        // What the machine's end sends, the task receives.
+        Some(Counters {
+            received: carried("tx")?,
+            sent: carried("rx")?,
+        })
     }
 
     /// Names of the namespaces that exist, from this process and earlier ones.

@@ -326,6 +326,7 @@ impl Keeper {
         match self.tasks.get_mut(id) {
             None => self.begin(spec, Origin::New),
             Some(entry) => {
+                self.shared.metadata.respecify(&spec);
                 if let (Some(order), false) = (&spec.stop, entry.ordered) {
                     entry.ordered = true;
                     order_stop(entry, ToTask::Stop(order.clone()));
@@ -386,6 +387,7 @@ impl Keeper {
 
     fn forget(&mut self, id: &str) {
         if let Some(entry) = self.tasks.remove(id) {
+            self.shared.metadata.forget(id);
             let dir = self.shared.dirs.task(&entry.spec.id);
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = dir.remove() {

@@ -13,6 +13,7 @@ mod dirs;
 mod inventory;
 mod keeper;
 pub mod logs;
+pub mod metadata;
 pub mod plan;
 pub mod ports;
 mod quota;

@@ -5,7 +5,7 @@
 
 use neargate_core::{Clock, Timestamp};
 use neargate_link::{NetworkBinding, TaskSpec};
-pub use neargate_netns::NetworkChange;
+pub use neargate_netns::{Counters, NetworkChange};
 use neargate_runtime::{ContainerLaunch, Exec, ExecResult, Exit, ShimLaunch, TaskState};
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -101,6 +101,9 @@ pub trait TaskNetwork: Send + Sync + 'static {
     /// # Errors
     /// What cannot be brought back.
     fn uphold(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// What network `index` of a task has carried; none when it has no interface of its own.
+    fn counters(&self, spec: &TaskSpec, index: usize) -> Option<Counters>;
 
     /// Address of the resolver that containers use.
     fn resolver(&self) -> Ipv4Addr;

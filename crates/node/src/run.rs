@@ -6,6 +6,7 @@ use crate::dirs::Dirs;
 use crate::inventory;
 use crate::keeper::{Connector, Keeper, LogRetention};
 use crate::logs::LogHub;
+use crate::metadata::{self, Registry};
 use crate::ports::Ports;
 use crate::quota;
 use crate::slots::Slots;
@@ -63,21 +64,40 @@ pub async fn run(
         network: Box::new(HostNetwork::new(network.clone())),
         clock: Arc::new(SystemClock),
     };
+    let registry = Arc::new(Registry::default());
+    let resolver = network.resolver();
+    let server = metadata::Server::new(
+        registry.clone(),
+        ports.clock.clone(),
+        Box::new(HostNetwork::new(network.clone())),
+        config.cgroup_base(),
+    );
+    let metadata = tokio::spawn(async move {
+        if let Err(error) = metadata::serve(resolver, Arc::new(server)).await {
+            tracing::error!(%error, "tasks have no metadata endpoint");
+        }
+    });
     let dns = tokio::spawn(async move {
         if let Err(error) = network.serve_dns().await {
             tracing::error!(%error, "tasks have no DNS");
         }
     });
-    let ended = run_with(ports, config, shutdown).await;
+    let ended = run_with(ports, registry, config, shutdown).await;
     dns.abort();
+    metadata.abort();
     ended
 }
 
-/// As `run`, standing on other ports.
+/// As `run`, standing on other ports. What is known of tasks is noted in `metadata`.
 ///
 /// # Errors
 /// When the data directory cannot be used.
-pub async fn run_with(ports: Ports, config: NodeConfig, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
+pub async fn run_with(
+    ports: Ports,
+    metadata: Arc<Registry>,
+    config: NodeConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), NodeError> {
     let dirs = Dirs::new(&config.data_dir);
     dirs.prepare()
         .map_err(NodeError::io("prepare the data directory", &config.data_dir))?;
@@ -107,6 +127,7 @@ pub async fn run_with(ports: Ports, config: NodeConfig, shutdown: impl Future<Ou
         slots,
         logs,
         settings,
+        metadata,
     });
     let retention = LogRetention {
         kept_for: config.logs_kept_for,

@@ -30,6 +30,9 @@ pub fn task(names: &str) -> TaskSpec {
         family: "web".to_owned(),
         revision: 1,
         launch_type: LaunchType::Fargate,
+        service: None,
+        availability_zone: None,
+        tags: Default::default(),
         network: NetworkSpec::Awsvpc(InterfaceSpec {
             interface_id: "eni-0123456789abcdef0".to_owned(),
             mac: "0a:00:00:00:00:0a".to_owned(),

@@ -5,6 +5,7 @@ mod support;
 use neargate_link::{Condition, Dependency, Phase, StopOrder};
 use neargate_node::{NodeConfig, run_with};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use support::fakes::Machine;
 use support::{Control, container, id, open_group, source, task};
@@ -23,7 +24,9 @@ impl Node {
         let ports = machine.ports();
         let running = tokio::spawn(async move {
             let down = async { drop(down.await) };
-            run_with(ports, config, down).await.expect("the node runs");
+            run_with(ports, Arc::default(), config, down)
+                .await
+                .expect("the node runs");
         });
         Node {
             shutdown: Some(shutdown),
@@ -475,7 +478,8 @@ async fn a_task_is_refused_with_a_reason_when_the_node_has_no_room() {
     config.min_free_bytes = u64::MAX;
     let (shutdown, down) = oneshot::channel::<()>();
     let ports = f.machine.ports();
-    let running = tokio::spawn(async move { run_with(ports, config, async { drop(down.await) }).await });
+    let running =
+        tokio::spawn(async move { run_with(ports, Arc::default(), config, async { drop(down.await) }).await });
     f.control.want(task(1, &["sleep"])).await;
     let stopped = f.control.phase(&id(1), Phase::Stopped).await;
     let reason = stopped.stopped_reason.unwrap();

@@ -1,9 +1,9 @@
 //! What targets are told of the client: X-Forwarded-For, X-Amzn-Trace-Id, and which headers end at the balancer. Sources:
 //! "HTTP headers and Application Load Balancers", "Request tracing" of the ELB guide; RFC 9110, 7.6.1.
 
+use crate::digits;
 use crate::head::Headers;
 use neargate_core::Timestamp;
-use std::io::Write as _;
 use std::net::SocketAddr;
 
 /// `routing.http.xff_header_processing.mode`.
@@ -62,12 +62,11 @@ pub fn forwarded_for(
         out.extend_from_slice(b", ");
     }
     let address = peer.ip().to_canonical();
-    // Writing to a vector does not fail.
-    let _ = if client_port {
-        write!(out, "{}", SocketAddr::new(address, peer.port()))
+    if client_port {
+        digits::socket(SocketAddr::new(address, peer.port()), out);
     } else {
-        write!(out, "{address}")
-    };
+        digits::ip(address, out);
+    }
     Ok(true)
 }
 
@@ -88,13 +87,11 @@ pub fn trace_id(existing: Option<&[u8]>, now: Timestamp, random: [u64; 2], out: 
     let rooted = fields().any(|field| is(field, b"Root="));
     out.extend_from_slice(if rooted { b"Self=" } else { b"Root=" });
     // 96 bits.
-    let _ = write!(
-        out,
-        "1-{:08x}-{:016x}{:08x}",
-        now.secs() as u32,
-        random[0],
-        random[1] as u32
-    );
+    out.extend_from_slice(b"1-");
+    digits::hexadecimal((now.secs() as u32).into(), 8, out);
+    out.push(b'-');
+    digits::hexadecimal(random[0].into(), 16, out);
+    digits::hexadecimal((random[1] as u32).into(), 8, out);
     for field in fields().filter(|field| !field.is_empty() && !is(field, b"Self=")) {
         out.push(b';');
         out.extend_from_slice(field);

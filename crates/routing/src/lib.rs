@@ -9,6 +9,7 @@ pub mod access_log;
 mod condition;
 pub mod cookie;
 pub mod desync;
+pub mod digits;
 mod flow;
 pub mod forward;
 pub mod forwarded;

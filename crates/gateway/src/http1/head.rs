@@ -219,7 +219,7 @@ impl Parser {
     /// # Errors
     /// See [`Refusal`]; the connection cannot be used any more.
     pub fn feed(&mut self, buffer: &[u8]) -> Result<Progress, Refusal> {
-        while let Some(at) = buffer[self.searched..].iter().position(|b| *b == b'\n') {
+        while let Some(at) = memchr::memchr(b'\n', &buffer[self.searched..]) {
             let end = self.searched + at;
             self.searched = end + 1;
             let line = std::mem::replace(&mut self.line, end + 1);
@@ -339,7 +339,7 @@ impl Parser {
         if matches!(line[0], b' ' | b'\t') {
             return Err(Refusal::Malformed("a folded line"));
         }
-        let colon = line.iter().position(|b| *b == b':');
+        let colon = memchr::memchr(b':', line);
         let colon = colon.ok_or(Refusal::Malformed("a header without a colon"))?;
         if !is_token(&line[..colon]) {
             return Err(Refusal::Malformed("a header's name"));

@@ -10,6 +10,7 @@ use crate::arrival::Arrival;
 use crate::serving::Served;
 use neargate_core::Timestamp;
 use neargate_routing::Headers;
+use neargate_routing::digits;
 use neargate_routing::forwarded::{self, TooManyAddresses};
 use std::fmt::Write as _;
 
@@ -63,7 +64,7 @@ impl Request<'_> {
         })?;
         let proto: &[u8] = if self.arrival.tls.is_some() { b"https" } else { b"http" };
         put(out, &[b"X-Forwarded-Proto: ", proto, b"\r\nX-Forwarded-Port: "]);
-        put_number(out, self.served.listener.port.into());
+        digits::number(self.served.listener.port.into(), out);
         put(out, &[b"\r\nHost: ", self.host, b"\r\n"]);
         forwarded::trace_id(head.first(buffer, Known::TraceId), self.now, self.random, trace);
         put(out, &[b"X-Amzn-Trace-Id: ", trace, b"\r\n"]);
@@ -123,7 +124,7 @@ impl Response<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
         let (head, buffer) = (self.head, self.buffer);
         out.extend_from_slice(b"HTTP/1.1 ");
-        put_number(out, head.status.into());
+        digits::number(head.status.into(), out);
         put(out, &[b" ", head.reason.of(buffer), b"\r\n"]);
         let settings = &self.served.listener.settings;
         let listed = listed(head, buffer);
@@ -163,7 +164,7 @@ pub fn own_answer(
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(b"HTTP/1.1 ");
-    put_number(out, answer.status.into());
+    digits::number(answer.status.into(), out);
     put(out, &[b" ", crate::answers::reason(answer.status).as_bytes(), b"\r\n"]);
     if served.is_none_or(|served| served.listener.settings.server_header) {
         put_field(out, b"Server", SERVER.as_bytes());
@@ -173,7 +174,7 @@ pub fn own_answer(
         put_field(out, b"Content-Type", content_type.as_bytes());
     }
     out.extend_from_slice(b"Content-Length: ");
-    put_number(out, answer.body.len() as u64);
+    digits::number(answer.body.len() as u64, out);
     out.extend_from_slice(b"\r\n");
     if let Some(location) = &answer.location {
         put_field(out, b"Location", location);
@@ -230,21 +231,6 @@ fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     for part in parts {
         out.extend_from_slice(part);
     }
-}
-
-fn put_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut left = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// Values of `Connection` that name headers besides the usual words; nearly always none.
@@ -312,15 +298,6 @@ mod tests {
             (1_764_097_199_999, "Tue, 25 Nov 2025 18:59:59 GMT"),
         ] {
             assert_eq!(date(Timestamp(millis)), text);
-        }
-    }
-
-    #[test]
-    fn numbers_are_decimal() {
-        for number in [0, 7, 10, 65_535, u64::MAX] {
-            let mut out = Vec::new();
-            put_number(&mut out, number);
-            assert_eq!(out, number.to_string().into_bytes());
         }
     }
 }

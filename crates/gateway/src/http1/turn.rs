@@ -190,6 +190,8 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
             host: &out_host,
             upgrade,
         };
+        // It may be sent a second time.
+        let again = is_repeatable(record.method) && head.request_framing() == Framing::None;
         let mut choice = chosen.choice;
         let mut fresh = false;
         let mut tried_another = false;
@@ -207,7 +209,7 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
             if request.write(&mut out, &mut record.trace).is_err() {
                 return self.own(step, record, &Answer::page(463), false).await;
             }
-            let kept = if fresh { None } else { upstream::kept(&place) };
+            let kept = (!fresh).then(|| upstream::kept(&place, !again)).flatten();
             let reused = kept.is_some();
             let connected = match kept {
                 Some(kept) => Ok(kept),
@@ -249,7 +251,7 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
                 marks: &mut marks,
             };
             let asked = exchange.ask(&mut target, &mut up, reused).await;
-            if asked == Err(Trouble::Stale) && is_repeatable(record.method) && head.request_framing() == Framing::None {
+            if asked == Err(Trouble::Stale) && again {
                 fresh = true;
                 continue;
             }

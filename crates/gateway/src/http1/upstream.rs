@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -44,12 +44,13 @@ thread_local! {
     static TLS: Arc<rustls::ClientConfig> = unverified::settings(&[b"http/1.1"]);
 }
 
-/// A kept connection to the place, the one used last.
-pub fn kept(place: &Place) -> Option<Upstream> {
+/// A kept connection to the place, the one used last. `surely`: it was open at this moment; else as far as has been heard,
+/// which costs nothing and does for what can be sent a second time.
+pub fn kept(place: &Place, surely: bool) -> Option<Upstream> {
     IDLE_ONES.with_borrow_mut(|all| {
         let idle = all.get_mut(place)?;
         while let Some((upstream, since)) = idle.pop() {
-            if since.elapsed() < IDLE && upstream.is_quiet() {
+            if since.elapsed() < IDLE && upstream.is_quiet(surely) {
                 return Some(upstream);
             }
         }
@@ -71,7 +72,7 @@ pub fn keep(place: Place, upstream: Upstream) {
 pub fn sweep(wanted: impl Fn(&Place) -> bool) {
     IDLE_ONES.with_borrow_mut(|all| {
         all.retain(|place, idle| {
-            idle.retain(|(upstream, since)| since.elapsed() < IDLE && upstream.is_quiet());
+            idle.retain(|(upstream, since)| since.elapsed() < IDLE && upstream.is_quiet(true));
             !idle.is_empty() && wanted(place)
         });
     });
@@ -106,13 +107,16 @@ impl Upstream {
     }
 
     /// Open, and nothing to read: what a target says unasked, its farewell included, makes a connection useless.
-    fn is_quiet(&self) -> bool {
-        let peeked = rustix::net::recv(
-            self.tcp(),
-            &mut [0_u8; 1],
-            rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT,
-        );
-        matches!(peeked, Err(rustix::io::Errno::AGAIN))
+    fn is_quiet(&self, surely: bool) -> bool {
+        let peek = || {
+            let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+            rustix::net::recv(self.tcp(), &mut [0_u8; 1], flags).map_err(io::Error::from)
+        };
+        let peeked = match surely {
+            true => peek(),
+            false => self.tcp().try_io(Interest::READABLE, peek),
+        };
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

@@ -129,9 +129,10 @@ impl Drop for Running {
 fn kept(place: &Place) -> Option<One> {
     POOL.with_borrow_mut(|pool| {
         let all = pool.ones.get_mut(place)?;
-        all.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
+        let now = Instant::now();
         // One whose request is still being sent is not ready.
-        let at = all.iter().rposition(|(sender, _)| sender.is_ready())?;
+        let usable = |(sender, since): &(One, Instant)| sender.is_ready() && now.duration_since(*since) < IDLE;
+        let at = all.iter().rposition(usable)?;
         Some(all.swap_remove(at).0)
     })
 }

@@ -2,7 +2,7 @@
 
 use super::blocking;
 use crate::plan::reason::Failure;
-use crate::ports::{BoxFuture, MadeNetwork, TaskNetwork};
+use crate::ports::{BoxFuture, Counters, MadeNetwork, TaskNetwork};
 use neargate_link::{InterfaceSpec, NetworkBinding, NetworkSpec, TaskSpec, Transport};
 use neargate_netns::{Interface, Membership, Network, NetworkChange, NetworkError, Publish, Published};
 use std::net::Ipv4Addr;
@@ -87,6 +87,13 @@ impl TaskNetwork for HostNetwork {
     fn uphold(&self) -> BoxFuture<'_, Result<(), String>> {
         let network = self.network.clone();
         Box::pin(async move { blocking(move || network.uphold().map_err(|e| e.to_string())).await })
+    }
+
+    fn counters(&self, spec: &TaskSpec, index: usize) -> Option<Counters> {
+        match spec.network {
+            NetworkSpec::Awsvpc(_) | NetworkSpec::Bridge => self.network.counters(&namespace(spec, index)),
+            NetworkSpec::Host | NetworkSpec::None => None,
+        }
     }
 
     fn resolver(&self) -> Ipv4Addr {

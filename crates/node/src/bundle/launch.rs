@@ -10,6 +10,7 @@ use neargate_core::{CpuUnits, MiB};
 use neargate_link::{ContainerSpec, LaunchType, LogSpec, NamespaceMode, NetworkSpec, TaskSpec};
 use neargate_runtime as rt;
 use sha2::{Digest, Sha256};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// The kernel's least share; what ECS's agent passes on for a container without `cpu`.
@@ -34,6 +35,8 @@ pub fn runtime_id(spec: &TaskSpec, index: usize) -> String {
 /// What the node contributes to a container besides its definition.
 pub struct Surroundings<'a> {
     pub hostname: String,
+    /// Address of the node's resolver, where task metadata is served too.
+    pub resolver: Ipv4Addr,
     pub network: rt::Network,
     pub rootfs: rt::RootFs,
     pub volumes: Volumes,
@@ -65,7 +68,8 @@ pub fn container(
     if c.privileged && spec.launch_type == LaunchType::Fargate {
         return Err(cannot_create("privileged is not supported on Fargate".into()));
     }
-    let provided = process::provided(spec.launch_type, &spec.region);
+    let metadata = crate::metadata::variables(spec, index, around.resolver);
+    let provided = process::provided(spec.launch_type, &spec.region, metadata);
     let env = process::environment(c, image, provided, around.env_files, &around.hostname);
     let no_new_privileges = security_options(c).map_err(cannot_create)?;
     let mut mounts = etc_mounts(spec, c, around.etc_dir);
@@ -298,6 +302,7 @@ mod tests {
     fn around<'a>() -> Surroundings<'a> {
         Surroundings {
             hostname: "h".to_owned(),
+            resolver: Ipv4Addr::new(172, 31, 0, 2),
             network: rt::Network::Host,
             rootfs: rt::RootFs::default(),
             volumes: Volumes::default(),

@@ -20,9 +20,9 @@ pub fn arguments(container: &ContainerSpec, image: &ImageConfig) -> Option<Vec<S
     if arguments.is_empty() { None } else { Some(arguments) }
 }
 
-/// Variables that ECS gives every container.
-pub fn provided(launch_type: LaunchType, region: &str) -> Vec<Variable> {
-    let mut out = Vec::new();
+/// Variables that ECS gives every container. `metadata`: where it asks about itself.
+pub fn provided(launch_type: LaunchType, region: &str, metadata: Vec<Variable>) -> Vec<Variable> {
+    let mut out = metadata;
     match launch_type {
         LaunchType::Fargate => {
             out.push(("AWS_EXECUTION_ENV".to_owned(), "AWS_ECS_FARGATE".to_owned()));
@@ -136,7 +136,7 @@ mod tests {
         let env = environment(
             &container,
             &image(),
-            provided(LaunchType::Fargate, "eu-west-1"),
+            provided(LaunchType::Fargate, "eu-west-1", Vec::new()),
             &files,
             "host",
         );

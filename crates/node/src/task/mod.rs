@@ -9,6 +9,7 @@ mod steps;
 
 use crate::dirs::{Dirs, Journal, TaskDir};
 use crate::logs::{Following, LogHub, Source};
+use crate::metadata::Registry;
 use crate::plan::observed::{Event, Observed, Piece, Run, Stop};
 use crate::plan::reason::Failure;
 use crate::plan::report::report;
@@ -35,6 +36,7 @@ pub struct Shared {
     pub slots: Slots,
     pub logs: LogHub,
     pub settings: Settings,
+    pub metadata: Arc<Registry>,
 }
 
 /// The part of the configuration that tasks need.
@@ -171,6 +173,7 @@ impl Task {
         loop {
             self.settle();
             self.tell();
+            self.shared.metadata.observe(&self.spec, &self.observed);
             if self.observed.cleanup == Piece::Ready {
                 break;
             }

@@ -424,6 +424,7 @@ impl Around<'_> {
         let settings = &self.shared.settings;
         let around = Surroundings {
             hostname,
+            resolver: self.shared.ports.network.resolver(),
             network,
             rootfs: RootFs::Overlay {
                 lower: image.layers.clone(),

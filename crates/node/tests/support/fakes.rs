@@ -366,6 +366,10 @@ impl TaskNetwork for Machine {
         Box::pin(async { Ok(()) })
     }
 
+    fn counters(&self, _: &TaskSpec, _: usize) -> Option<neargate_netns::Counters> {
+        None
+    }
+
     fn resolver(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 253, 77, 2)
     }

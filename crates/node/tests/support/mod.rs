@@ -355,6 +355,9 @@ pub fn task(n: u8, command: &[&str]) -> TaskSpec {
         family: "web".to_owned(),
         revision: 1,
         launch_type: LaunchType::Fargate,
+        service: None,
+        availability_zone: None,
+        tags: Default::default(),
         network: NetworkSpec::Awsvpc(InterfaceSpec {
             interface_id: "eni-0123456789abcdef0".to_owned(),
             mac: format!("0a:00:00:00:00:{n:02x}"),

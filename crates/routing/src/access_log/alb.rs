@@ -2,8 +2,8 @@
 
 use super::{Line, escape};
 use crate::desync::{Class, Reason};
+use crate::digits;
 use neargate_core::Timestamp;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -87,8 +87,8 @@ pub struct AlbEntry<'a> {
     /// Why an action failed, e.g. `LambdaTimeout`.
     pub error_reason: Option<&'a str>,
     pub classification: (Class, Option<Reason>),
-    /// `TID_` and 32 hexadecimal digits.
-    pub connection: Option<&'a str>,
+    /// Written as `TID_` and 32 hexadecimal digits.
+    pub connection: u128,
     pub transformed_host: Option<&'a [u8]>,
     pub transformed_uri: Option<&'a [u8]>,
     /// `TransformSuccess` or why it failed.
@@ -108,23 +108,28 @@ impl AlbEntry<'_> {
     /// Adds the line and its end to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut line = Line::new(out);
-        line.field(self.kind.as_str());
+        line.plain(self.kind.as_str());
         line.time(self.time.0, self.time.1);
-        line.field(self.elb);
-        line.field(self.client);
-        line.optional(self.target);
+        line.plain(self.elb);
+        line.address(self.client);
+        match self.target {
+            Some(target) => line.address(target),
+            None => line.plain("-"),
+        }
         match self.times {
             Some(times) => {
                 for took in [times.request, times.target, times.response] {
-                    line.field(format_args!("{}.{:03}", took.as_secs(), took.subsec_millis()));
+                    line.number(took.as_secs());
+                    line.out.push(b'.');
+                    digits::padded(took.subsec_millis().into(), 3, line.out);
                 }
             }
-            None => (0..3).for_each(|_| line.field("-1")),
+            None => (0..3).for_each(|_| line.plain("-1")),
         }
-        line.optional(self.elb_status);
-        line.optional(self.target_status);
-        line.field(self.received_bytes);
-        line.field(self.sent_bytes);
+        line.optional(self.elb_status.map(u64::from));
+        line.optional(self.target_status.map(u64::from));
+        line.number(self.received_bytes);
+        line.number(self.sent_bytes);
         line.quoted_with(|out| self.request(out));
         line.quoted(self.user_agent);
         line.text(self.ssl_cipher.map(str::as_bytes));
@@ -134,9 +139,9 @@ impl AlbEntry<'_> {
         line.quoted(self.domain_name.map(str::as_bytes));
         line.quoted(self.certificate.map(str::as_bytes));
         match self.rule_priority {
-            RulePriority::Rule(priority) => line.field(priority),
-            RulePriority::Default => line.field('0'),
-            RulePriority::None => line.field("-1"),
+            RulePriority::Rule(priority) => line.number(priority.into()),
+            RulePriority::Default => line.plain("0"),
+            RulePriority::None => line.plain("-1"),
         }
         line.time(self.created.0, self.created.1);
         line.quoted(self.action.map(str::as_bytes));
@@ -144,17 +149,18 @@ impl AlbEntry<'_> {
         line.quoted(self.error_reason.map(str::as_bytes));
         // Lists, of one each: a request is sent to one target.
         line.quoted_with(|out| match self.target {
-            Some(target) => drop(write!(out, "{target}")),
+            Some(target) => digits::socket(target, out),
             None => out.push(b'-'),
         });
         line.quoted_with(|out| match self.target_status {
-            Some(status) => drop(write!(out, "{status}")),
+            Some(status) => digits::number(status.into(), out),
             None => out.push(b'-'),
         });
         let (class, reason) = self.classification;
         line.quoted((class != Class::Compliant).then_some(class.as_str().as_bytes()));
         line.quoted(reason.map(|reason| reason.as_str().as_bytes()));
-        line.text(self.connection.map(str::as_bytes));
+        line.plain("TID_");
+        digits::hexadecimal(self.connection, 32, line.out);
         line.quoted(self.transformed_host);
         line.quoted(self.transformed_uri);
         line.quoted(self.transform_status.map(str::as_bytes));
@@ -172,8 +178,8 @@ impl AlbEntry<'_> {
         out.extend_from_slice(self.scheme.as_bytes());
         out.extend_from_slice(b"://");
         part(self.host, out);
-        // Writing to a vector does not fail.
-        let _ = write!(out, ":{}", self.port);
+        out.push(b':');
+        digits::number(self.port.into(), out);
         part(self.path_and_query, out);
         out.push(b' ');
         part(self.version.as_bytes(), out);

@@ -11,8 +11,9 @@ pub use alb::{AlbEntry, AlbKind, RulePriority, TargetTimes};
 pub use key::{alb_key, nlb_key};
 pub use nlb::NlbTlsEntry;
 
+use crate::digits;
 use neargate_core::Timestamp;
-use std::io::Write as _;
+use std::net::SocketAddr;
 
 /// A line under way: fields with a space between them.
 struct Line<'o> {
@@ -31,10 +32,20 @@ impl<'o> Line<'o> {
         }
     }
 
-    fn field(&mut self, value: impl std::fmt::Display) {
+    /// What needs no care: it is our own.
+    fn plain(&mut self, value: &str) {
         self.space();
-        // Writing to a vector does not fail.
-        let _ = write!(self.out, "{value}");
+        self.out.extend_from_slice(value.as_bytes());
+    }
+
+    fn number(&mut self, number: u64) {
+        self.space();
+        digits::number(number, self.out);
+    }
+
+    fn address(&mut self, address: SocketAddr) {
+        self.space();
+        digits::socket(address, self.out);
     }
 
     /// `-` for what there is not. What came from outside cannot end the field or the line.
@@ -46,10 +57,10 @@ impl<'o> Line<'o> {
         }
     }
 
-    fn optional(&mut self, value: Option<impl std::fmt::Display>) {
-        match value {
-            Some(value) => self.field(value),
-            None => self.field('-'),
+    fn optional(&mut self, number: Option<u64>) {
+        match number {
+            Some(number) => self.number(number),
+            None => self.plain("-"),
         }
     }
 
@@ -69,10 +80,10 @@ impl<'o> Line<'o> {
 
     fn time(&mut self, at: Timestamp, micros: u32) {
         self.space();
-        let whole = at.iso8601();
-        let seconds = whole.split_once('.').map_or(&*whole, |(seconds, _)| seconds);
-        let micros = micros % 1_000_000;
-        let _ = write!(self.out, "{seconds}.{micros:06}Z");
+        digits::seconds(at, self.out);
+        self.out.push(b'.');
+        digits::padded((micros % 1_000_000).into(), 6, self.out);
+        self.out.push(b'Z');
     }
 
     fn end(self) {
@@ -83,12 +94,25 @@ impl<'o> Line<'o> {
 /// Writes what a client sent so that it can be read back: quotes and backslashes after a backslash, the rest that is not
 /// printable ASCII in hexadecimal, spaces too where they would end the field.
 fn escape(value: &[u8], spaces: bool, out: &mut Vec<u8>) {
-    for byte in value {
+    let plain = |byte: &u8| match byte {
+        b'"' | b'\\' => false,
+        b' ' => !spaces,
+        byte => matches!(byte, 0x21..=0x7e),
+    };
+    let mut left = value;
+    loop {
+        let run = left.iter().position(|byte| !plain(byte)).unwrap_or(left.len());
+        out.extend_from_slice(&left[..run]);
+        let Some((byte, rest)) = left[run..].split_first() else {
+            return;
+        };
+        left = rest;
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-            b' ' if !spaces => out.push(b' '),
-            0x21..=0x7e => out.push(*byte),
-            _ => drop(write!(out, "\\x{byte:02x}")),
+            byte => {
+                out.extend_from_slice(b"\\x");
+                digits::hexadecimal((*byte).into(), 2, out);
+            }
         }
     }
 }

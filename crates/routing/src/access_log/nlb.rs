@@ -1,6 +1,7 @@
 //! A line of a Network Load Balancer's access log: connections of TLS listeners.
 
 use super::Line;
+use crate::digits;
 use neargate_core::Timestamp;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,30 +38,29 @@ pub struct NlbTlsEntry<'a> {
     pub created: Timestamp,
 }
 
+fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl NlbTlsEntry<'_> {
     /// Adds the line and its end to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let seconds = |at: Timestamp| {
-            let whole = at.iso8601();
-            whole
-                .split_once('.')
-                .map_or(String::new(), |(seconds, _)| seconds.to_owned())
-        };
         let mut line = Line::new(out);
-        line.field("tls 2.0");
-        line.field(seconds(self.time));
-        line.field(self.elb);
-        line.field(self.listener);
-        line.field(self.client);
-        line.field(self.destination);
-        line.field(self.connection_time.as_millis());
-        line.optional(self.handshake_time.map(|took| took.as_millis()));
-        line.field(self.received_bytes);
-        line.field(self.sent_bytes);
-        line.optional(self.incoming_alert);
+        line.plain("tls 2.0");
+        line.space();
+        digits::seconds(self.time, line.out);
+        line.plain(self.elb);
+        line.plain(self.listener);
+        line.address(self.client);
+        line.address(self.destination);
+        line.number(millis(self.connection_time));
+        line.optional(self.handshake_time.map(millis));
+        line.number(self.received_bytes);
+        line.number(self.sent_bytes);
+        line.optional(self.incoming_alert.map(u64::from));
         line.text(self.certificate.map(str::as_bytes));
         // The certificate's serial number, which AWS keeps for itself.
-        line.field('-');
+        line.plain("-");
         for text in [
             self.cipher,
             self.protocol_version,
@@ -72,7 +72,7 @@ impl NlbTlsEntry<'_> {
             line.text(text.map(str::as_bytes));
         }
         if self.alpn_preferences.is_empty() {
-            line.field('-');
+            line.plain("-");
         } else {
             line.space();
             for (place, name) in self.alpn_preferences.iter().enumerate() {
@@ -84,7 +84,8 @@ impl NlbTlsEntry<'_> {
                 line.out.push(b'"');
             }
         }
-        line.field(seconds(self.created));
+        line.space();
+        digits::seconds(self.created, line.out);
         line.end();
     }
 }

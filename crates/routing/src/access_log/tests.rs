@@ -42,7 +42,7 @@ fn entry() -> AlbEntry<'static> {
         redirect_url: None,
         error_reason: None,
         classification: (Class::Compliant, None),
-        connection: Some("TID_1234abcd5678ef90"),
+        connection: 0x1234_abcd_5678_ef90,
         transformed_host: None,
         transformed_uri: None,
         transform_status: None,
@@ -65,7 +65,7 @@ fn a_line_has_every_field_in_order() {
          arn:aws:elasticloadbalancing:us-east-2:123456789012:targetgroup/my-targets/73e2d6bc24d8a067 \
          \"Root=1-58337281-1d84f3d73c47ec4e58577259\" \"www.example.com\" \
          \"arn:aws:acm:us-east-2:123456789012:certificate/12345678\" 1 2026-11-25T18:00:00.100002Z \"forward\" \"-\" \"-\" \
-         \"10.0.0.1:80\" \"200\" \"-\" \"-\" TID_1234abcd5678ef90 \"-\" \"-\" \"-\"\n"
+         \"10.0.0.1:80\" \"200\" \"-\" \"-\" TID_00000000000000001234abcd5678ef90 \"-\" \"-\" \"-\"\n"
     );
 }
 
@@ -93,14 +93,14 @@ fn what_there_is_not_is_a_dash() {
         rule_priority: RulePriority::None,
         action: None,
         classification: (Class::Severe, Some(Reason::BadMethod)),
-        connection: None,
+        connection: 1,
         ..entry()
     };
     assert_eq!(
         written(&nothing),
         "http 2026-11-25T18:00:01.186641Z app/my-loadbalancer/50dc6c495c0c9188 192.168.131.39:2817 - -1 -1 -1 400 - 0 57 \
          \"- http://-:80- -\" \"-\" - - - \"-\" \"-\" \"-\" -1 2026-11-25T18:00:00.100002Z \"-\" \"-\" \"-\" \"-\" \"-\" \
-         \"Severe\" \"BadMethod\" - \"-\" \"-\" \"-\"\n"
+         \"Severe\" \"BadMethod\" TID_00000000000000000000000000000001 \"-\" \"-\" \"-\"\n"
     );
 }
 

@@ -7,6 +7,7 @@
 //! whole, for being born in, and for the device filter.
 
 pub mod devices;
+mod usage;
 mod v1;
 mod v2;
 
@@ -18,6 +19,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+pub use usage::Usage;
 
 /// Where distributions mount cgroups.
 const MOUNTED_AT: &str = "/sys/fs/cgroup";
@@ -55,6 +57,22 @@ pub trait Version {
     fn pids(&self) -> Option<&Path>;
     /// The v1 device controller, where there is no v2 hierarchy to attach a program to.
     fn devices(&self) -> Option<&Path>;
+    /// What a cgroup has used. `read` answers what a file of it in a hierarchy says; none when it is not there.
+    fn usage(&self, read: &dyn Fn(&Path, &str) -> Option<String>) -> Usage;
+}
+
+/// What a container of a task has used; none when its cgroups are not there, because it does not run.
+///
+/// # Errors
+/// When cgroups are not mounted where distributions mount them.
+pub fn usage(base: &str, task: &str, container: &str) -> io::Result<Option<Usage>> {
+    let cgroups = Cgroups::locate(base, task, &RuntimeKind::Native)?;
+    let below = format!("{}/{container}", cgroups.task_path());
+    if !cgroups.directories(&below).any(|dir| dir.is_dir()) {
+        return Ok(None);
+    }
+    let read = |hierarchy: &Path, file: &str| fs::read_to_string(hierarchy.join(&below).join(file)).ok();
+    Ok(Some(cgroups.version.usage(&read)))
 }
 
 /// The cgroups of this machine, as seen by one task.

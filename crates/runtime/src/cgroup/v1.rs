@@ -1,5 +1,6 @@
 //! Cgroup v1: a hierarchy per controller.
 
+use super::usage::{self, Usage};
 use super::{Setting, Version};
 use crate::launch::{Resources, TaskLimits};
 use crate::sys;
@@ -13,6 +14,8 @@ pub const SYSTEMD: &str = "systemd";
 /// What we limit by or account with. Block IO and cpu sets are left alone: no member of a task definition asks for them.
 const CONTROLLERS: &[&str] = &["cpu", "cpuacct", "memory", "pids", "devices", SYSTEMD];
 const CFS_PERIOD_MICROS: u64 = 100_000;
+/// What `memory.limit_in_bytes` says of no limit is the largest number that is whole in pages.
+const UNLIMITED: u64 = i64::MAX as u64 / 2;
 
 pub struct V1 {
     /// Mount points by controller; co-mounted controllers share one.
@@ -154,5 +157,25 @@ impl Version for V1 {
         self.place("devices")
             .filter(|place| self.attached.contains(place))
             .map(PathBuf::as_path)
+    }
+
+    fn usage(&self, read: &dyn Fn(&Path, &str) -> Option<String>) -> Usage {
+        let text = |controller, file| read(self.place(controller)?, file);
+        let one = |controller, file| usage::number(&text(controller, file)?);
+        let stat = usage::table(&text("cpu", "cpu.stat").unwrap_or_default());
+        let of = |name| stat.get(name).copied().unwrap_or_default();
+        Usage {
+            cpu: one("cpuacct", "cpuacct.usage").unwrap_or_default(),
+            cpu_user: one("cpuacct", "cpuacct.usage_user").unwrap_or_default(),
+            cpu_system: one("cpuacct", "cpuacct.usage_sys").unwrap_or_default(),
+            periods: of("nr_periods"),
+            throttled_periods: of("nr_throttled"),
+            throttled: of("throttled_time"),
+            memory: one("memory", "memory.usage_in_bytes").unwrap_or_default(),
+            memory_most: one("memory", "memory.max_usage_in_bytes"),
+            memory_limit: one("memory", "memory.limit_in_bytes").filter(|limit| *limit < UNLIMITED),
+            memory_stat: usage::table(&text("memory", "memory.stat").unwrap_or_default()),
+            pids: one("pids", "pids.current").unwrap_or_default(),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Cgroup v2: one hierarchy.
 
+use super::usage::{self, Usage};
 use super::{Setting, Version};
 use crate::launch::{Resources, TaskLimits};
 use neargate_core::CpuUnits;
@@ -104,6 +105,26 @@ impl Version for V2 {
 
     fn devices(&self) -> Option<&Path> {
         None
+    }
+
+    fn usage(&self, read: &dyn Fn(&Path, &str) -> Option<String>) -> Usage {
+        let text = |file| read(&self.root[0], file);
+        let one = |file| usage::number(&text(file)?);
+        let stat = usage::table(&text("cpu.stat").unwrap_or_default());
+        let of = |name| stat.get(name).copied().unwrap_or_default();
+        Usage {
+            cpu: of("usage_usec") * 1000,
+            cpu_user: of("user_usec") * 1000,
+            cpu_system: of("system_usec") * 1000,
+            periods: of("nr_periods"),
+            throttled_periods: of("nr_throttled"),
+            throttled: of("throttled_usec") * 1000,
+            memory: one("memory.current").unwrap_or_default(),
+            memory_most: one("memory.peak"),
+            memory_limit: one("memory.max"),
+            memory_stat: usage::table(&text("memory.stat").unwrap_or_default()),
+            pids: one("pids.current").unwrap_or_default(),
+        }
     }
 }
 

@@ -82,6 +82,9 @@ fn spec(task: &TaskRecord, d: &api::TaskDefinition, blocking_default: bool) -> O
         } else {
             link::LaunchType::Ec2
         },
+        service: task.service.as_ref().map(|service| service.name.clone()),
+        availability_zone: task.availability_zone.clone(),
+        tags: task.tags.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         network,
         containers,
         volumes,

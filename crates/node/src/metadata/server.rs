@@ -1,0 +1,223 @@
+//! Serves the endpoint over HTTP on the resolver's address, where the firewall leads tasks that ask 169.254.170.2.
+
+use super::document::{self, Clock, Version};
+use super::stats::{self, Machine, Sample};
+use super::{Found, Known, Registry};
+use crate::bundle::launch::runtime_id;
+use crate::ports::TaskNetwork;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use neargate_core::{Clock as CoreClock, Timestamp};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Connections at once; more wait to be accepted.
+const CONNECTIONS: usize = 256;
+/// How long a request's head may take, and a connection may say nothing.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// After a failed accept: descriptors have run out.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Samples older than this say nothing of now.
+const STALE: Duration = Duration::from_secs(600);
+
+/// What answers are made from.
+pub struct Server {
+    registry: Arc<Registry>,
+    clock: Arc<dyn CoreClock>,
+    network: Box<dyn TaskNetwork>,
+    /// Of all tasks of this node.
+    cgroup_base: String,
+    machine: Machine,
+    /// The latest sample of each container, by id.
+    samples: Mutex<HashMap<String, Sample>>,
+}
+
+impl Server {
+    pub fn new(
+        registry: Arc<Registry>,
+        clock: Arc<dyn CoreClock>,
+        network: Box<dyn TaskNetwork>,
+        cgroup_base: String,
+    ) -> Server {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let machine = Machine {
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            memory: stats::machine_memory(&meminfo),
+        };
+        Server {
+            registry,
+            clock,
+            network,
+            cgroup_base,
+            machine,
+            samples: Mutex::default(),
+        }
+    }
+
+    /// The answer to a path, when there is one.
+    fn answer(&self, path: &str, peer: Ipv4Addr) -> Result<Value, String> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match parts[..] {
+            ["v2", "metadata"] => Ok(document::task(&self.own(peer)?, Version::V2, &self.clock(), false)),
+            ["v2", "metadata", id] => {
+                let found = self.found(id, peer)?;
+                Ok(document::container(&found.task, found.container, Version::V2))
+            }
+            ["v2", "stats"] => Ok(self.all_stats(&self.own(peer)?)),
+            ["v2", "stats", id] => Ok(self.stats_of(&self.found(id, peer)?)),
+            [version @ ("v3" | "v4"), id, ref what @ ..] => {
+                let version = if version == "v4" { Version::V4 } else { Version::V3 };
+                let found = self.found(id, peer)?;
+                match what {
+                    [] => Ok(document::container(&found.task, found.container, version)),
+                    ["task"] => Ok(document::task(&found.task, version, &self.clock(), false)),
+                    ["taskWithTags"] => Ok(document::task(&found.task, version, &self.clock(), true)),
+                    ["stats"] => Ok(self.stats_of(&found)),
+                    ["task", "stats"] => Ok(self.all_stats(&found.task)),
+                    _ => Err(format!("there is no /{} in the task metadata endpoint", what.join("/"))),
+                }
+            }
+            _ => Err(format!("there is no {path} in the task metadata endpoint")),
+        }
+    }
+
+    fn found(&self, id: &str, peer: Ipv4Addr) -> Result<Found, String> {
+        let found = self.registry.container(id, peer);
+        found.ok_or_else(|| format!("no container {id} of the task that asks from {peer}"))
+    }
+
+    fn own(&self, peer: Ipv4Addr) -> Result<Known, String> {
+        let own = self.registry.task_at(peer);
+        own.ok_or_else(|| format!("no task with a network interface of its own asks from {peer}"))
+    }
+
+    fn all_stats(&self, task: &Known) -> Value {
+        let of = |container| {
+            let id = runtime_id(&task.spec, container);
+            let task = task.clone();
+            (id, self.stats_of(&Found { task, container }))
+        };
+        let all: Map<String, Value> = (0..task.spec.containers.len()).map(of).collect();
+        Value::Object(all)
+    }
+
+    /// Null while the container does not run, as from ECS.
+    fn stats_of(&self, found: &Found) -> Value {
+        let spec = &found.task.spec;
+        let (id, name) = (
+            runtime_id(spec, found.container),
+            &spec.containers[found.container].name,
+        );
+        let usage = neargate_runtime::usage(&self.cgroup_base, &spec.id, name);
+        let Ok(Some(usage)) = usage else { return Value::Null };
+        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let now = Sample {
+            at: self.now(),
+            usage,
+            machine_cpu: stats::machine_cpu(&stat, rustix::param::clock_ticks_per_second()),
+            network: self.network.counters(spec, found.container),
+        };
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.retain(|_, sample| now.at.since(sample.at) < STALE);
+        let before = samples.insert(id.clone(), now.clone());
+        drop(samples);
+        stats::document(&id, name, &now, before.as_ref(), self.machine)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn clock(&self) -> Clock {
+        Clock {
+            at: self.now(),
+            error_bound_millis: error_bound(),
+        }
+    }
+}
+
+/// How far the machine's clock may be off; none: nobody keeps it right.
+fn error_bound() -> Option<f64> {
+    // SAFETY: all zeroes is a request to change nothing, and the kernel fills the rest in.
+    let (state, now) = unsafe {
+        let mut now: libc::timex = std::mem::zeroed();
+        (libc::adjtimex(&mut now), now)
+    };
+    let synchronized = state >= 0 && state != libc::TIME_ERROR && now.status & libc::STA_UNSYNC == 0;
+    synchronized.then(|| now.maxerror as f64 / 1000.0)
+}
+
+/// Serves on `address` until dropped.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn serve(address: Ipv4Addr, server: Arc<Server>) -> io::Result<()> {
+    let listener = TcpListener::bind((address, neargate_netns::METADATA_PORT)).await?;
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // Never closed.
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            return Ok(());
+        };
+        let Ok((stream, peer)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
+        let IpAddr::V4(peer) = peer.ip() else { continue };
+        let server = server.clone();
+        tokio::spawn(async move {
+            let _slot = slot;
+            let service = service_fn(move |request| respond(server.clone(), request, peer));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
+                .serve_connection(TokioIo::new(stream), service);
+            // A task that goes away ends its connection: nobody else is concerned.
+            let _ = connection.await;
+        });
+    }
+}
+
+async fn respond(
+    server: Arc<Server>,
+    request: Request<Incoming>,
+    peer: Ipv4Addr,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let answer = match *request.method() {
+        Method::GET => tokio::task::spawn_blocking(move || server.answer(&path, peer)).await,
+        _ => {
+            return Ok(json_response(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &json!("only GET is served here"),
+            ));
+        }
+    };
+    Ok(match answer {
+        Ok(Ok(document)) => json_response(StatusCode::OK, &document),
+        Ok(Err(why)) => json_response(StatusCode::NOT_FOUND, &json!(why)),
+        Err(_) => json_response(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &json!("the answer could not be made"),
+        ),
+    })
+}
+
+fn json_response(status: StatusCode, document: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(document.to_string())));
+    *response.status_mut() = status;
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+}

@@ -1,0 +1,254 @@
+use super::document::{self, Clock};
+use super::stats::{self, Machine, Sample};
+use super::*;
+use crate::plan::observed::Event;
+use crate::testing;
+use neargate_core::Timestamp;
+use neargate_link::{AwslogsSpec, LogSpec};
+use neargate_netns::{Carried, Counters};
+use neargate_runtime::Usage;
+use serde_json::json;
+
+const OWN: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 10);
+const OTHER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 11);
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 2);
+
+fn spec() -> TaskSpec {
+    let mut spec = testing::task("app side?");
+    spec.service = Some("web".to_owned());
+    spec.availability_zone = Some("us-east-1a".to_owned());
+    spec.tags = [("team".to_owned(), "blue".to_owned())].into();
+    spec.containers[0].log = LogSpec::Awslogs(AwslogsSpec {
+        region: "us-east-1".to_owned(),
+        group: "/web".to_owned(),
+        stream: "ecs/app/0123".to_owned(),
+        ..AwslogsSpec::default()
+    });
+    spec
+}
+
+fn running(spec: &TaskSpec, address: Option<Ipv4Addr>) -> Known {
+    let mut observed = Observed::new(spec);
+    for network in 0..observed.networks.len() {
+        let ready = Event::NetworkReady {
+            network,
+            address,
+            bindings: Vec::new(),
+        };
+        observed.apply(spec, &ready, Timestamp(1000));
+    }
+    for container in 0..spec.containers.len() {
+        let started = Event::Started {
+            container,
+            runtime_id: runtime_id(spec, container),
+        };
+        observed.apply(spec, &Event::Starting { container }, Timestamp(1900));
+        observed.apply(spec, &started, Timestamp(2000));
+    }
+    Known {
+        spec: Arc::new(spec.clone()),
+        observed,
+    }
+}
+
+fn clock() -> Clock {
+    Clock {
+        at: Timestamp(5000),
+        error_bound_millis: Some(0.5),
+    }
+}
+
+#[test]
+fn containers_are_told_where_to_ask() {
+    let mut spec = spec();
+    let id = runtime_id(&spec, 0);
+    let told = |spec: &TaskSpec| variables(spec, 0, RESOLVER);
+    assert_eq!(
+        told(&spec),
+        [
+            (
+                "ECS_CONTAINER_METADATA_URI".to_owned(),
+                format!("http://169.254.170.2/v3/{id}")
+            ),
+            (
+                "ECS_CONTAINER_METADATA_URI_V4".to_owned(),
+                format!("http://169.254.170.2/v4/{id}")
+            ),
+        ]
+    );
+    spec.network = NetworkSpec::Host;
+    assert!(told(&spec)[1].1.starts_with("http://172.31.0.2:51679/v4/"));
+    spec.network = NetworkSpec::None;
+    assert_eq!(told(&spec), []);
+}
+
+#[test]
+fn a_task_is_told_of_itself_alone() {
+    let registry = Registry::default();
+    let known = running(&spec(), Some(OWN));
+    registry.observe(&known.spec, &known.observed);
+    let id = runtime_id(&known.spec, 1);
+    assert_eq!(registry.container(&id, OWN).map(|found| found.container), Some(1));
+    assert!(registry.container(&id, OTHER).is_none());
+    assert!(registry.container("unknown", OWN).is_none());
+    assert!(registry.task_at(OWN).is_some() && registry.task_at(OTHER).is_none());
+    registry.forget(&known.spec.id);
+    assert!(registry.container(&id, OWN).is_none());
+}
+
+#[test]
+fn tasks_on_the_machines_network_are_not_told_to_those_that_have_their_own() {
+    let registry = Registry::default();
+    let known = running(&spec(), Some(OWN));
+    registry.observe(&known.spec, &known.observed);
+    let mut host = spec();
+    host.network = NetworkSpec::Host;
+    host.id = "f".repeat(32);
+    host.arn = host.arn.replace("0123456789abcdef0123456789abcdef", &host.id);
+    let host = running(&host, None);
+    registry.observe(&host.spec, &host.observed);
+    let id = runtime_id(&host.spec, 0);
+    assert!(registry.container(&id, RESOLVER).is_some());
+    assert!(registry.container(&id, OWN).is_none());
+}
+
+#[test]
+fn tags_follow_what_control_says() {
+    let registry = Registry::default();
+    let known = running(&spec(), Some(OWN));
+    registry.observe(&known.spec, &known.observed);
+    let mut retagged = spec();
+    retagged.tags = [("team".to_owned(), "red".to_owned())].into();
+    registry.respecify(&Arc::new(retagged));
+    registry.observe(&known.spec, &known.observed);
+    let found = registry.container(&runtime_id(&known.spec, 0), OWN).unwrap();
+    let with = document::task(&found.task, Version::V4, &clock(), true);
+    assert_eq!(with["TaskTags"], json!({ "team": "red" }));
+    let without = document::task(&found.task, Version::V4, &clock(), false);
+    assert!(without.get("TaskTags").is_none());
+}
+
+#[test]
+fn version_4_says_what_ecs_says() {
+    let known = running(&spec(), Some(OWN));
+    let task = document::task(&known, Version::V4, &clock(), false);
+    let said = |name: &str| task[name].clone();
+    assert_eq!(said("Cluster"), "arn:aws:ecs:us-east-1:000000000000:cluster/default");
+    assert_eq!(said("TaskARN"), known.spec.arn.as_str());
+    assert_eq!((said("Family"), said("Revision")), (json!("web"), json!("1")));
+    assert_eq!(
+        (said("ServiceName"), said("LaunchType")),
+        (json!("web"), json!("FARGATE"))
+    );
+    assert_eq!(
+        (said("DesiredStatus"), said("KnownStatus")),
+        (json!("RUNNING"), json!("RUNNING"))
+    );
+    assert_eq!(
+        (said("AvailabilityZone"), said("VPCID")),
+        (json!("us-east-1a"), json!("vpc-1"))
+    );
+    assert_eq!(said("ClockDrift")["ClockErrorBound"], 0.5);
+    let container = &task["Containers"][0];
+    assert_eq!(container["DockerId"], runtime_id(&known.spec, 0));
+    assert_eq!(container["StartedAt"], "1970-01-01T00:00:02.000Z");
+    assert_eq!(container["LogOptions"]["awslogs-group"], "/web");
+    assert_eq!(container["Labels"]["com.amazonaws.ecs.container-name"], "app");
+    assert_eq!(
+        container["ContainerARN"],
+        "arn:aws:ecs:us-east-1:000000000000:container/default/0123456789abcdef0123456789abcdef/app"
+    );
+    assert_eq!(
+        container["Networks"],
+        json!([{
+            "NetworkMode": "awsvpc",
+            "IPv4Addresses": ["172.31.0.10"],
+            "AttachmentIndex": 0,
+            "MACAddress": "0a:00:00:00:00:0a",
+            "IPv4SubnetCIDRBlock": "172.31.0.0/20",
+            "DomainNameServers": ["172.31.0.2"],
+            "DomainNameSearchList": ["ec2.internal"],
+            "PrivateDNSName": "ip-172-31-0-10.ec2.internal",
+            "SubnetGatewayIpv4Address": "172.31.0.1/20",
+        }])
+    );
+    // Older programs get what they know.
+    let older = document::container(&known, 0, Version::V3);
+    assert_eq!(
+        older["Networks"],
+        json!([{ "NetworkMode": "awsvpc", "IPv4Addresses": ["172.31.0.10"] }])
+    );
+    assert!(older.get("ContainerARN").is_none());
+}
+
+#[test]
+fn a_task_that_starts_is_as_far_as_its_slowest_container() {
+    let spec = spec();
+    let mut known = Known {
+        observed: Observed::new(&spec),
+        spec: Arc::new(spec.clone()),
+    };
+    let status = |known: &Known| document::task(known, Version::V4, &clock(), false)["KnownStatus"].clone();
+    assert_eq!(status(&known), "NONE");
+    for container in 0..2 {
+        let ready = Event::ImageReady {
+            container,
+            digest: "sha256:0".to_owned(),
+            stop_signal: None,
+        };
+        known.observed.apply(&spec, &ready, Timestamp(1));
+    }
+    assert_eq!(status(&known), "PULLED");
+    known
+        .observed
+        .apply(&spec, &Event::Prepared { container: 0 }, Timestamp(1));
+    assert_eq!(status(&known), "PULLED");
+}
+
+#[test]
+fn statistics_have_dockers_form() {
+    let sample = |at, cpu, bytes| Sample {
+        at: Timestamp(at),
+        usage: Usage {
+            cpu,
+            memory: 4096,
+            pids: 2,
+            ..Usage::default()
+        },
+        machine_cpu: 10 * cpu,
+        network: Some(Counters {
+            received: Carried {
+                bytes,
+                ..Carried::default()
+            },
+            sent: Carried::default(),
+        }),
+    };
+    let machine = Machine {
+        cpus: 2,
+        memory: 1 << 30,
+    };
+    let (before, now) = (sample(1000, 100, 50), sample(3000, 300, 150));
+    let first = stats::document("id", "app", &before, None, machine);
+    assert_eq!(first["precpu_stats"]["cpu_usage"]["total_usage"], 0);
+    assert!(first.get("network_rate_stats").is_none());
+    let second = stats::document("id", "app", &now, Some(&before), machine);
+    assert_eq!(second["cpu_stats"]["cpu_usage"]["total_usage"], 300);
+    assert_eq!(second["precpu_stats"]["system_cpu_usage"], 1000);
+    assert_eq!(second["memory_stats"]["limit"], 1 << 30);
+    assert_eq!(second["networks"]["eth0"]["rx_bytes"], 150);
+    assert_eq!(second["network_rate_stats"]["rx_bytes_per_sec"], 50.0);
+}
+
+#[test]
+fn the_machine_is_read_from_proc() {
+    assert_eq!(
+        stats::machine_cpu("cpu  1 2 3 4 5 6 7 8 100 100\ncpu0 1", 100),
+        36 * 10_000_000
+    );
+    assert_eq!(
+        stats::machine_memory("MemTotal:       1024 kB\nMemFree: 1 kB\n"),
+        1 << 20
+    );
+    assert_eq!((stats::machine_cpu("", 100), stats::machine_memory("")), (0, 0));
+}
