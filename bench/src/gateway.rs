@@ -99,6 +99,11 @@ pub fn run() -> Result<()> {
     println!(
         "gateway: {RULES} rules, access log on, forwarded headers, 64 connections kept alive, one backend for all"
     );
+    // Before any load: what a load leaves in pools would hide what a connection costs.
+    println!("  memory of an idle, kept-alive connection ({IDLE} of them)");
+    for peer in &peers {
+        println!("    {:<9} {:6.2} KiB", peer.name, idle(peer)?);
+    }
     for (what, path, load) in [
         ("HTTP/1.1, 1 KB", "/1k", Load::Plain),
         ("HTTP/1.1, 100 KB", "/100k", Load::Plain),
@@ -116,10 +121,6 @@ pub fn run() -> Result<()> {
             runs.push(measure(&peers[0].pids, || wrk(&url))?);
         }
         println!("    {rules:>4} rules  {:6.1} µs", median(&runs, |r| r.cost));
-    }
-    println!("  memory of an idle, kept-alive connection ({IDLE} of them)");
-    for peer in &peers {
-        println!("    {:<9} {:6.2} KiB", peer.name, idle(peer)?);
     }
     Ok(())
 }
@@ -268,9 +269,10 @@ fn milliseconds(text: &str) -> f64 {
 /// Resident KiB that each of many idle connections costs, each having made one request.
 fn idle(peer: &Peer) -> Result<f64> {
     let address = peer.plain.trim_start_matches("http://").to_owned();
+    let request = format!("GET /1k HTTP/1.1\r\nHost: {address}\r\n\r\n");
     let resident = || peer.pids.iter().map(|pid| memory_kib(*pid, "VmRSS")).sum::<u64>();
     let ask = |stream: &mut TcpStream| -> std::io::Result<()> {
-        write!(stream, "GET /1k HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
+        stream.write_all(request.as_bytes())?;
         let (mut got, mut buffer) = (Vec::new(), [0; 4096]);
         while !got.ends_with(&[b'x'; 1024]) {
             match stream.read(&mut buffer)? {

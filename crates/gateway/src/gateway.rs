@@ -4,7 +4,7 @@ use crate::config::{GatewayConfig, GatewayError};
 use crate::doors::{self, Doors};
 use crate::log_files::{self, Writer};
 use crate::open::{Listening, listening};
-use crate::serving::{Serving, Supplies, now};
+use crate::serving::{Connections, Serving, Supplies, now};
 use crate::session::{Offer, Session};
 use crate::workers::{Key, Order, Thread};
 use crate::{key, metrics_socket, probe};
@@ -14,7 +14,6 @@ use neargate_routing::{Routes, access_log};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -24,8 +23,6 @@ const GRACE: Duration = Duration::from_secs(3);
 const SUCCEEDED: Duration = Duration::from_secs(300);
 /// Between attempts to open a door whose port was taken.
 const KNOCK: Duration = Duration::from_secs(2);
-/// How often to look whether the last connection has gone.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs a gateway until `shutdown`, or until another has taken over and what runs here has ended. `told` is called once it
 /// serves what its predecessor served.
@@ -42,7 +39,7 @@ pub async fn run(
     let (served, serving) = watch::channel(Arc::new(Serving::default()));
     let (log, writer) = log_writer(&config, serving.clone())?;
     let (ending, ends) = watch::channel(false);
-    let connections = Arc::new(AtomicUsize::new(0));
+    let connections = Arc::new(Connections::default());
     let limit = descriptors();
     let mut threads = Vec::new();
     for shard in 0..thread_count(&config) {
@@ -116,13 +113,8 @@ pub async fn run(
     beside.shutdown().await;
     ending.send_replace(true);
     house.close_all();
-    let emptied = async {
-        while connections.load(Ordering::Relaxed) > 0 {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
     tokio::select! {
-        _ = tokio::time::timeout(grace, emptied) => {}
+        _ = tokio::time::timeout(grace, connections.emptied()) => {}
         () = async { shutdown.await; tokio::time::sleep(GRACE).await }, if grace == SUCCEEDED => {}
     }
     let House { threads, .. } = house;

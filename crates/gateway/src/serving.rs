@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 #[derive(Debug, Default)]
 pub struct Serving {
@@ -96,8 +96,38 @@ pub struct Worker {
     /// True once this process is about to end: finish what runs, take nothing new.
     pub ending: watch::Receiver<bool>,
     /// Connections of clients, of all threads.
-    pub connections: Arc<AtomicUsize>,
+    pub connections: Arc<Connections>,
     pub random: Random,
+}
+
+/// Counts the connections of clients, of all threads.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: AtomicUsize,
+    emptied: Notify,
+}
+
+impl Connections {
+    fn begin(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        if self.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.emptied.notify_one();
+        }
+    }
+
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Waits until none is open. For one waiter.
+    pub async fn emptied(&self) {
+        while self.open() > 0 {
+            self.emptied.notified().await;
+        }
+    }
 }
 
 /// Has a connection woken when doors close; until dropped.
@@ -110,7 +140,7 @@ pub struct Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.worker.members.borrow_mut().remove(&self.id);
-        self.worker.connections.fetch_sub(1, Ordering::Relaxed);
+        self.worker.connections.end();
     }
 }
 
@@ -122,7 +152,7 @@ pub struct Supplies {
     pub cookies: [u8; 32],
     pub log: Log,
     pub ending: watch::Receiver<bool>,
-    pub connections: Arc<AtomicUsize>,
+    pub connections: Arc<Connections>,
 }
 
 impl Worker {
@@ -167,7 +197,7 @@ impl Worker {
         let id = self.joined.get();
         self.joined.set(id + 1);
         self.members.borrow_mut().insert(id, waker);
-        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.connections.begin();
         Membership { worker: self, id }
     }
 

@@ -16,7 +16,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -189,7 +188,7 @@ async fn accept(listener: TcpListener, door: Rc<LocalDoor>, worker: Rc<Worker>, 
         let Ok(local) = stream.local_addr() else { continue };
         let behind = door.behind();
         let admitted = behind.iter().any(|one| one.admits(client.ip(), local.port()));
-        if !admitted || worker.connections.load(Ordering::Relaxed) >= limit {
+        if !admitted || worker.connections.open() >= limit {
             reject(&worker, &behind);
             continue;
         }

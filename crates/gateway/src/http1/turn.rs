@@ -213,7 +213,8 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
             let reused = kept.is_some();
             let connected = match kept {
                 Some(kept) => Ok(kept),
-                None => connect(&place).await,
+                // In a box, as it is rare and would be most of what a request takes.
+                None => Box::pin(connect(&place)).await,
             };
             let mut target = match connected {
                 Ok(target) => target,

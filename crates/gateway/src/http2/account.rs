@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// The client went before there was an answer.
 const CLIENT_CLOSED: u16 = 460;
 
-/// Filled while the stream runs.
+/// Filled while the stream runs. In a box, since it goes from hand to hand.
 pub struct Account {
     pub worker: Rc<Worker>,
     pub arrival: Rc<Arrival>,
@@ -71,10 +71,10 @@ impl Upstream {
 }
 
 impl Account {
-    pub fn new(worker: Rc<Worker>, arrival: Rc<Arrival>, served: Arc<Served>, stream: Stream) -> Account {
+    pub fn new(worker: Rc<Worker>, arrival: Rc<Arrival>, served: Arc<Served>, stream: Stream) -> Box<Account> {
         let begun = Instant::now();
         let life = stream.life();
-        Account {
+        Box::new(Account {
             worker,
             arrival,
             served,
@@ -106,11 +106,9 @@ impl Account {
             trace: Vec::new(),
             host_after: None,
             url_after: None,
-        }
+        })
     }
-}
 
-impl Account {
     /// True once the target is gone from what is served.
     pub fn is_cut(&self) -> bool {
         let (Some(group), Some(target)) = (&self.group, &self.target) else {

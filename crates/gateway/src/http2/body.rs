@@ -69,21 +69,22 @@ pub enum ToClient {
 /// The body of a target's response.
 pub struct FromTarget {
     incoming: Incoming,
-    account: Account,
+    account: Box<Account>,
     /// Returned to its pool at the end.
     lease: Option<Lease>,
-    timer: Pin<Box<Sleep>>,
+    /// Once it had to wait.
+    timer: Option<Pin<Box<Sleep>>>,
     limit: Duration,
 }
 
 impl ToClient {
     /// A target that sends nothing for `limit`, to a client that would take it, has its stream reset.
-    pub fn target(incoming: Incoming, account: Account, lease: Lease, limit: Duration) -> ToClient {
+    pub fn target(incoming: Incoming, account: Box<Account>, lease: Lease, limit: Duration) -> ToClient {
         let mut body = FromTarget {
             incoming,
             account,
             lease: Some(lease),
-            timer: Box::pin(tokio::time::sleep(LOOK.min(limit))),
+            timer: None,
             limit,
         };
         if body.incoming.is_end_stream() {
@@ -96,16 +97,16 @@ impl ToClient {
 impl FromTarget {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
-            while self.timer.as_mut().poll(cx).is_ready() {
+            let look = LOOK.min(self.limit);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(look)));
+            while timer.as_mut().poll(cx).is_ready() {
                 if self.account.upstream.silent() >= self.limit {
                     return Poll::Ready(Some(Err("the target sends nothing any more".into())));
                 }
                 if self.account.is_cut() {
                     return Poll::Ready(Some(Err("the target is gone".into())));
                 }
-                self.timer
-                    .as_mut()
-                    .reset((Instant::now() + LOOK.min(self.limit)).into());
+                timer.as_mut().reset((Instant::now() + look).into());
             }
             return Poll::Pending;
         };

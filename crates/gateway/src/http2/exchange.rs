@@ -79,7 +79,7 @@ pub async fn answer(
     Ok(run(account, &asked, body).await)
 }
 
-async fn run(mut account: Account, asked: &Asked, body: Incoming) -> Response<ToClient> {
+async fn run(mut account: Box<Account>, asked: &Asked, body: Incoming) -> Response<ToClient> {
     // There is no WebSocket over HTTP/2, and no proxying.
     if asked.parts.method == Method::CONNECT {
         return own(account, &Answer::page(400));
@@ -117,7 +117,7 @@ async fn run(mut account: Account, asked: &Asked, body: Incoming) -> Response<To
 }
 
 async fn forward(
-    mut account: Account,
+    mut account: Box<Account>,
     asked: &Asked,
     body: Incoming,
     (worker, served, arrival): (&Rc<Worker>, &Served, &Arrival),
@@ -155,7 +155,12 @@ async fn forward(
             None => return own(account, &Answer::page(500)),
         };
         account.chosen(&choice);
-        let mut lease = match connect(place, http2).await {
+        let connected = match Lease::kept(place, http2) {
+            Some(kept) => Ok(kept),
+            // In a box: a stream's future, which is moved to where it runs, would be four times as large.
+            None => Box::pin(connect(place, http2)).await,
+        };
+        let mut lease = match connected {
             Ok(lease) => lease,
             Err(error) => {
                 tracing::debug!(%error, target = %place.target, "cannot connect");
@@ -213,11 +218,11 @@ async fn forward(
     }
 }
 
-/// Takes a connection, and waits for this machine to be ready for it.
+/// Connects, and waits for this machine to be ready for it.
 async fn connect(place: Place, http2: bool) -> Result<Lease, DialError> {
     let until = Instant::now() + CONNECT_WITHIN;
     loop {
-        match Lease::take(place, http2).await {
+        match Lease::new(place, http2).await {
             Err(DialError::Here { .. }) if Instant::now() < until => tokio::time::sleep(AGAIN).await,
             done => return done,
         }
@@ -225,7 +230,12 @@ async fn connect(place: Place, http2: bool) -> Result<Lease, DialError> {
 }
 
 /// Passes a target's response on.
-fn pass(mut account: Account, response: Response<Incoming>, lease: Lease, choice: Choice<'_>) -> Response<ToClient> {
+fn pass(
+    mut account: Box<Account>,
+    response: Response<Incoming>,
+    lease: Lease,
+    choice: Choice<'_>,
+) -> Response<ToClient> {
     let now = Instant::now();
     account.answered = Some(now);
     account.upstream.touch();
@@ -263,7 +273,7 @@ fn pass(mut account: Account, response: Response<Incoming>, lease: Lease, choice
 }
 
 /// An answer of the balancer's own.
-fn own(mut account: Account, answer: &Answer) -> Response<ToClient> {
+fn own(mut account: Box<Account>, answer: &Answer) -> Response<ToClient> {
     account.status = Some(answer.status);
     account.stream.answered();
     let headers = headers::own(answer, Some(&account.served), account.grpc);
@@ -274,7 +284,7 @@ fn own(mut account: Account, answer: &Answer) -> Response<ToClient> {
         headers,
         ToClient::Own {
             left,
-            account: Some(Box::new(account)),
+            account: Some(account),
         },
     )
 }

@@ -70,17 +70,23 @@ enum Kind {
 struct Running(Shared);
 
 impl Lease {
-    /// A connection for one request: a kept one, or a new one.
+    /// A kept connection for one request.
+    pub fn kept(place: Place, http2: bool) -> Option<Lease> {
+        let kind = match http2 {
+            true => Kind::Many(Running::new(free(&place)?)),
+            false => Kind::One(kept(&place)?),
+        };
+        Some(Lease { place, kind })
+    }
+
+    /// A new connection, or one that another request has made meanwhile.
     ///
     /// # Errors
     /// See [`DialError`].
-    pub async fn take(place: Place, http2: bool) -> Result<Lease, DialError> {
+    pub async fn new(place: Place, http2: bool) -> Result<Lease, DialError> {
         let kind = match http2 {
             true => Kind::Many(Running::new(shared(&place).await?)),
-            false => match kept(&place) {
-                Some(one) => Kind::One(one),
-                None => Kind::One(one(&place).await?),
-            },
+            false => Kind::One(one(&place).await?),
         };
         Ok(Lease { place, kind })
     }
@@ -161,9 +167,6 @@ async fn one(place: &Place) -> Result<One, DialError> {
 }
 
 async fn shared(place: &Place) -> Result<Shared, DialError> {
-    if let Some(shared) = free(place) {
-        return Ok(shared);
-    }
     let making = POOL.with_borrow_mut(|pool| pool.making.entry(*place).or_default().clone());
     let _turn = making.lock().await;
     if let Some(shared) = free(place) {

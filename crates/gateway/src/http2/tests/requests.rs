@@ -244,7 +244,7 @@ async fn a_door_that_closes_lets_running_streams_finish() {
         assert_eq!(read(response).await.unwrap().body, b"hello");
         drop(sender);
         connection.await.unwrap().unwrap();
-        assert!(served.worker.connections.load(std::sync::atomic::Ordering::Relaxed) == 0);
+        assert!(served.worker.connections.open() == 0);
     })
     .await;
 }
