@@ -4,6 +4,7 @@ the door, and no request fails while things are replaced."""
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -184,6 +185,37 @@ def test_tasks_are_reached_only_through_the_door(stack):
     for task in stack.tasks():
         with pytest.raises(OSError):
             socket.create_connection((address_of(task), 8080), timeout=0.5).close()
+
+
+def test_ten_thousand_idle_connections_are_held_and_requests_go_on(stack):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = 10_000 if hard == resource.RLIM_INFINITY else min(10_000, hard - 500)
+    request = f"GET /health HTTP/1.1\r\nHost: {stack.name}\r\n\r\n".encode()
+    held = []
+
+    def ask(connection):
+        connection.sendall(request)
+        got = b""
+        while not got.endswith(b"ok\n"):
+            more = connection.recv(4096)
+            assert more, got
+            got += more
+        assert got.startswith(b"HTTP/1.1 200"), got
+
+    try:
+        for n in range(wanted):
+            held.append(socket.create_connection((LOOPBACK, PORT), timeout=10))
+            if n % 100 == 0:
+                ask(held[-1])
+        # All are idle now, and whoever comes is served.
+        assert stack.get()[0] == 200
+        # Each of them may still ask, for the first time or again.
+        for connection in [*held[::100], *held[1::100]]:
+            ask(connection)
+    finally:
+        for connection in held:
+            connection.close()
 
 
 def test_unknown_hosts_reach_a_balancer_that_is_alone_on_its_port(stack):

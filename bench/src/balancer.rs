@@ -43,6 +43,7 @@ pub fn texts(xml: &str, name: &str) -> Vec<String> {
 /// The default VPC: its id, its subnets and its default security group.
 pub struct Vpc {
     pub id: String,
+    /// A balancer is in the first two; what is elsewhere gets no requests.
     pub subnets: Vec<String>,
     pub group: String,
 }
@@ -194,4 +195,15 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// Has targets that leave finish what they do within so many seconds.
+pub fn drain_within(client: &mut Client, group: &str, seconds: u32) -> Result<()> {
+    let seconds = seconds.to_string();
+    let members = [
+        ("TargetGroupArn", group),
+        ("Attributes.member.1.Key", "deregistration_delay.timeout_seconds"),
+        ("Attributes.member.1.Value", &seconds),
+    ];
+    elb(client, "ModifyTargetGroupAttributes", &members).map(|_| ())
 }

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const TASKS: u32 = 10;
-const ROLLOUTS: usize = 6;
+/// Rollouts follow one another until so many requests were made, or so much time has passed.
+const REQUESTS: u64 = 1_000_000;
+const MOST_TIME: Duration = Duration::from_secs(480);
 const CONNECTIONS: usize = 16;
 const ADDRESS: &str = "127.232.0.1:8791";
 const LIMIT: Duration = Duration::from_secs(180);
@@ -39,6 +41,7 @@ pub fn run() -> Result<()> {
     balancer::open(&mut client, &vpc.group)?;
     let arn = balancer::balancer(&mut client, &vpc, "deploy")?;
     let group = balancer::target_group(&mut client, &vpc, "deploy", 8080, "/")?;
+    balancer::drain_within(&mut client, &group, 2)?;
     balancer::listener(&mut client, &arn, 8791, &group, 1, None)?;
     client.ecs("CreateCluster", &json!({ "clusterName": "bench" }))?;
     client.ecs(
@@ -54,23 +57,25 @@ pub fn run() -> Result<()> {
         "CreateService",
         &json!({
             "cluster": "bench", "serviceName": "web", "taskDefinition": "web", "desiredCount": TASKS, "launchType": "FARGATE",
-            "networkConfiguration": { "awsvpcConfiguration": { "subnets": vpc.subnets } },
+            "networkConfiguration": { "awsvpcConfiguration": { "subnets": &vpc.subnets[..2] } },
             "loadBalancers": [{ "targetGroupArn": group, "containerName": "web", "containerPort": 8080 }],
         }),
     )?;
     rest(&mut client)?;
 
     let load = Load::start();
-    let mut took = Vec::new();
-    for _ in 0..ROLLOUTS {
+    let (mut took, start) = (Vec::new(), Instant::now());
+    while load.requests.load(Ordering::Relaxed) < REQUESTS && start.elapsed() < MOST_TIME {
         let begin = Instant::now();
         let input = json!({ "cluster": "bench", "service": "web", "forceNewDeployment": true });
         client.ecs("UpdateService", &input)?;
         rest(&mut client)?;
         took.push(begin.elapsed());
+        drained(&mut client)?;
     }
     let (requests, failed, reasons) = load.stop();
-    println!("deploy: {ROLLOUTS} rolling updates of {TASKS} tasks under load of {CONNECTIONS} connections");
+    let rollouts = took.len();
+    println!("deploy: {rollouts} rolling updates of {TASKS} tasks under load of {CONNECTIONS} connections");
     println!("  requests {requests}, failed {failed}");
     for reason in reasons.iter().take(5) {
         println!("    {reason}");
@@ -133,6 +138,24 @@ fn rest(client: &mut Client) -> Result<()> {
             return Err(format!("the service does not come to rest: {service}"));
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until the tasks of the last rollout are gone.
+fn drained(client: &mut Client) -> Result<()> {
+    let until = Instant::now() + LIMIT;
+    loop {
+        let found = client.ecs("ListTasks", &json!({ "cluster": "bench" }))?;
+        if found["taskArns"]
+            .as_array()
+            .is_some_and(|tasks| tasks.len() == TASKS as usize)
+        {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err("tasks of an old deployment stay".into());
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::nodes::BoxFuture;
 use neargate_core::AwsError;
 use neargate_link::gateway::TargetReport;
 use neargate_link::{Connection, FromGateway, GatewayTable, LinkError, LinkListener, Sender, ToGateway};
-use neargate_store::{Change, Snapshot, Store};
+use neargate_store::{Change, Snapshot, Store, concerned};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
@@ -83,13 +83,8 @@ impl Gateways {
         let mut changes = self.store.changes();
         loop {
             self.offer(&offer);
-            loop {
-                match changes.recv().await {
-                    Ok(commit) if commit.iter().any(|change| self.plane.concerns(change)) => break,
-                    Ok(_) => {}
-                    Err(broadcast::error::RecvError::Lagged(_)) => break,
-                    Err(broadcast::error::RecvError::Closed) => return,
-                }
+            if !concerned(&mut changes, |change| self.plane.concerns(change)).await {
+                return;
             }
             // What came meanwhile is in the snapshot that the next table is made of.
             while let Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) = changes.try_recv() {}

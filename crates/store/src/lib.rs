@@ -17,7 +17,7 @@ mod txn;
 mod watch;
 
 pub use lease::{LeaseId, Leases};
-pub use published::Change;
+pub use published::{Change, concerned};
 pub use record::{AnyRecord, Decode, Kind, KindsOverlap, Record};
 pub use snapshot::{Snapshot, Versioned};
 pub use sqlite::OpenError;

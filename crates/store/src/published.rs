@@ -35,6 +35,19 @@ impl Change {
     }
 }
 
+/// Waits for a commit with a change that `matters`, or until some may have been missed: whoever waits so reads a snapshot
+/// afterwards. False once there is no store any more.
+pub async fn concerned(changes: &mut broadcast::Receiver<Arc<Vec<Change>>>, matters: impl Fn(&Change) -> bool) -> bool {
+    loop {
+        match changes.recv().await {
+            Ok(commit) if commit.iter().any(&matters) => return true,
+            Ok(_) => {}
+            Err(broadcast::error::RecvError::Lagged(_)) => return true,
+            Err(broadcast::error::RecvError::Closed) => return false,
+        }
+    }
+}
+
 /// Changes kept for `watch`.
 pub(crate) const HISTORY: usize = 8192;
 /// Commits a receiver of `changes` may fall behind.

@@ -7,10 +7,10 @@ use crate::Ecs;
 use crate::records::TaskRecord;
 use crate::targets;
 use neargate_elbv2::TargetRecord;
-use neargate_store::{Change, CommitError, Record, Txn};
+use neargate_store::{Change, CommitError, Record, Txn, concerned};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 /// Looks again after this, whatever was or was not noticed.
 const TIMER: Duration = Duration::from_secs(5);
@@ -28,18 +28,8 @@ pub async fn run(ecs: Arc<Ecs>, mut shutdown: watch::Receiver<bool>) {
                 RETRY
             }
         };
-        let woken = async {
-            loop {
-                match changes.recv().await {
-                    Ok(commit) if commit.iter().any(matters) => return true,
-                    Ok(_) => {}
-                    Err(broadcast::error::RecvError::Lagged(_)) => return true,
-                    Err(broadcast::error::RecvError::Closed) => return false,
-                }
-            }
-        };
         tokio::select! {
-            open = woken => if !open {
+            open = concerned(&mut changes, matters) => if !open {
                 return;
             },
             () = tokio::time::sleep(timer) => {}

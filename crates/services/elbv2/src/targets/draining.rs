@@ -6,10 +6,10 @@
 use crate::Elbv2;
 use crate::records::{TargetGroupRecord, TargetRecord};
 use neargate_core::Timestamp;
-use neargate_store::{Change, CommitError, Record, Snapshot, Txn};
+use neargate_store::{Change, CommitError, Record, Snapshot, Txn, concerned};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 /// Looks again after this, whatever was or was not noticed.
 const TIMER: Duration = Duration::from_secs(30);
@@ -31,18 +31,8 @@ impl Elbv2 {
                     RETRY
                 }
             };
-            let woken = async {
-                loop {
-                    match changes.recv().await {
-                        Ok(commit) if commit.iter().any(matters) => return true,
-                        Ok(_) => {}
-                        Err(broadcast::error::RecvError::Lagged(_)) => return true,
-                        Err(broadcast::error::RecvError::Closed) => return false,
-                    }
-                }
-            };
             tokio::select! {
-                open = woken => if !open {
+                open = concerned(&mut changes, matters) => if !open {
                     return;
                 },
                 () = tokio::time::sleep(timer) => {}
