@@ -213,6 +213,7 @@ pub fn make(txn: &mut Txn, account: &str, region: &str, cidr: (Ipv4Addr, u8), ga
         is_default: true,
         more_ranges: Vec::new(),
         network_acl_id: id("acl", "default"),
+        network_acl_tags: Tags::default(),
         tenancy: "default".to_owned(),
         dns_support: true,
         dns_hostnames: true,

@@ -37,7 +37,7 @@ pub async fn describe_network_acls(
     let found = filtered(
         found,
         input.filters.as_deref(),
-        |_| &NO_TAGS,
+        |v| &v.network_acl_tags,
         |v, name| acl_values(&snapshot, v, &service.account, name),
     )?;
     let named = ("networkAclIds", ids.is_some_and(|i| !i.is_empty()));
@@ -102,7 +102,7 @@ fn acl(snapshot: &Snapshot, vpc: &VpcRecord, account: &str) -> api::NetworkAcl {
         is_default: Some(true),
         network_acl_id: text(&vpc.network_acl_id),
         owner_id: text(account),
-        tags: Some(Vec::new()),
+        tags: ask::shown(&vpc.network_acl_tags),
         vpc_id: text(&vpc.id),
     }
 }

@@ -77,9 +77,19 @@ fn change(
             txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);
             Ok(true)
         }
-        "acl" | "dopt" => Err(error(
+        // It comes with its VPC, and has its tags there.
+        "acl" => {
+            let mut vpcs = snapshot.range::<VpcRecord>(&format!("{region}/"));
+            let held = vpcs
+                .find(|(_, vpc)| vpc.network_acl_id == id)
+                .map(|(key, _)| key.to_owned());
+            held.map_or(Ok(false), |key| {
+                plain::<VpcRecord>(snapshot, txn, &key, |r| &mut r.network_acl_tags, with)
+            })
+        }
+        "dopt" => Err(error(
             "UnsupportedOperation",
-            format!("Tags of '{id}' are not supported by Neargate yet: it comes with its VPC."),
+            format!("Tags of '{id}' are not supported by Neargate yet: all VPCs share it."),
         )),
         _ => Ok(false),
     }
@@ -99,6 +109,7 @@ fn missing(id: &str) -> AwsError {
         "eipalloc" => ("InvalidAllocationID.NotFound", "allocation"),
         "pl" => ("InvalidPrefixListID.NotFound", "prefix list"),
         "vpce" => ("InvalidVpcEndpointId.NotFound", "Vpc Endpoint"),
+        "acl" => ("InvalidNetworkAclID.NotFound", "networkAcl"),
         _ => return error("InvalidID", format!("The ID '{id}' is not valid")),
     };
     error(code, format!("The {what} ID '{id}' does not exist"))
@@ -185,9 +196,10 @@ pub async fn describe(
         }));
     };
     let here = format!("{}/", cx.region);
-    snapshot
-        .range::<VpcRecord>(&here)
-        .for_each(|(_, r)| add("vpc", &r.id, &r.tags));
+    for (_, vpc) in snapshot.range::<VpcRecord>(&here) {
+        add("vpc", &vpc.id, &vpc.tags);
+        add("network-acl", &vpc.network_acl_id, &vpc.network_acl_tags);
+    }
     snapshot
         .range::<SubnetRecord>(&here)
         .for_each(|(_, r)| add("subnet", &r.id, &r.tags));

@@ -65,6 +65,7 @@ pub async fn create(
         is_default: false,
         more_ranges: Vec::new(),
         network_acl_id: id("acl"),
+        network_acl_tags: Tags::default(),
         tenancy,
         dns_support: true,
         dns_hostnames: false,

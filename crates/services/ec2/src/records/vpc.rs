@@ -23,6 +23,8 @@ pub struct VpcRecord {
     /// `acl-` and 17 hex digits: the network ACL that all its subnets use.
     #[serde(default)]
     pub network_acl_id: String,
+    #[serde(default)]
+    pub network_acl_tags: Tags,
     /// `default` or `dedicated`, which is the same on one's own machines.
     #[serde(default)]
     pub tenancy: String,

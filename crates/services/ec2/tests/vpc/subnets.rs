@@ -57,6 +57,17 @@ async fn a_vpc_comes_with_a_main_table_a_default_group_and_an_acl() {
         each(&acls["NetworkAcls"][0]["Associations"], "SubnetId"),
         [subnet.as_str()]
     );
+    let acl = acls["NetworkAcls"][0]["NetworkAclId"].clone();
+    let tagged = json!({"Resources": [acl], "Tags": [{"Key": "tier", "Value": "outer"}]});
+    world.ok("CreateTags", tagged).await;
+    let acls = world.ok("DescribeNetworkAcls", filter("tag:tier", "outer")).await;
+    assert_eq!(each(&acls["NetworkAcls"], "NetworkAclId"), [acl.as_str().unwrap()]);
+    assert_eq!(
+        acls["NetworkAcls"][0]["Tags"],
+        json!([{"Key": "tier", "Value": "outer"}])
+    );
+    let described = world.ok("DescribeTags", filter("resource-type", "network-acl")).await;
+    assert_eq!(each(&described["Tags"], "Value"), ["outer"]);
     let vpcs = world.ok("DescribeVpcs", json!({"VpcIds": [vpc]})).await;
     let options = vpcs["Vpcs"][0]["DhcpOptionsId"].clone();
     let found = world
