@@ -17,13 +17,15 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 /// Connections at once; more wait to be accepted.
-const CONNECTIONS: usize = 256;
+const CONNECTIONS: usize = 1024;
+/// Of one address; more are closed, so that no task keeps the others from asking.
+const CONNECTIONS_EACH: usize = 32;
 /// How long a request's head may take, and a connection may say nothing.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// After a failed accept: descriptors have run out.
@@ -158,6 +160,46 @@ fn error_bound() -> Option<f64> {
     synchronized.then(|| now.maxerror as f64 / 1000.0)
 }
 
+/// How many connections there are of each address.
+#[derive(Default)]
+struct Guests(Mutex<HashMap<Ipv4Addr, usize>>);
+
+/// One of them, until dropped.
+struct Guest {
+    guests: Arc<Guests>,
+    peer: Ipv4Addr,
+}
+
+impl Guests {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Ipv4Addr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// None: it has as many as it may have.
+    fn admit(self: &Arc<Guests>, peer: Ipv4Addr) -> Option<Guest> {
+        let mut all = self.lock();
+        let held = all.entry(peer).or_default();
+        if *held >= CONNECTIONS_EACH {
+            return None;
+        }
+        *held += 1;
+        let guests = self.clone();
+        Some(Guest { guests, peer })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut all = self.guests.lock();
+        if let Some(held) = all.get_mut(&self.peer) {
+            *held -= 1;
+            if *held == 0 {
+                all.remove(&self.peer);
+            }
+        }
+    }
+}
+
 /// Serves on `address` until dropped.
 ///
 /// # Errors
@@ -165,6 +207,7 @@ fn error_bound() -> Option<f64> {
 pub async fn serve(address: Ipv4Addr, server: Arc<Server>) -> io::Result<()> {
     let listener = TcpListener::bind((address, neargate_netns::METADATA_PORT)).await?;
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let guests = Arc::new(Guests::default());
     loop {
         // Never closed.
         let Ok(slot) = slots.clone().acquire_owned().await else {
@@ -175,9 +218,10 @@ pub async fn serve(address: Ipv4Addr, server: Arc<Server>) -> io::Result<()> {
             continue;
         };
         let IpAddr::V4(peer) = peer.ip() else { continue };
+        let Some(guest) = guests.admit(peer) else { continue };
         let server = server.clone();
         tokio::spawn(async move {
-            let _slot = slot;
+            let (_slot, _guest) = (slot, guest);
             let service = service_fn(move |request| respond(server.clone(), request, peer));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -220,4 +264,23 @@ fn json_response(status: StatusCode, document: &Value) -> Response<Full<Bytes>> 
     let json = http::HeaderValue::from_static("application/json");
     response.headers_mut().insert(http::header::CONTENT_TYPE, json);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_its_share_and_no_more() {
+        let guests = Arc::new(Guests::default());
+        let (one, other) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+        let mut held: Vec<Guest> = (0..CONNECTIONS_EACH).filter_map(|_| guests.admit(one)).collect();
+        assert_eq!(held.len(), CONNECTIONS_EACH);
+        assert!(guests.admit(one).is_none());
+        assert!(guests.admit(other).is_some());
+        held.pop();
+        assert!(guests.admit(one).is_some());
+        drop(held);
+        assert!(guests.lock().is_empty());
+    }
 }
