@@ -321,6 +321,31 @@ def test_an_unhealthy_target_is_replaced_and_told(ng):
         stack.remove()
 
 
+def test_regular_expressions_match_hosts_and_headers_in_any_case(stack):
+    """On the program as it is built: a feature missing from a library made every one of them match nothing."""
+    listener = stack.elb.describe_listeners(LoadBalancerArn=stack.balancer)["Listeners"][0]["ListenerArn"]
+
+    def answer(status):
+        return [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": status}}]
+
+    def rule(priority, condition, status):
+        return stack.elb.create_rule(ListenerArn=listener, Priority=priority, Conditions=[condition], Actions=answer(status))
+
+    made = [
+        rule(11, {"Field": "host-header", "HostHeaderConfig": {"RegexValues": [r"^api[0-9]+\.example\.com$"]}}, "211"),
+        rule(12, {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-Kind", "RegexValues": ["^cur"]}}, "212"),
+        rule(13, {"Field": "path-pattern", "PathPatternConfig": {"RegexValues": ["(?i)^/case$"]}}, "213"),
+    ]
+    try:
+        wait_for(lambda: stack.get(host="API7.example.com")[0] == 211, "the host's rule", 10)
+        wait_for(lambda: stack.get(headers={"X-Kind": "CURL"})[0] == 212, "the header's rule", 10)
+        wait_for(lambda: stack.get("/CASE")[0] == 213, "the path's rule", 10)
+        assert stack.get(host="api.example.com")[0] == 200
+    finally:
+        for answered in made:
+            stack.elb.delete_rule(RuleArn=answered["Rules"][0]["RuleArn"])
+
+
 def test_balancers_share_a_port_and_are_told_apart_by_host(ng, stack):
     other = ng.client("elbv2")
     made = other.create_load_balancer(Name="second", Subnets=stack.subnets[:2], SecurityGroups=[stack.door])["LoadBalancers"][0]

@@ -54,6 +54,7 @@ pub enum Known {
     TraceId,
     UserAgent,
     Server,
+    Expect,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +109,8 @@ pub struct Head {
     pub close: bool,
     pub keep_alive: bool,
     pub upgrade: bool,
+    /// The client waits for a 100 before it sends the body.
+    pub expects: bool,
     /// A value is not ASCII throughout.
     pub non_ascii: bool,
     /// A name that others may take for one that frames.
@@ -382,6 +385,7 @@ impl Parser {
                 }
                 head.chunked = true;
             }
+            Known::Expect => head.expects |= value.eq_ignore_ascii_case(b"100-continue"),
             Known::Connection => {
                 for member in members(value) {
                     head.close |= member.eq_ignore_ascii_case(b"close");
@@ -426,6 +430,7 @@ fn known(name: &[u8]) -> Known {
         2 if is("te") => Known::HopByHop,
         4 if is("host") => Known::Host,
         6 if is("server") => Known::Server,
+        6 if is("expect") => Known::Expect,
         7 if is("upgrade") => Known::Upgrade,
         10 if is("connection") => Known::Connection,
         10 if is("keep-alive") => Known::HopByHop,

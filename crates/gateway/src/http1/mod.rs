@@ -10,7 +10,7 @@ mod exchange;
 pub mod head;
 mod patience;
 pub mod rewrite;
-mod target_form;
+pub mod target_form;
 pub mod token;
 mod turn;
 pub mod upstream;

@@ -80,6 +80,8 @@ impl Request<'_> {
                 Known::Connection | Known::HopByHop | Known::Host | Known::TraceId => false,
                 Known::ForwardedFor | Known::ForwardedProto | Known::ForwardedPort => false,
                 Known::Upgrade => self.upgrade,
+                // Answered by the balancer itself.
+                Known::Expect => !head.expects,
                 Known::ContentLength | Known::TransferEncoding => true,
                 Known::Other | Known::UserAgent | Known::Server => {
                     let ends_here = is_listed(&listed, buffer, name) || forwarded::is_hop_by_hop(name);

@@ -192,6 +192,14 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
         };
         // It may be sent a second time.
         let again = is_repeatable(record.method) && head.request_framing() == Framing::None;
+        if head.expects && head.minor == 1 && head.request_framing() != Framing::None && self.carry.is_empty() {
+            let told = async {
+                self.client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+                self.client.flush().await
+            };
+            // Whether the client is still there is seen when its body is read.
+            let _ = tokio::time::timeout(settings.idle_timeout, told).await;
+        }
         let mut choice = chosen.choice;
         let mut fresh = false;
         let mut tried_another = false;

@@ -4,7 +4,7 @@ use super::life::{Life, Stream};
 use crate::arrival::Arrival;
 use crate::record::Record;
 use crate::serving::{Served, Worker};
-use neargate_routing::{Group, Outstanding};
+use neargate_routing::{Class, Group, Outstanding, Reason};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -30,6 +30,7 @@ pub struct Account {
     pub grpc: bool,
     /// Place of its rule in the listener.
     pub rule: Option<usize>,
+    pub class: (Class, Option<Reason>),
     pub action: Option<&'static str>,
     pub redirect: Option<Vec<u8>>,
     pub group: Option<Arc<Group>>,
@@ -87,6 +88,7 @@ impl Account {
             user_agent: None,
             grpc: false,
             rule: None,
+            class: (Class::Compliant, None),
             action: None,
             redirect: None,
             group: None,
@@ -133,6 +135,7 @@ impl Drop for Account {
             http2: true,
             grpc: self.grpc,
             rule: self.rule.and_then(|place| self.served.listener.rules().get(place)),
+            class: self.class,
             action: self.action,
             redirect: self.redirect.take(),
             group: self.group.as_deref(),

@@ -12,6 +12,7 @@ use crate::answers::Answer;
 use crate::arrival::{Arrival, without_port};
 use crate::decide::{self, Chosen, Decided, Decision};
 use crate::dial::DialError;
+use crate::http1::target_form;
 use crate::http1::upstream::{CONNECT_WITHIN, Place};
 use crate::leash::Leash;
 use crate::serving::{Served, Worker};
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use neargate_link::gateway::ProtocolVersion;
+use neargate_routing::desync::{Reason, Reasons, Verdict, judge};
 use neargate_routing::{Choice, Cookies, GroupCounter, RequestHead};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -84,7 +86,18 @@ async fn run(mut account: Box<Account>, asked: &Asked, body: Incoming) -> Respon
     if asked.parts.method == Method::CONNECT {
         return own(account, &Answer::page(400));
     }
+    if asked.parts.method == Method::TRACE {
+        return own(account, &Answer::page(405));
+    }
     let (worker, arrival, served) = (account.worker.clone(), account.arrival.clone(), account.served.clone());
+    // What an HTTP/1.1 target could read in two ways is judged as if it had come so.
+    account.class = reasons(asked).worst();
+    let refused = judge(served.balancer.settings.desync, account.class.0) == Verdict::Refuse;
+    // Two lengths are refused in every mode, as of HTTP/1.1.
+    let doubled = account.class.1 == Some(Reason::DuplicateContentLength);
+    if refused || doubled || asked.host.is_empty() || !target_form::is_host(&asked.host) {
+        return own(account, &Answer::page(400));
+    }
     let now = crate::serving::now();
     let head = RequestHead {
         method: asked.parts.method.as_str().as_bytes(),
@@ -114,6 +127,22 @@ async fn run(mut account: Box<Account>, asked: &Asked, body: Incoming) -> Respon
     account.host_after.clone_from(&chosen.host);
     account.url_after.clone_from(&chosen.url);
     forward(account, asked, body, (&worker, &served, &arrival), chosen).await
+}
+
+fn reasons(asked: &Asked) -> Reasons {
+    let mut reasons = Reasons::new();
+    let mut lengths = asked.parts.headers.get_all(http::header::CONTENT_LENGTH).iter();
+    let (first, second) = (lengths.next(), lengths.next());
+    if second.is_some() {
+        reasons.insert(Reason::DuplicateContentLength);
+    }
+    if let (Some(length), true) = (first, matches!(asked.parts.method, Method::GET | Method::HEAD)) {
+        reasons.insert(match length.as_bytes() {
+            b"0" => Reason::GetHeadZeroContentLength,
+            _ => Reason::UndefinedContentLengthSemantics,
+        });
+    }
+    reasons
 }
 
 async fn forward(
@@ -243,7 +272,9 @@ fn pass(
         account.upstream.sent.set(Some(now));
     }
     let (mut parts, incoming) = response.into_parts();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+    let has = |name| parts.headers.contains_key(name);
+    let ambiguous = has(http::header::CONTENT_LENGTH) && has(http::header::TRANSFER_ENCODING);
+    if ambiguous || parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return own(account, &Answer::page(502));
     }
     account.target_status = Some(parts.status.as_u16());

@@ -114,14 +114,17 @@ async fn heads_and_empty_responses_have_no_body() {
 }
 
 #[tokio::test]
-async fn a_client_is_asked_to_go_on_by_the_target() {
+async fn what_a_target_says_meanwhile_is_passed_on() {
     let at = target(|mut stream| async move {
         let mut head = vec![0; 4096];
         let mut read = 0;
         while !head[..read].ends_with(b"\r\n\r\n") {
             read += stream.read(&mut head[read..]).await.unwrap();
         }
-        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+            .await
+            .unwrap();
         let mut body = [0; 4];
         stream.read_exact(&mut body).await.unwrap();
         stream.write_all(HELLO.as_bytes()).await.unwrap();
@@ -131,11 +134,11 @@ async fn a_client_is_asked_to_go_on_by_the_target() {
     let port = free_port();
     let rig = Rig::serving(&simple(port, &[at])).await;
     let mut stream = connect(port).await;
-    let head = "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    let head = "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut buffer = Vec::new();
     let interim = message(&mut stream, &mut buffer).await.unwrap();
-    assert_eq!(interim, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(interim, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
     stream.write_all(b"body").await.unwrap();
     assert!(message(&mut stream, &mut buffer).await.unwrap().ends_with("hello"));
     rig.end().await;
@@ -361,5 +364,25 @@ async fn a_sticky_client_keeps_its_target() {
     }
     let hits = hits.lock().unwrap().clone();
     assert!(hits.iter().all(|n| *n == hits[0]), "{hits:?}");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn clients_that_wait_for_a_100_get_it_at_once_and_targets_are_not_asked_to() {
+    let (target, seen) = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let port = free_port();
+    let rig = Rig::serving(&simple(port, &[target])).await;
+    let mut stream = connect(port).await;
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut buffer = Vec::new();
+    let interim = message(&mut stream, &mut buffer).await.unwrap();
+    assert_eq!(interim, "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"abc").await.unwrap();
+    let response = message(&mut stream, &mut buffer).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 OK"), "{response}");
+    let asked = seen.lock().unwrap().pop().unwrap();
+    assert!(!asked.to_ascii_lowercase().contains("expect"), "{asked}");
+    assert!(asked.ends_with("abc"), "{asked}");
     rig.end().await;
 }

@@ -96,7 +96,8 @@ pub fn change(
             *into = n;
         }
     }
-    if check.timeout >= check.interval {
+    // Of network load balancers they may be equal, as they are where only the interval is given as 10.
+    if check.timeout > check.interval || (http_group && check.timeout == check.interval) {
         return Err(validation("Health check interval must be greater than the timeout."));
     }
     let grpc = version == Some("GRPC");

@@ -248,3 +248,36 @@ async fn a_door_that_closes_lets_running_streams_finish() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_an_http1_target_could_misread_does_not_reach_it() {
+    local(async {
+        let target = target(OK).await;
+        let served = Served::start(&Setup::of(ProtocolVersion::Http1, &[target.at])).await;
+        let client = served.client().await;
+        let mut trace = get("/");
+        *trace.method_mut() = http::Method::TRACE;
+        assert_eq!(ask(&client, trace).await.status, 405);
+        let mut doubled = get("/");
+        *doubled.method_mut() = http::Method::POST;
+        for length in ["0", "0"] {
+            doubled.headers_mut().append("content-length", length.parse().unwrap());
+        }
+        assert_eq!(ask(&client, doubled).await.status, 400);
+        assert!(target.heads.borrow().is_empty());
+        assert_eq!(ask(&client, get("/")).await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_http1_targets_ambiguous_response_is_502() {
+    local(async {
+        let both = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+        let target = target(both).await;
+        let served = Served::start(&Setup::of(ProtocolVersion::Http1, &[target.at])).await;
+        let client = served.client().await;
+        assert_eq!(ask(&client, get("/")).await.status, 502);
+    })
+    .await;
+}

@@ -22,7 +22,11 @@ fn regex(text: &str, longest: usize) -> Result<usize, AwsError> {
             "The regular expression '{text}' must have between 1 and {longest} characters"
         )));
     }
-    let compiled = regex::RegexBuilder::new(text).size_limit(1 << 20).build();
+    // As the gateway builds it: hosts and headers match in any case, which takes more room.
+    let compiled = regex::RegexBuilder::new(text)
+        .size_limit(1 << 20)
+        .case_insensitive(true)
+        .build();
     let compiled = compiled.map_err(|_| validation(format!("The regular expression '{text}' is not valid")))?;
     Ok(compiled.captures_len())
 }
