@@ -18,7 +18,7 @@ use crate::leash::Leash;
 use crate::record::Record;
 use crate::serving::{Served, Worker};
 use neargate_routing::desync::{Reason, Reasons, Verdict, judge};
-use neargate_routing::{Cookies, Group, GroupCounter, Headers as _, Outstanding, RequestHead};
+use neargate_routing::{Cookies, Group, GroupCounter, Headers as _, Outstanding, RequestHead, forwarded};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -353,6 +353,13 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
             ..
         } = step.given;
         record.status = Some(answer.status);
+        if record.trace.is_empty() {
+            let (existing, random) = (
+                head.first(step.given.buffer, Known::TraceId),
+                [worker.random.draw(), worker.random.draw()],
+            );
+            forwarded::trace_id(existing, record.at(), random, &mut record.trace);
+        }
         let mut body = Pump::new(
             if read { Framing::None } else { head.request_framing() },
             Vec::new(),

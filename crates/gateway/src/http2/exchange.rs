@@ -21,7 +21,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use neargate_link::gateway::ProtocolVersion;
 use neargate_routing::desync::{Reason, Reasons, Verdict, judge};
-use neargate_routing::{Choice, Cookies, GroupCounter, RequestHead};
+use neargate_routing::{Choice, Cookies, GroupCounter, RequestHead, forwarded};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -120,6 +120,13 @@ async fn run(mut account: Box<Account>, asked: &Asked, body: Incoming) -> Respon
         Decision::Answer(answer, action) => {
             account.action = Some(action);
             account.redirect.clone_from(&answer.location);
+            let existing = asked
+                .parts
+                .headers
+                .get(headers::TRACE_ID)
+                .map(http::HeaderValue::as_bytes);
+            let random = [worker.random.draw(), worker.random.draw()];
+            forwarded::trace_id(existing, now, random, &mut account.trace);
             return own(account, &answer);
         }
     };

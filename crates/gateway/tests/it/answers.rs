@@ -176,6 +176,7 @@ async fn requests_are_logged_and_counted() {
         "POST /twice HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
     )
     .await;
+    exchange(port, "TRACE /own HTTP/1.1\r\nHost: x\r\n\r\n").await;
     // A client that goes before there is an answer is counted when that is noticed.
     let metrics = rig.metrics().await;
     assert!(metrics.contains("app/web/0123456789abcdef"), "{metrics}");
@@ -218,6 +219,8 @@ async fn requests_are_logged_and_counted() {
         )),
         "{first}"
     );
+    let own = log.lines().find(|line| line.contains("\"TRACE ")).unwrap();
+    assert!(own.contains(" 405 - ") && own.contains("\"Root=1-"), "{own}");
     assert!(
         log.contains("\"Severe\" \"") || log.contains("\"Ambiguous\" \"DuplicateContentLength\""),
         "{log}"
