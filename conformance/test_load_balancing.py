@@ -321,6 +321,18 @@ def test_an_unhealthy_target_is_replaced_and_told(ng):
         stack.remove()
 
 
+def test_a_service_whose_balancer_is_gone_can_be_scaled_down(ng):
+    stack = Stack(ng, "gone", port=PORT + 4)
+    stack.register()
+    try:
+        stack.serve(count=1)
+        stack.elb.delete_load_balancer(LoadBalancerArn=stack.balancer)
+        stack.ecs.update_service(cluster=stack.name, service="web", desiredCount=0)
+        wait_for(lambda: stack.service()["runningCount"] == 0, "no task", 60)
+    finally:
+        stack.remove()
+
+
 def test_regular_expressions_match_hosts_and_headers_in_any_case(stack):
     """On the program as it is built: a feature missing from a library made every one of them match nothing."""
     listener = stack.elb.describe_listeners(LoadBalancerArn=stack.balancer)["Listeners"][0]["ListenerArn"]

@@ -13,7 +13,8 @@ use neargate_store::Snapshot;
 /// Target groups of one service at most.
 const MOST: usize = 5;
 
-/// The entries as asked, checked.
+/// The entries as asked, checked. `kept`: they are those that the service has, and need only fit the definition still, so that
+/// a service whose load balancer is gone can be scaled down and mended.
 ///
 /// # Errors
 /// `InvalidParameterException`, `UnsupportedFeatureException` naming the member.
@@ -22,12 +23,13 @@ pub fn admit(
     cx: &RequestContext,
     definition: &TaskDefinitionRecord,
     asked: &[api::LoadBalancer],
+    kept: bool,
 ) -> Result<Vec<api::LoadBalancer>, AwsError> {
     if asked.len() > MOST {
         return Err(invalid(format!("load balancers can have at most {MOST} items.")));
     }
     for (at, entry) in asked.iter().enumerate() {
-        admit_one(snapshot, cx, definition, entry)?;
+        admit_one(snapshot, cx, definition, entry, kept)?;
         if asked[..at].contains(entry) {
             return Err(invalid("Duplicate load balancers are not supported."));
         }
@@ -40,6 +42,7 @@ fn admit_one(
     cx: &RequestContext,
     definition: &TaskDefinitionRecord,
     entry: &api::LoadBalancer,
+    kept: bool,
 ) -> Result<(), AwsError> {
     if entry.load_balancer_name.as_deref().is_some_and(|n| !n.is_empty()) {
         return Err(unsupported("loadBalancers.loadBalancerName (Classic Load Balancers)"));
@@ -78,9 +81,12 @@ fn admit_one(
         )));
     };
     let Some(group) = targets::target_group(snapshot, &cx.region, arn) else {
+        if kept {
+            return Ok(());
+        }
         return Err(invalid(format!("The target group {arn} does not exist.")));
     };
-    if !neargate_elbv2::in_use(snapshot, arn) {
+    if !kept && !neargate_elbv2::in_use(snapshot, arn) {
         return Err(invalid(format!(
             "The target group with targetGroupArn {arn} does not have an associated load balancer."
         )));

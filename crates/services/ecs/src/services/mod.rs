@@ -152,6 +152,8 @@ pub struct SpecRequest<'a> {
     pub platform_version: Option<&'a str>,
     pub network: Option<&'a api::NetworkConfiguration>,
     pub load_balancers: &'a [api::LoadBalancer],
+    /// They are those that the service has.
+    pub load_balancers_kept: bool,
 }
 
 /// The revision that `request` and `definition` make.
@@ -171,6 +173,7 @@ pub fn admit_spec(
         platform_version,
         network,
         load_balancers,
+        load_balancers_kept,
     } = request;
     let capacity = admit_capacity(cluster, definition, launch_type, strategy, platform_version)?;
     let fargate = capacity.is_fargate();
@@ -189,7 +192,7 @@ pub fn admit_spec(
         platform_version: fargate.then(|| version.to_owned()),
         platform_family: fargate.then(|| "Linux".to_owned()),
         network,
-        load_balancers: load_balancers::admit(snapshot, cx, definition, load_balancers)?,
+        load_balancers: load_balancers::admit(snapshot, cx, definition, load_balancers, load_balancers_kept)?,
     })
 }
 
