@@ -5,7 +5,7 @@ use crate::balancer;
 use crate::client::Client;
 use crate::instance::{Instance, Scratch, binary, client};
 use crate::stats::Sample;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
@@ -126,36 +126,34 @@ fn load_image(scratch: &Scratch, instance: &Instance) -> Result<()> {
 
 /// Waits until the service has one deployment, completed.
 fn rest(client: &mut Client) -> Result<()> {
-    let until = Instant::now() + LIMIT;
-    loop {
-        let found = client.ecs("DescribeServices", &json!({ "cluster": "bench", "services": ["web"] }))?;
-        let service = &found["services"][0];
-        let deployments = service["deployments"].as_array().map_or(0, Vec::len);
-        if deployments == 1 && service["deployments"][0]["rolloutState"] == "COMPLETED" {
-            return Ok(());
-        }
-        if Instant::now() > until {
-            return Err(format!("the service does not come to rest: {service}"));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let input = json!({ "cluster": "bench", "services": ["web"] });
+    wait(client, "DescribeServices", &input, |found| {
+        let deployments = found["services"][0]["deployments"].as_array();
+        deployments.is_some_and(|all| all.len() == 1 && all[0]["rolloutState"] == "COMPLETED")
+    })
 }
 
 /// Waits until the tasks of the last rollout are gone.
 fn drained(client: &mut Client) -> Result<()> {
-    let until = Instant::now() + LIMIT;
-    loop {
-        let found = client.ecs("ListTasks", &json!({ "cluster": "bench" }))?;
-        if found["taskArns"]
+    wait(client, "ListTasks", &json!({ "cluster": "bench" }), |found| {
+        found["taskArns"]
             .as_array()
             .is_some_and(|tasks| tasks.len() == TASKS as usize)
-        {
+    })
+}
+
+/// Asks until the answer is as it should be.
+fn wait(client: &mut Client, operation: &str, input: &Value, there: impl Fn(&Value) -> bool) -> Result<()> {
+    let until = Instant::now() + LIMIT;
+    loop {
+        let found = client.ecs(operation, input)?;
+        if there(&found) {
             return Ok(());
         }
         if Instant::now() > until {
-            return Err("tasks of an old deployment stay".into());
+            return Err(format!("{operation} does not come to rest: {found}"));
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -51,6 +51,14 @@ fn running(spec: &TaskSpec, address: Option<Ipv4Addr>) -> Known {
     }
 }
 
+/// A registry with a task that runs.
+fn registered() -> (Registry, Known) {
+    let registry = Registry::default();
+    let known = running(&spec(), Some(OWN));
+    registry.observe(&known.spec, &known.observed);
+    (registry, known)
+}
+
 fn clock() -> Clock {
     Clock {
         at: Timestamp(5000),
@@ -84,9 +92,7 @@ fn containers_are_told_where_to_ask() {
 
 #[test]
 fn a_task_is_told_of_itself_alone() {
-    let registry = Registry::default();
-    let known = running(&spec(), Some(OWN));
-    registry.observe(&known.spec, &known.observed);
+    let (registry, known) = registered();
     let id = runtime_id(&known.spec, 1);
     assert_eq!(registry.container(&id, OWN).map(|found| found.container), Some(1));
     assert!(registry.container(&id, OTHER).is_none());
@@ -98,9 +104,7 @@ fn a_task_is_told_of_itself_alone() {
 
 #[test]
 fn tasks_on_the_machines_network_are_not_told_to_those_that_have_their_own() {
-    let registry = Registry::default();
-    let known = running(&spec(), Some(OWN));
-    registry.observe(&known.spec, &known.observed);
+    let (registry, known) = registered();
     let mut host = spec();
     host.network = NetworkSpec::Host;
     host.id = "f".repeat(32);
@@ -114,9 +118,7 @@ fn tasks_on_the_machines_network_are_not_told_to_those_that_have_their_own() {
 
 #[test]
 fn tags_follow_what_control_says() {
-    let registry = Registry::default();
-    let known = running(&spec(), Some(OWN));
-    registry.observe(&known.spec, &known.observed);
+    let (registry, known) = registered();
     let mut retagged = spec();
     retagged.tags = [("team".to_owned(), "red".to_owned())].into();
     registry.respecify(&Arc::new(retagged));
