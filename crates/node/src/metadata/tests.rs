@@ -104,7 +104,7 @@ fn a_task_is_told_of_itself_alone() {
 
 #[test]
 fn tasks_on_the_machines_network_are_not_told_to_those_that_have_their_own() {
-    let (registry, known) = registered();
+    let (registry, _) = registered();
     let mut host = spec();
     host.network = NetworkSpec::Host;
     host.id = "f".repeat(32);
