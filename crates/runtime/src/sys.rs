@@ -491,6 +491,17 @@ pub fn reap() -> Option<(libc::pid_t, libc::c_int)> {
     (pid > 0).then_some((pid, status))
 }
 
+/// A child that is dead and still to be reaped.
+pub fn dead_child() -> Option<libc::pid_t> {
+    // SAFETY: all zeroes is a valid siginfo_t, which the kernel fills in; it lives through the call.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        let asked = libc::waitid(libc::P_ALL, 0, &raw mut info, how);
+        (asked == 0 && info.si_pid() > 0).then(|| info.si_pid())
+    }
+}
+
 /// Waits for one child.
 pub fn wait_for(pid: libc::pid_t) -> io::Result<libc::c_int> {
     let mut status = 0;

@@ -215,17 +215,31 @@ fn container(
     Err(ready.execute())
 }
 
-/// Goes on as a brother, in the pid namespace chosen for children; the child itself ends here.
+/// Goes on as a brother, in the pid namespace chosen for children; the child itself ends here. The brother waits until the
+/// shim has been told of it: else it could end before, as somebody the shim knows nothing of.
 fn as_brother(reports: &OwnedFd) -> Result<(), Problem> {
+    let (told, tell) = sys::pipe().map_err(Problem::doing("pipe"))?;
     // SAFETY: the child has one thread, as the shim had.
     match unsafe { sys::fork_brother() }.map_err(Problem::doing("fork"))? {
-        None => Ok(()),
+        None => {
+            drop(tell);
+            match sys::read(told.as_raw_fd(), &mut [0]) {
+                Ok(1) => Ok(()),
+                // SAFETY: ends the process without running what the shim registered.
+                _ => unsafe { libc::_exit(127) },
+            }
+        }
         Some(pid) => {
             let mut packet = vec![b'P'];
             packet.extend_from_slice(&pid.to_le_bytes());
             let sent = sys::send_packet(reports.as_raw_fd(), &packet, None);
-            // SAFETY: ends the process without running what the shim registered.
-            unsafe { libc::_exit(i32::from(sent.is_err())) }
+            // SAFETY: the descriptor is not used any more; then the process ends, without running what the shim registered.
+            unsafe {
+                // Only the brother holds the reports now, so that they end when it executes.
+                libc::close(reports.as_raw_fd());
+                let sent = sent.and_then(|()| sys::write(tell.as_raw_fd(), &[1]));
+                libc::_exit(i32::from(sent.is_err()))
+            }
         }
     }
 }

@@ -416,14 +416,6 @@ impl Shim {
     /// A child died: perhaps a container's process, perhaps a log writer.
     pub fn container_child_died(&mut self, pid: libc::pid_t, status: libc::c_int) {
         for at in 0..self.containers.len() {
-            let is_starting = |c: &Container| matches!(&c.stage, Stage::Starting { child, pid: brother, .. } if child.pid == pid || *brother == pid);
-            if is_starting(&self.containers[at]) {
-                // Its last words are there already: it may have executed and ended within one round.
-                self.read_reports(at);
-                if is_starting(&self.containers[at]) {
-                    continue;
-                }
-            }
             match &self.containers[at].stage {
                 Stage::Running {
                     process, started_at, ..

@@ -220,9 +220,14 @@ impl Shim {
             .for_each(|c| c.event(event));
     }
 
-    /// Takes note of every dead child.
+    /// Takes note of every dead child. What was reported of it is read while it can still be looked at: a program may have
+    /// started and ended within one round.
     fn reap(&mut self) {
-        while let Some((pid, status)) = sys::reap() {
+        while let Some(pid) = sys::dead_child() {
+            (0..self.containers.len()).for_each(|at| self.read_reports(at));
+            (0..self.execs.len()).for_each(|at| self.read_exec_reports(at));
+            // A start that turned out to have failed has reaped its own.
+            let Ok(status) = sys::wait_for(pid) else { continue };
             self.container_child_died(pid, status);
             self.exec_child_died(pid, status);
         }

@@ -136,7 +136,6 @@ impl Shim {
             return;
         };
         let exec = &mut self.execs[at];
-        exec.read_reports();
         if exec.pid != pid {
             // The first child, which has handed over to its brother.
             return;

@@ -3,6 +3,8 @@
 use crate::bed::*;
 use neargate_runtime::*;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn a_new_client_finds_shim_and_states_and_hears_of_exits() {
@@ -20,6 +22,58 @@ fn a_new_client_finds_shim_and_states_and_hears_of_exits() {
     assert_eq!(exit_of(&mut shim, "c").code, 137);
     shim.shutdown().unwrap();
     assert!(ShimClient::attach(&bed.task_dir()).unwrap().is_none());
+}
+
+/// More threads that compute than the machine has processors, until dropped.
+struct Load(Arc<AtomicBool>);
+
+impl Load {
+    fn new() -> Load {
+        let done = Arc::new(AtomicBool::new(false));
+        for _ in 0..2 * std::thread::available_parallelism().map_or(1, usize::from) {
+            let done = done.clone();
+            std::thread::spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        Load(done)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn on_a_busy_machine_every_program_that_ends_at_once_is_told_of() {
+    let bed = Bed::new();
+    let mut shim = bed.spawn(&ShimLaunch {
+        pid: Sharing::Task,
+        ..bed.task()
+    });
+    shim.start(&bed.container("stays", "exec sleep 1000")).unwrap();
+    let exec = Exec {
+        container: "stays".into(),
+        argv: vec!["true".into()],
+        timeout_millis: 60_000,
+        ..Exec::default()
+    };
+    let _load = Load::new();
+    for _ in 0..100 {
+        assert_eq!(shim.exec(&exec).unwrap().outcome, ExecOutcome::Exited(0));
+    }
+    for round in 0..20 {
+        let container = bed.container(&format!("c{round}"), "exit 7");
+        shim.start(&container).unwrap();
+        assert_eq!(exit_of(&mut shim, &container.name).code, 7);
+    }
+    shim.signal("stays", 9).unwrap();
+    exit_of(&mut shim, "stays");
+    shim.shutdown().unwrap();
 }
 
 #[test]
