@@ -201,9 +201,17 @@ def test_a_private_subnet_has_no_way_out_and_another_vpc_is_far_away(ng, groups,
     door = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
     ec2.attach_internet_gateway(InternetGatewayId=door, VpcId=vpc)
     table = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"][0]["RouteTableId"]
-    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=door)
     caller = tasks(wide, subnet=subnet, public=True)
+    beside.soon(caller.address)
+    own = caller.describe()["Association"]["PublicIp"]
+    assert call(own) == "No route to host", "answers would not find back"
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=door)
     caller.soon(public)
+    assert call(own) == "served"
+    ec2.delete_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0")
+    wait_for(lambda: call(own) == "No route to host", "the public address leads nowhere again", 15)
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=door)
+    wait_for(lambda: call(own) == "served", "served by the public address", 15)
     assert caller.call(home.address) == "No route to host", "its private address stays in its VPC"
 
 
@@ -235,13 +243,28 @@ def test_rules_hold_while_the_node_is_killed(ng, groups, tasks):
     client.soon(server.address, "dropped")
 
 
-def test_private_names_are_answered_inside(ng, groups, tasks):
-    task = tasks(groups("names"))
-    name = task.describe()["PrivateDnsName"]
+def asked(ng, task, name, resolver):
+    """What the resolver answers the task."""
     namespace = f"/run/neargate-{leaks.instance_of(ng.data)}/netns/{task.arn.split('/')[-1]}"
     query = b"\x4e\x47\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + b"".join(
         bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\x00\x00\x01\x00\x01"
     ask = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3); "
-           f"s.sendto(bytes.fromhex('{query.hex()}'), ('169.254.169.253', 53)); print(socket.inet_ntoa(s.recv(512)[-4:]))")
+           f"s.sendto(bytes.fromhex('{query.hex()}'), ('{resolver}', 53)); print(socket.inet_ntoa(s.recv(512)[-4:]))")
     done = subprocess.run(["nsenter", f"--net={namespace}", "python3", "-c", ask], capture_output=True, text=True)
-    assert done.stdout.strip() == task.address, done.stderr
+    return done.stdout.strip() or done.stderr
+
+
+def test_names_are_answered_inside_by_the_vpcs_own_resolver(ng, groups, tasks):
+    ec2 = ng.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.175.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.175.1.0/24")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(GroupName="names", Description="names", VpcId=vpc)["GroupId"]
+    home, away = tasks(groups("names"), public=True), tasks(group, subnet=subnet)
+    for task, resolver in (home, "10.74.0.2"), (away, "10.175.0.2"):
+        files = [path for path in ng.data.rglob("resolv.conf") if task.arn.split("/")[-1] in str(path)]
+        assert [path.read_text().split()[:2] for path in files] == [["nameserver", resolver]]
+        for server in resolver, "169.254.169.253":
+            assert asked(ng, task, task.describe()["PrivateDnsName"], server) == task.address
+    association = home.describe()["Association"]
+    assert asked(ng, home, association["PublicDnsName"], "10.74.0.2") == home.address
+    assert asked(ng, away, association["PublicDnsName"], "10.175.0.2") == association["PublicIp"]

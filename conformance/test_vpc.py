@@ -112,6 +112,8 @@ def test_a_vpc_is_made_found_changed_and_deleted(ec2):
         ec2.modify_vpc_attribute(VpcId=made["VpcId"], EnableDnsSupport={"Value": False})
         assert ask("enableDnsHostnames")["EnableDnsHostnames"]["Value"]
         assert not ask("enableDnsSupport")["EnableDnsSupport"]["Value"]
+        code, text = refusal(ec2.associate_vpc_cidr_block, VpcId=made["VpcId"], CidrBlock="192.168.0.0/16")
+        assert code == "InvalidVpc.Range" and "is restricted" in text
         second = ec2.associate_vpc_cidr_block(VpcId=made["VpcId"], CidrBlock="10.43.0.0/16")["CidrBlockAssociation"]
         now = ec2.describe_vpcs(VpcIds=[made["VpcId"]])["Vpcs"][0]
         assert [c["CidrBlock"] for c in now["CidrBlockAssociationSet"]] == ["10.42.0.0/16", "10.43.0.0/16"]
@@ -287,6 +289,8 @@ def test_addresses_and_nat_gateways(ec2, place):
     made = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=allocation, ClientToken="n")["NatGateway"]
     again = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=allocation, ClientToken="n")["NatGateway"]
     assert made["State"] == "pending" and made["NatGatewayId"] == again["NatGatewayId"]
+    assert refusal(ec2.create_nat_gateway, SubnetId=subnet, ConnectivityType="private", ClientToken="n")[0] == (
+        "IdempotentParameterMismatch")
     nat = made["NatGatewayId"]
     ec2.get_waiter("nat_gateway_available").wait(NatGatewayIds=[nat])
     found = ec2.describe_nat_gateways(NatGatewayIds=[nat])["NatGateways"][0]
@@ -309,6 +313,8 @@ def test_addresses_and_nat_gateways(ec2, place):
     assert ec2.associate_address(AllocationId=allocation, NetworkInterfaceId=own)["AssociationId"] == association
     seen = ec2.describe_network_interfaces(**by("association.public-ip", address["PublicIp"]))["NetworkInterfaces"][0]
     assert seen["Association"]["AllocationId"] == allocation
+    name = by("association.public-dns-name", seen["Association"]["PublicDnsName"])
+    assert ec2.describe_network_interfaces(**name)["NetworkInterfaces"][0]["NetworkInterfaceId"] == own
     ec2.disassociate_address(AssociationId=association)
     assert refusal(ec2.disassociate_address, AssociationId=association)[0] == "InvalidAssociationID.NotFound"
     attributes = ec2.describe_addresses_attribute(AllocationIds=[allocation], Attribute="domain-name")["Addresses"]
@@ -360,6 +366,8 @@ def test_groups_and_rules(ec2, place):
     made = ec2.authorize_security_group_ingress(
         GroupId=web, IpPermissions=[http], TagSpecifications=tags("security-group-rule", Name="http"))
     assert [r.get("CidrIpv4", r.get("CidrIpv6")) for r in made["SecurityGroupRules"]] == ["0.0.0.0/0", "::/0"]
+    assert refusal(ec2.authorize_security_group_ingress, GroupId=web, IpPermissions=[http], IpProtocol="tcp", FromPort=22,
+                   ToPort=22, CidrIp="10.0.0.0/8")[0] == "InvalidParameterCombination"
     ec2.authorize_security_group_ingress(GroupId=web, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="10.0.0.0/8")
     ec2.authorize_security_group_ingress(GroupId=app, IpPermissions=[
         {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": web, "Description": "from web"}, {"GroupId": app}]}])
@@ -479,6 +487,10 @@ def test_tags(ec2, place):
     assert not ec2.describe_tags(Filters=[{"Name": "key", "Values": ["x"]}])["Tags"]
     assert refusal(ec2.create_tags, Resources=[place.id], Tags=[{"Key": "aws:x", "Value": "y"}])[0] == (
         "InvalidParameterValue")
+    assert refusal(ec2.create_tags, Resources=[place.id], Tags=[{"Key": "x", "Value": "1"}, {"Key": "x", "Value": "2"}]) == (
+        "InvalidParameterValue", "Duplicate tag key 'x' specified.")
+    assert refusal(ec2.create_tags, Resources=["i-00000000000000000"], Tags=[{"Key": "x", "Value": "y"}])[0] == (
+        "InvalidInstanceID.NotFound")
     assert refusal(ec2.create_vpc, CidrBlock="10.42.0.0/16", TagSpecifications=tags("instance", a="b")) == (
         "InvalidParameterValue", "'instance' is not a valid taggable resource type for this operation.")
 

@@ -74,11 +74,19 @@ pub fn run() -> Result<()> {
     let (plain, tls) = (8791, 8792);
     balancer::listener(&mut client, &arn, plain, &group, RULES, None)?;
     balancer::listener(&mut client, &arn, tls, &group, RULES, Some(&certificate))?;
+    let mut groups = vec![group];
+    // A load balancer has a hundred rules at most, and target groups of its own.
     for (port, rules) in [(8801, 1), (8802, 100)] {
-        balancer::listener(&mut client, &arn, port, &group, rules, None)?;
+        let name = format!("bench-{rules}");
+        let one = balancer::balancer(&mut client, &vpc, &name)?;
+        let group = balancer::target_group(&mut client, &vpc, &name, BACKEND_PORT, "/health")?;
+        balancer::listener(&mut client, &one, port, &group, rules, None)?;
+        groups.push(group);
     }
-    balancer::register(&mut client, &group, &task.address)?;
-    balancer::wait_healthy(&mut client, &group)?;
+    for group in &groups {
+        balancer::register(&mut client, group, &task.address)?;
+        balancer::wait_healthy(&mut client, group)?;
+    }
 
     let nginx_ports = Ports { plain: 8793, tls: 8794 };
     let haproxy_ports = Ports { plain: 8795, tls: 8796 };

@@ -36,6 +36,18 @@ impl Answer {
         }
     }
 
+    /// To a client that speaks HTTP without TLS where there is only HTTPS.
+    pub fn plain_at_https() -> Answer {
+        let line = "The plain HTTP request was sent to HTTPS port";
+        let body = format!(
+            "<html>\r\n<head><title>400 {line}</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>\r\n<center>{line}</center>\r\n</body>\r\n</html>\r\n"
+        );
+        Answer {
+            body: body.into_bytes().into(),
+            ..Answer::last(400)
+        }
+    }
+
     /// As `page`, and nothing more is taken over the connection.
     pub fn last(status: u16) -> Answer {
         Answer {

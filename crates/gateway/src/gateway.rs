@@ -5,7 +5,7 @@ use crate::doors::{self, Doors};
 use crate::log_files::{self, Writer};
 use crate::open::{Listening, listening};
 use crate::serving::{Connections, Serving, Supplies, now};
-use crate::session::{Offer, Session};
+use crate::session::{Offer, Session, Taken};
 use crate::workers::{Key, Order, Thread};
 use crate::{key, metrics_socket, probe};
 use neargate_link::GatewayTable;
@@ -148,15 +148,16 @@ impl House {
         let Offer {
             generation,
             table,
-            problems,
+            answer,
         } = offer;
-        let found = self.serve(generation, &table);
+        let problems = self.serve(generation, &table);
         match serde_json::to_vec(&(generation, &*table)) {
             Ok(bytes) => self.config.sockets.keep_table(&bytes),
             Err(error) => tracing::error!(%error, "the table is not kept for a successor"),
         }
         // The session may have ended meanwhile.
-        let _ = problems.send(found);
+        let obeyed = self.threads.iter().map(Thread::obeyed).collect();
+        let _ = answer.send(Taken { problems, obeyed });
     }
 
     /// Serves a table, as far as that is possible: first what its doors lead to, then the doors.

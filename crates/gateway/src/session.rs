@@ -1,7 +1,7 @@
 //! The link to control: takes tables, tells which are served and how targets do, and connects again for ever.
 //!
 //! Run by the gateway beside its workers. Invariant: a table of an older generation than the one that is served is not
-//! taken, and what control has not stored is said again.
+//! taken; one is told as served when no thread serves an older one; and what control has not stored is said again.
 
 use crate::ledger::Ledger;
 use neargate_link::connection::Timing;
@@ -17,11 +17,19 @@ type GatewayLink = Connection<FromGateway, ToGateway>;
 const SOONEST: Duration = Duration::from_millis(50);
 const LATEST: Duration = Duration::from_secs(1);
 
-/// A table to serve; answered with what of it cannot be.
+/// A table to serve.
 pub struct Offer {
     pub generation: u64,
     pub table: Arc<GatewayTable>,
-    pub problems: oneshot::Sender<Vec<Problem>>,
+    pub answer: oneshot::Sender<Taken>,
+}
+
+/// What became of a table.
+pub struct Taken {
+    /// What of it cannot be served.
+    pub problems: Vec<Problem>,
+    /// Answered by each thread that serves it.
+    pub obeyed: Vec<oneshot::Receiver<()>>,
 }
 
 /// What a session needs.
@@ -106,17 +114,23 @@ impl Session {
             return Ok(());
         }
         ledger.keep_only(&table);
-        let (answer, problems) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let offer = Offer {
             generation,
             table,
-            problems: answer,
+            answer,
         };
         // Nobody takes tables any more when the gateway is about to end.
         let Ok(()) = self.offers.send(offer).await else {
             return Ok(());
         };
-        let Ok(problems) = problems.await else { return Ok(()) };
+        let Ok(Taken { problems, obeyed }) = answered.await else {
+            return Ok(());
+        };
+        for thread in obeyed {
+            // One that is gone serves nothing older.
+            let _ = thread.await;
+        }
         self.generation = generation;
         link.send(&self.name, &FromGateway::Applied { generation, problems })
             .await

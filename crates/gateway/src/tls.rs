@@ -6,7 +6,7 @@
 
 use crate::arrival::TlsFacts;
 use neargate_link::gateway::{BalancerKind, Certificate, GatewayTable, Listener, Problem, Protocol};
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -144,7 +144,7 @@ impl Terminators {
             .filter_map(|c| self.keys.get(&c.arn))
             .map(|(_, keyed)| keyed.clone());
         let certificates = Arc::new(Certificates::new(all.collect()).ok_or("the listener has no certificate")?);
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider(asked.policy.as_deref())))
             .with_protocol_versions(versions(asked.policy.as_deref()))
             .map_err(|e| e.to_string())?
             .with_no_client_auth()
@@ -243,6 +243,28 @@ fn names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, String> {
         }
     };
     Ok(names)
+}
+
+/// Ciphers and key exchanges of a policy: hybrid ones, which no quantum computer breaks, where its name says so.
+fn provider(policy: Option<&str>) -> CryptoProvider {
+    use aws_lc_rs::cipher_suite as cipher;
+    use aws_lc_rs::kx_group as exchange;
+    let classic = [exchange::X25519, exchange::SECP256R1, exchange::SECP384R1];
+    let hybrid = [exchange::X25519MLKEM768, exchange::SECP256R1MLKEM768];
+    let is_hybrid = policy.is_some_and(|policy| policy.contains("-PQ-"));
+    CryptoProvider {
+        cipher_suites: vec![
+            cipher::TLS13_AES_128_GCM_SHA256,
+            cipher::TLS13_AES_256_GCM_SHA384,
+            cipher::TLS13_CHACHA20_POLY1305_SHA256,
+            cipher::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            cipher::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            cipher::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            cipher::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ],
+        kx_groups: hybrid.into_iter().filter(|_| is_hybrid).chain(classic).collect(),
+        ..aws_lc_rs::default_provider()
+    }
 }
 
 /// Control admits only policies whose versions these are.

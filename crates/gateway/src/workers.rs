@@ -20,6 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -40,6 +41,8 @@ pub enum Order {
     Open(Key, Listening, Door),
     Change(Key, Door),
     Close(Key),
+    /// To be answered once all before it are carried out.
+    Tell(oneshot::Sender<()>),
 }
 
 /// A serving thread.
@@ -78,6 +81,13 @@ impl Thread {
     pub fn tell(&self, order: Order) {
         // A thread that is gone has panicked, which `end` tells.
         let _ = self.orders.send(order);
+    }
+
+    /// Answers once everything that it was told is carried out, or it is gone.
+    pub fn obeyed(&self) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        self.tell(Order::Tell(tell));
+        told
     }
 
     /// Ends it with everything that it serves.
@@ -129,6 +139,8 @@ async fn serve(shard: usize, supplies: Supplies, limit: usize, mut inbox: Unboun
                     opened.door.change(door);
                 }
             }
+            // Whoever asked may be gone.
+            Some(Order::Tell(tell)) => drop(tell.send(())),
             Some(Order::Close(key)) => {
                 if let Some(opened) = doors.remove(&key) {
                     opened.accepting.abort();
@@ -233,6 +245,9 @@ async fn connected(stream: TcpStream, mut arrival: Arrival, worker: Rc<Worker>) 
 
 async fn secure(stream: TcpStream, mut arrival: Arrival, worker: Rc<Worker>) {
     let until = tokio::time::Instant::now() + HANDSHAKE;
+    if speaks_plainly(&stream, &arrival, until).await {
+        return Box::pin(connection::serve(stream, arrival, worker)).await;
+    }
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let hello = match tokio::time::timeout_at(until, acceptor).await {
         Ok(Ok(hello)) => hello,
@@ -263,6 +278,16 @@ async fn secure(stream: TcpStream, mut arrival: Arrival, worker: Rc<Worker>) {
         Protocol::Https => Box::pin(connection::serve(stream, arrival, worker)).await,
         _ => Box::pin(nlb::serve_tls(worker, stream, arrival)).await,
     }
+}
+
+/// Whether a client of HTTPS listeners begins with letters, as a request's method is, and not with TLS.
+async fn speaks_plainly(stream: &TcpStream, arrival: &Arrival, until: tokio::time::Instant) -> bool {
+    if !arrival.door.behind().iter().all(|one| one.protocol == Protocol::Https) {
+        return false;
+    }
+    let mut first = [0];
+    let peeked = tokio::time::timeout_at(until, stream.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1))) && first[0].is_ascii_alphabetic()
 }
 
 /// The listener that a name in TLS asks for, and whether that settles it: by the balancer's name, else by the names of its

@@ -88,7 +88,7 @@ pub struct InterfaceEntry {
     pub holder: Holder,
     /// Ranges outside the VPC that its subnet's routes lead out to: usually `0.0.0.0/0`, or nothing.
     pub outbound: Vec<Range>,
-    /// Address under which it is reached from outside the VPC.
+    /// Address under which it is reached from outside the VPC; none also where its subnet's routes do not lead the answers back.
     pub public_address: Option<Ipv4Addr>,
 }
 

@@ -1,4 +1,5 @@
-//! The names that the resolver knows itself: those of control's table, and `ip-10-0-1-5.ec2.internal` of every VPC.
+//! The names that the resolver knows itself: those of control's table, `ip-10-0-1-5.ec2.internal` of every VPC, and
+//! `ec2-198-19-0-5.us-east-1.compute.localhost` of public addresses.
 //!
 //! `network` keeps it, `dns` asks. Pure. The invariant: a client is told names of its own VPC and of nobody else's.
 
@@ -15,6 +16,9 @@ pub struct Names {
     /// VPC by address: as control told, and of tasks it has not told of.
     told: HashMap<Ipv4Addr, String>,
     own: HashMap<Ipv4Addr, String>,
+    /// Private address by public one, and the other way.
+    private_of: HashMap<Ipv4Addr, Ipv4Addr>,
+    public_of: HashMap<Ipv4Addr, Ipv4Addr>,
     /// By key of the entry.
     names: HashMap<String, Vec<Ipv4Addr>>,
 }
@@ -46,6 +50,7 @@ impl Names {
             NetworkEntry::Interface(i) => {
                 self.own.remove(&i.address);
                 self.told.insert(i.address, i.vpc_id.clone());
+                self.publish(i.address, i.public_address);
             }
             NetworkEntry::Name(name) => drop(self.names.insert(entry.key(), name.addresses.clone())),
             NetworkEntry::Group(_) => {}
@@ -59,10 +64,24 @@ impl Names {
             "interface" => {
                 if let Ok(address) = id.parse::<Ipv4Addr>() {
                     self.told.remove(&address);
+                    self.publish(address, None);
                 }
             }
             "name" => drop(self.names.remove(key)),
             _ => {}
+        }
+    }
+
+    /// Notes by which public address `private` is reached now.
+    fn publish(&mut self, private: Ipv4Addr, public: Option<Ipv4Addr>) {
+        if let Some(before) = self.public_of.remove(&private)
+            && self.private_of.get(&before) == Some(&private)
+        {
+            self.private_of.remove(&before);
+        }
+        if let Some(public) = public {
+            self.public_of.insert(private, public);
+            self.private_of.insert(public, private);
         }
     }
 
@@ -80,6 +99,20 @@ impl Names {
         if let Some(address) = name.strip_suffix(".in-addr.arpa").and_then(reversed) {
             let vpc = vpc.filter(|vpc| holds(vpc, address))?;
             return Some(of_kind(kind, PTR, Answer::Name(private_name(address, &vpc.domain))));
+        }
+        if let Some(public) = name.strip_suffix(PUBLIC_DOMAIN).and_then(public_address) {
+            // Inside its VPC the name leads there directly, as on AWS: no way out is needed.
+            let private = self.private_of.get(&public).copied();
+            let known = private.map(|private| {
+                if self.told.get(&private) == vpc_id {
+                    private
+                } else {
+                    public
+                }
+            });
+            return Some(known.map_or(Answer::NoSuchName, |known| {
+                of_kind(kind, A, Answer::Addresses(vec![known]))
+            }));
         }
         let vpc = vpc?;
         let host = name.strip_suffix(vpc.domain.as_str())?.strip_suffix('.')?;
@@ -117,6 +150,15 @@ fn private_address(host: &str) -> Option<Ipv4Addr> {
     let address: Ipv4Addr = host.strip_prefix("ip-")?.replace('-', ".").parse().ok()?;
     // One name an address: leading zeros and the like are no names.
     (private_name(address, "") == format!("{host}.")).then_some(address)
+}
+
+/// What public names end with, after their region: `neargate_ec2` makes them.
+const PUBLIC_DOMAIN: &str = ".compute.localhost";
+
+/// The address that `ec2-198-19-0-5.us-east-1` says.
+fn public_address(name: &str) -> Option<Ipv4Addr> {
+    let (host, _) = name.strip_prefix("ec2-")?.split_once('.')?;
+    host.replace('-', ".").parse().ok()
 }
 
 /// The address that `5.1.0.10` says backwards.
@@ -209,6 +251,24 @@ mod tests {
         let back = Answer::Name("ip-10-0-1-7.ec2.internal".to_owned());
         assert_eq!(ask(&names, client, "7.1.0.10.in-addr.arpa", PTR), Some(back));
         assert_eq!(ask(&names, client, "5.0.1.10.in-addr.arpa", PTR), None);
+    }
+
+    #[test]
+    fn public_names_lead_to_the_private_address_inside_their_vpc() {
+        let mut names = world();
+        let NetworkEntry::Interface(mut public) = interface([10, 0, 0, 6], "vpc-a") else {
+            unreachable!()
+        };
+        public.public_address = Some([198, 19, 0, 5].into());
+        names.upsert(&NetworkEntry::Interface(public));
+        let name = "ec2-198-19-0-5.us-east-1.compute.localhost";
+        let leads = |to: [u8; 4]| Some(Answer::Addresses(vec![to.into()]));
+        assert_eq!(ask(&names, [10, 0, 0, 5], name, A), leads([10, 0, 0, 6]));
+        assert_eq!(ask(&names, [10, 1, 0, 5], name, A), leads([198, 19, 0, 5]));
+        let other = "ec2-198-19-0-6.us-east-1.compute.localhost";
+        assert_eq!(ask(&names, [10, 0, 0, 5], other, A), Some(Answer::NoSuchName));
+        names.upsert(&interface([10, 0, 0, 6], "vpc-a"));
+        assert_eq!(ask(&names, [10, 0, 0, 5], name, A), Some(Answer::NoSuchName));
     }
 
     #[test]

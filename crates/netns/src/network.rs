@@ -188,9 +188,14 @@ impl Network {
         &self.config
     }
 
-    /// Address of the resolver that tasks use.
+    /// Address of the resolver, to which the firewall leads what tasks ask of those of their VPCs.
     pub fn resolver(&self) -> Ipv4Addr {
         self.config.resolver()
+    }
+
+    /// Address by which tasks of a VPC ask the resolver.
+    pub fn resolver_of(&self, vpc_id: &str) -> Ipv4Addr {
+        lock(&self.enforcement).table().resolver_of(vpc_id)
     }
 
     /// Answers DNS for tasks until dropped.
@@ -213,7 +218,7 @@ impl Network {
     /// `Io`; nothing is left behind then.
     pub fn create(&self, name: &str, interface: Interface, membership: &Membership) -> Result<PathBuf, NetworkError> {
         self.take(name, &interface, membership)?;
-        let source = lock(&self.enforcement).table().resolver_of(&membership.vpc_id);
+        let source = self.resolver_of(&membership.vpc_id);
         let made = self.connect_new(name, interface, source);
         if made.is_err() {
             self.give(name)?;

@@ -495,23 +495,22 @@ impl Table {
         ranges.into_iter().filter(|r| !self.refused.contains(r)).collect()
     }
 
-    /// The resolver of a VPC, the instance's own where it is not known.
+    /// The resolver of a VPC, the instance's own where it has none.
     pub fn resolver_of(&self, vpc_id: &str) -> Ipv4Addr {
-        let range = self.vpcs.get(vpc_id).and_then(first_range);
-        range
-            .filter(|r| !self.refused.contains(r))
-            .map_or(self.base.nth(2), |r| r.nth(2))
+        let own = self.vpcs.get(vpc_id).and_then(|vpc| self.resolver_in(vpc));
+        own.unwrap_or(self.base.nth(2))
     }
 
-    /// Every VPC's base + 2, unless an interface of another VPC holds that address.
+    /// Those of all VPCs.
     pub fn resolvers(&self) -> BTreeSet<Ipv4Addr> {
-        let told = self
-            .vpcs
-            .values()
-            .filter_map(first_range)
-            .filter(|r| !self.refused.contains(r));
-        let all = told.map(|r| r.nth(2)).filter(|a| self.interface(*a).is_none());
+        let all = self.vpcs.values().filter_map(|vpc| self.resolver_in(vpc));
         all.chain([self.base.nth(2)]).collect()
+    }
+
+    /// The VPC's base + 2; none where its range is not enforced or an interface of another VPC holds that address.
+    fn resolver_in(&self, vpc: &VpcEntry) -> Option<Ipv4Addr> {
+        let range = first_range(vpc).filter(|range| !self.refused.contains(range))?;
+        Some(range.nth(2)).filter(|address| self.interface(*address).is_none())
     }
 
     /// Addresses of load balancers that this machine is to have.

@@ -4,7 +4,7 @@
 //! from any task at once; futures may be dropped, and what they were doing is then undone or finished by a later call.
 
 use neargate_core::{Clock, Timestamp};
-use neargate_link::{NetworkBinding, TaskSpec};
+use neargate_link::{NetworkBinding, NetworkSpec, TaskSpec};
 pub use neargate_netns::{Counters, NetworkChange};
 use neargate_runtime::{ContainerLaunch, Exec, ExecResult, Exit, ShimLaunch, TaskState};
 use std::future::Future;
@@ -105,8 +105,11 @@ pub trait TaskNetwork: Send + Sync + 'static {
     /// What network `index` of a task has carried; none when it has no interface of its own.
     fn counters(&self, spec: &TaskSpec, index: usize) -> Option<Counters>;
 
-    /// Address of the resolver that containers use.
+    /// Address of the resolver, where this machine serves tasks.
     fn resolver(&self) -> Ipv4Addr;
+
+    /// Address by which a task with such a network asks the resolver: that of its VPC, as on AWS.
+    fn resolver_of(&self, network: &NetworkSpec) -> Ipv4Addr;
 }
 
 /// What an engine says of a task without being asked.

@@ -1,4 +1,5 @@
-//! A client's connection: one request after the other, until one side has had enough.
+//! A client's connection: one request after the other, until one side has had enough. Where all speak HTTPS, what comes
+//! without TLS is told so.
 //!
 //! Run by the accept loops, one task a connection. Invariant: while nothing is asked the connection holds no buffer.
 
@@ -9,7 +10,7 @@ use super::rewrite;
 use super::turn::{After, Given, Turn, Upgraded};
 use crate::answers::Answer;
 use crate::arrival::Arrival;
-use crate::doors::Behind;
+use crate::doors::{Behind, Names};
 use crate::http2;
 use crate::leash::Leash;
 use crate::nlb::tunnel::{self, Wire};
@@ -109,11 +110,16 @@ impl<C: Wire + 'static> Connection<'_, C> {
     async fn run(&mut self) -> End {
         loop {
             match self.read().await {
+                Got::Request | Got::Refused(Refusal::Version) if self.is_plain_at_https() => {
+                    return self
+                        .last_answer(&Answer::plain_at_https(), (Class::Compliant, None))
+                        .await;
+                }
                 Got::Request => {}
                 Got::Nothing => return End::Gone,
                 Got::Refused(Refusal::Version) if self.is_preface() => return End::Http2,
                 Got::Refused(refusal) => return self.refuse(refusal).await,
-                Got::Slow => return self.last_answer(408, (Class::Compliant, None)).await,
+                Got::Slow => return self.last_answer(&Answer::last(408), (Class::Compliant, None)).await,
             }
             match self.turn().await {
                 After::Next => {}
@@ -258,6 +264,10 @@ impl<C: Wire + 'static> Connection<'_, C> {
         }
     }
 
+    fn is_plain_at_https(&self) -> bool {
+        self.arrival.tls.is_none() && self.arrival.door.names() == Names::Tls
+    }
+
     fn is_preface(&self) -> bool {
         let one = self.arrival.behind(b"");
         let serving = self.worker.now_serving();
@@ -282,19 +292,19 @@ impl<C: Wire + 'static> Connection<'_, C> {
             Refusal::TooLarge => (400, (Class::Compliant, None)),
             Refusal::Version => (505, (Class::Acceptable, Some(Reason::NonCompliantVersion))),
         };
-        self.last_answer(status, class).await
+        self.last_answer(&Answer::last(status), class).await
     }
 
-    async fn last_answer(&mut self, status: u16, class: (Class, Option<Reason>)) -> End {
+    async fn last_answer(&mut self, answer: &Answer, class: (Class, Option<Reason>)) -> End {
         let served = match self.arrival.behind(b"") {
             Some(behind) if behind.admits(self.arrival.client.ip(), self.arrival.local.port()) => self.find(&behind),
             Some(_) => return End::Gone,
             None => None,
         };
         let mut out = buffers::lend();
-        rewrite::own_answer(&Answer::last(status), served.as_deref(), false, true, false, &mut out);
+        rewrite::own_answer(answer, served.as_deref(), false, true, false, &mut out);
         let mut record = Record::new("-");
-        record.status = Some(status);
+        record.status = Some(answer.status);
         record.class = class;
         record.received = self.input.len() as u64;
         record.returned = out.len() as u64;

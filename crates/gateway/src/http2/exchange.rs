@@ -12,6 +12,7 @@ use crate::answers::Answer;
 use crate::arrival::{Arrival, without_port};
 use crate::decide::{self, Chosen, Decided, Decision};
 use crate::dial::DialError;
+use crate::http1::head::FIELD_LIMIT;
 use crate::http1::target_form;
 use crate::http1::upstream::{CONNECT_WITHIN, Place};
 use crate::leash::Leash;
@@ -95,7 +96,10 @@ async fn run(mut account: Box<Account>, asked: &Asked, body: Incoming) -> Respon
     let refused = judge(served.balancer.settings.desync, account.class.0) == Verdict::Refuse;
     // Two lengths are refused in every mode, as of HTTP/1.1.
     let doubled = account.class.1 == Some(Reason::DuplicateContentLength);
-    if refused || doubled || asked.host.is_empty() || !target_form::is_host(&asked.host) {
+    let too_long =
+        |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() > FIELD_LIMIT;
+    let too_long = asked.parts.headers.iter().any(too_long);
+    if refused || doubled || too_long || asked.host.is_empty() || !target_form::is_host(&asked.host) {
         return own(account, &Answer::page(400));
     }
     let now = crate::serving::now();

@@ -6,7 +6,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -79,8 +79,13 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
+/// A client that would rather have a hybrid key exchange.
 async fn secure(port: u16, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider
+        .kx_groups
+        .insert(0, rustls::crypto::aws_lc_rs::kx_group::X25519MLKEM768);
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
@@ -133,6 +138,43 @@ async fn a_policy_admits_its_versions_only() {
     let rig = Rig::serving(&table(port, "ELBSecurityPolicy-2016-08", &one)).await;
     let stream = secure(port, "default.example").await.unwrap();
     assert_eq!(stream.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_2));
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn hybrid_key_exchange_is_for_the_policies_named_after_it() {
+    let port = free_port();
+    let one = [certificate("default", &["default.example"])];
+    let rig = Rig::serving(&table(port, POLICY, &one)).await;
+    for (policy, hybrid) in [(POLICY, false), ("ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09", true)] {
+        rig.serve(&table(port, policy, &one)).await;
+        let stream = secure(port, "default.example").await.unwrap();
+        let group = stream.get_ref().1.negotiated_key_exchange_group().unwrap().name();
+        assert_eq!(
+            group == rustls::NamedGroup::X25519MLKEM768,
+            hybrid,
+            "{policy}: {group:?}"
+        );
+    }
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn plain_http_at_an_https_port_is_told_so() {
+    let port = free_port();
+    let one = [certificate("default", &["default.example"])];
+    let rig = Rig::serving(&table(port, POLICY, &one)).await;
+    for request in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut stream = connect(port).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let response = message(&mut stream, &mut Vec::new()).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{response}");
+        assert!(
+            response.contains("The plain HTTP request was sent to HTTPS port"),
+            "{response}"
+        );
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+    }
     rig.end().await;
 }
 

@@ -99,6 +99,13 @@ impl TaskNetwork for HostNetwork {
     fn resolver(&self) -> Ipv4Addr {
         self.network.resolver()
     }
+
+    fn resolver_of(&self, network: &NetworkSpec) -> Ipv4Addr {
+        match network {
+            NetworkSpec::Awsvpc(interface) => self.network.resolver_of(&interface.vpc_id),
+            NetworkSpec::Bridge | NetworkSpec::Host | NetworkSpec::None => self.network.resolver(),
+        }
+    }
 }
 
 fn on_host() -> MadeNetwork {

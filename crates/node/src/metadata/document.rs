@@ -21,9 +21,11 @@ pub enum Version {
     V4,
 }
 
-/// What the machine adds to a task's document.
+/// What the machine adds to a document.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Clock {
+pub struct Around {
+    /// Where the task's programs ask for names.
+    pub resolver: Ipv4Addr,
     /// When the clock was looked at.
     pub at: Timestamp,
     /// None: it is not synchronized.
@@ -31,7 +33,7 @@ pub struct Clock {
 }
 
 /// The document of a task.
-pub fn task(known: &Known, version: Version, clock: &Clock, tags: bool) -> Value {
+pub fn task(known: &Known, version: Version, around: &Around, tags: bool) -> Value {
     let Known { spec, observed } = known;
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -60,11 +62,11 @@ pub fn task(known: &Known, version: Version, clock: &Clock, tags: bool) -> Value
             put("VPCID", json!(interface.vpc_id));
         }
         if spec.launch_type == LaunchType::Fargate {
-            put("ClockDrift", clock_drift(clock));
+            put("ClockDrift", clock_drift(around));
         }
         put("FaultInjectionEnabled", json!(false));
     }
-    let containers = (0..spec.containers.len()).map(|index| container(known, index, version));
+    let containers = (0..spec.containers.len()).map(|index| container(known, index, version, around));
     put("Containers", containers.collect());
     if tags && !spec.tags.is_empty() {
         let tags: Map<String, Value> = spec.tags.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
@@ -74,7 +76,7 @@ pub fn task(known: &Known, version: Version, clock: &Clock, tags: bool) -> Value
 }
 
 /// The document of one of its containers.
-pub fn container(known: &Known, index: usize, version: Version) -> Value {
+pub fn container(known: &Known, index: usize, version: Version, around: &Around) -> Value {
     let Known { spec, observed } = known;
     let (c, seen) = (&spec.containers[index], &observed.containers[index]);
     let mut out = Map::new();
@@ -132,11 +134,11 @@ pub fn container(known: &Known, index: usize, version: Version) -> Value {
     if !ports.is_empty() {
         put("Ports", Value::Array(ports));
     }
-    put("Networks", json!([network(known, index, version)]));
+    put("Networks", json!([network(known, index, version, around.resolver)]));
     Value::Object(out)
 }
 
-fn network(known: &Known, index: usize, version: Version) -> Value {
+fn network(known: &Known, index: usize, version: Version, resolver: Ipv4Addr) -> Value {
     let address = known
         .observed
         .networks
@@ -144,20 +146,19 @@ fn network(known: &Known, index: usize, version: Version) -> Value {
         .and_then(|n| n.address);
     let addresses: Vec<Ipv4Addr> = address.into_iter().collect();
     match &known.spec.network {
-        NetworkSpec::Awsvpc(interface) => awsvpc(interface, &addresses, version),
+        NetworkSpec::Awsvpc(interface) => awsvpc(interface, &addresses, version, resolver),
         NetworkSpec::Bridge => json!({ "NetworkMode": "bridge", "IPv4Addresses": addresses }),
         NetworkSpec::Host => json!({ "NetworkMode": "host", "IPv4Addresses": addresses }),
         NetworkSpec::None => json!({ "NetworkMode": "none", "IPv4Addresses": addresses }),
     }
 }
 
-fn awsvpc(interface: &InterfaceSpec, addresses: &[Ipv4Addr], version: Version) -> Value {
+fn awsvpc(interface: &InterfaceSpec, addresses: &[Ipv4Addr], version: Version, resolver: Ipv4Addr) -> Value {
     let mut out = json!({ "NetworkMode": "awsvpc", "IPv4Addresses": addresses });
     if version == Version::V4 {
         let prefix = interface.subnet_prefix;
         let subnet = Cidr::containing(interface.address, prefix).map(|subnet| subnet.to_string());
         let search = interface.private_dns_name.split_once('.').map(|(_, domain)| domain);
-        let resolver = Cidr::containing(interface.vpc_cidr.0, interface.vpc_cidr.1).map(|vpc| vpc.nth(2));
         out["AttachmentIndex"] = json!(0);
         out["MACAddress"] = json!(interface.mac);
         out["IPv4SubnetCIDRBlock"] = json!(subnet);
@@ -266,11 +267,11 @@ fn health(health: Health) -> &'static str {
     }
 }
 
-fn clock_drift(clock: &Clock) -> Value {
-    match clock.error_bound_millis {
+fn clock_drift(around: &Around) -> Value {
+    match around.error_bound_millis {
         Some(bound) => json!({
             "ClockErrorBound": bound,
-            "ReferenceTimestamp": clock.at.iso8601(),
+            "ReferenceTimestamp": around.at.iso8601(),
             "ClockSynchronizationStatus": "SYNCHRONIZED",
         }),
         None => json!({ "ClockSynchronizationStatus": "NOT_SYNCHRONIZED" }),

@@ -1,6 +1,6 @@
 //! Serves the endpoint over HTTP on the resolver's address, where the firewall leads tasks that ask 169.254.170.2.
 
-use super::document::{self, Clock, Version};
+use super::document::{self, Around, Version};
 use super::stats::{self, Machine, Sample};
 use super::{Found, Known, Registry};
 use crate::bundle::launch::runtime_id;
@@ -71,20 +71,25 @@ impl Server {
     fn answer(&self, path: &str, peer: Ipv4Addr) -> Result<Value, String> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         match parts[..] {
-            ["v2", "metadata"] => Ok(document::task(&self.own(peer)?, Version::V2, &self.clock(), false)),
+            ["v2", "metadata"] => {
+                let own = self.own(peer)?;
+                Ok(document::task(&own, Version::V2, &self.around(&own), false))
+            }
             ["v2", "metadata", id] => {
                 let found = self.found(id, peer)?;
-                Ok(document::container(&found.task, found.container, Version::V2))
+                let around = self.around(&found.task);
+                Ok(document::container(&found.task, found.container, Version::V2, &around))
             }
             ["v2", "stats"] => Ok(self.all_stats(&self.own(peer)?)),
             ["v2", "stats", id] => Ok(self.stats_of(&self.found(id, peer)?)),
             [version @ ("v3" | "v4"), id, ref what @ ..] => {
                 let version = if version == "v4" { Version::V4 } else { Version::V3 };
                 let found = self.found(id, peer)?;
+                let around = self.around(&found.task);
                 match what {
-                    [] => Ok(document::container(&found.task, found.container, version)),
-                    ["task"] => Ok(document::task(&found.task, version, &self.clock(), false)),
-                    ["taskWithTags"] => Ok(document::task(&found.task, version, &self.clock(), true)),
+                    [] => Ok(document::container(&found.task, found.container, version, &around)),
+                    ["task"] => Ok(document::task(&found.task, version, &around, false)),
+                    ["taskWithTags"] => Ok(document::task(&found.task, version, &around, true)),
                     ["stats"] => Ok(self.stats_of(&found)),
                     ["task", "stats"] => Ok(self.all_stats(&found.task)),
                     _ => Err(format!("there is no /{} in the task metadata endpoint", what.join("/"))),
@@ -141,8 +146,9 @@ impl Server {
         self.clock.now()
     }
 
-    fn clock(&self) -> Clock {
-        Clock {
+    fn around(&self, task: &Known) -> Around {
+        Around {
+            resolver: self.network.resolver_of(&task.spec.network),
             at: self.now(),
             error_bound_millis: error_bound(),
         }

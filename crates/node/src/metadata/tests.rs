@@ -1,4 +1,4 @@
-use super::document::{self, Clock};
+use super::document::{self, Around};
 use super::stats::{self, Machine, Sample};
 use super::*;
 use crate::plan::observed::Event;
@@ -59,8 +59,9 @@ fn registered() -> (Registry, Known) {
     (registry, known)
 }
 
-fn clock() -> Clock {
-    Clock {
+fn around() -> Around {
+    Around {
+        resolver: Ipv4Addr::new(172, 31, 0, 2),
         at: Timestamp(5000),
         error_bound_millis: Some(0.5),
     }
@@ -124,16 +125,16 @@ fn tags_follow_what_control_says() {
     registry.respecify(&Arc::new(retagged));
     registry.observe(&known.spec, &known.observed);
     let found = registry.container(&runtime_id(&known.spec, 0), OWN).unwrap();
-    let with = document::task(&found.task, Version::V4, &clock(), true);
+    let with = document::task(&found.task, Version::V4, &around(), true);
     assert_eq!(with["TaskTags"], json!({ "team": "red" }));
-    let without = document::task(&found.task, Version::V4, &clock(), false);
+    let without = document::task(&found.task, Version::V4, &around(), false);
     assert!(without.get("TaskTags").is_none());
 }
 
 #[test]
 fn version_4_says_what_ecs_says() {
     let known = running(&spec(), Some(OWN));
-    let task = document::task(&known, Version::V4, &clock(), false);
+    let task = document::task(&known, Version::V4, &around(), false);
     let said = |name: &str| task[name].clone();
     assert_eq!(said("Cluster"), "arn:aws:ecs:us-east-1:000000000000:cluster/default");
     assert_eq!(said("TaskARN"), known.spec.arn.as_str());
@@ -175,7 +176,7 @@ fn version_4_says_what_ecs_says() {
         }])
     );
     // Older programs get what they know.
-    let older = document::container(&known, 0, Version::V3);
+    let older = document::container(&known, 0, Version::V3, &around());
     assert_eq!(
         older["Networks"],
         json!([{ "NetworkMode": "awsvpc", "IPv4Addresses": ["172.31.0.10"] }])
@@ -190,7 +191,7 @@ fn a_task_that_starts_is_as_far_as_its_slowest_container() {
         observed: Observed::new(&spec),
         spec: Arc::new(spec.clone()),
     };
-    let status = |known: &Known| document::task(known, Version::V4, &clock(), false)["KnownStatus"].clone();
+    let status = |known: &Known| document::task(known, Version::V4, &around(), false)["KnownStatus"].clone();
     assert_eq!(status(&known), "NONE");
     for container in 0..2 {
         let ready = Event::ImageReady {

@@ -448,7 +448,7 @@ impl Around<'_> {
             neargate_link::NetworkSpec::Host => fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default(),
             _ => String::new(),
         };
-        let resolver = self.shared.ports.network.resolver();
+        let resolver = self.shared.ports.network.resolver_of(&self.spec.network);
         let hosts = etc::hosts(self.spec, self.observed, index, hostname, &of_machine("hosts"));
         let resolv = etc::resolv_conf(self.spec, c, resolver, &of_machine("resolv.conf"));
         fs::write(slot.join("hosts"), hosts)?;

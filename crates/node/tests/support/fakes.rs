@@ -373,6 +373,10 @@ impl TaskNetwork for Machine {
     fn resolver(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 253, 77, 2)
     }
+
+    fn resolver_of(&self, _: &NetworkSpec) -> Ipv4Addr {
+        self.resolver()
+    }
 }
 
 /// The moment a test began, for times in reports.

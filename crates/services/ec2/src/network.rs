@@ -112,17 +112,24 @@ fn interfaces_of(snapshot: &Snapshot, region: &str, vpc_id: &str) -> Entries {
         .collect()
 }
 
-/// Ways out of subnets, by region, subnet and whether the interface has a public address: interfaces of one subnet
-/// share them.
+/// Where a subnet's routes lead an interface.
+#[derive(Clone, Default)]
+struct Way {
+    out: Vec<Range>,
+    /// Its public address is reached from outside.
+    reached: bool,
+}
+
+/// Ways of subnets, by region, subnet and whether the interface has a public address: interfaces of one subnet share them.
 #[derive(Default)]
-struct Ways(BTreeMap<(String, String, bool), Vec<Range>>);
+struct Ways(BTreeMap<(String, String, bool), Way>);
 
 impl Ways {
-    fn of(&mut self, snapshot: &Snapshot, interface: &InterfaceRecord) -> Vec<Range> {
+    fn of(&mut self, snapshot: &Snapshot, interface: &InterfaceRecord) -> Way {
         let public = interface.public_address.is_some();
         let place = (interface.region.clone(), interface.subnet_id.clone(), public);
-        let out = self.0.entry(place).or_insert_with(|| ways_out(snapshot, interface));
-        out.clone()
+        let way = self.0.entry(place).or_insert_with(|| way_of(snapshot, interface));
+        way.clone()
     }
 }
 
@@ -193,16 +200,21 @@ fn traffic(rule: &GroupRule) -> Option<Traffic> {
 }
 
 fn interface_entry(snapshot: &Snapshot, interface: &InterfaceRecord) -> NetworkEntry {
-    entry(interface, ways_out(snapshot, interface))
+    entry(interface, way_of(snapshot, interface))
 }
 
-fn ways_out(snapshot: &Snapshot, interface: &InterfaceRecord) -> Vec<Range> {
-    let subnet = crate::lookup::subnet(snapshot, &interface.region, &interface.subnet_id);
+fn way_of(snapshot: &Snapshot, interface: &InterfaceRecord) -> Way {
+    let Some(subnet) = crate::lookup::subnet(snapshot, &interface.region, &interface.subnet_id) else {
+        return Way::default();
+    };
     let public = interface.public_address.is_some();
-    subnet.map_or_else(Vec::new, |subnet| routing::ways_out(snapshot, &subnet, public))
+    Way {
+        out: routing::ways_out(snapshot, &subnet, public),
+        reached: public && routing::is_reached(snapshot, &subnet),
+    }
 }
 
-fn entry(interface: &InterfaceRecord, outbound: Vec<Range>) -> NetworkEntry {
+fn entry(interface: &InterfaceRecord, way: Way) -> NetworkEntry {
     let holder = match &interface.owner {
         InterfaceOwner::Task { .. } => Holder::Task,
         InterfaceOwner::LoadBalancer { .. } => Holder::LoadBalancer,
@@ -214,7 +226,7 @@ fn entry(interface: &InterfaceRecord, outbound: Vec<Range>) -> NetworkEntry {
         groups: interface.security_groups.clone(),
         holder,
         // A load balancer answers whoever asked, and otherwise stays in its VPC.
-        outbound: if holder == Holder::Task { outbound } else { Vec::new() },
-        public_address: interface.public_address,
+        outbound: if holder == Holder::Task { way.out } else { Vec::new() },
+        public_address: interface.public_address.filter(|_| way.reached),
     })
 }

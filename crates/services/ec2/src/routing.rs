@@ -1,7 +1,7 @@
 //! Where a subnet's packets may go: its route table, read by longest prefix.
 //!
 //! Called for what nodes are told (`network`) and by `lookup`. Pure. AWS's rules: an internet gateway carries only
-//! interfaces with a public address; a NAT gateway works when it is available and its own subnet leads to the internet;
+//! interfaces with a public address, both ways; a NAT gateway works when it is available and its own subnet leads to the internet;
 //! whatever else a route names leads nowhere.
 
 use crate::cidr::{self, Cidr};
@@ -50,18 +50,28 @@ pub fn is_active(snapshot: &Snapshot, table: &RouteTableRecord, route: &RouteRec
 
 /// Ranges outside the VPC that packets of an interface in the subnet reach.
 pub fn ways_out(snapshot: &Snapshot, subnet: &SubnetRecord, public: bool) -> Vec<Cidr> {
+    ways(snapshot, subnet, |target| match target {
+        RouteTarget::InternetGateway(_) => public,
+        RouteTarget::NatGateway(id) => nat_leads_out(snapshot, &subnet.region, id),
+        RouteTarget::Interface(_) | RouteTarget::Endpoint(_) => false,
+    })
+}
+
+/// True when a public address in the subnet is reached from outside: answers go back through an internet gateway.
+pub fn is_reached(snapshot: &Snapshot, subnet: &SubnetRecord) -> bool {
+    let gateway = |target: &RouteTarget| matches!(target, RouteTarget::InternetGateway(_));
+    !ways(snapshot, subnet, gateway).is_empty()
+}
+
+/// Ranges outside the VPC to which a target that `leads` out is the nearest of the subnet's routes.
+fn ways(snapshot: &Snapshot, subnet: &SubnetRecord, leads: impl Fn(&RouteTarget) -> bool) -> Vec<Cidr> {
     let Some(table) = table_of(snapshot, &subnet.region, &subnet.vpc_id, &subnet.id) else {
         return Vec::new();
     };
     // A route of the table itself goes before one of a prefix list for the same range.
     let mut routes: Vec<(Cidr, bool, bool)> = Vec::new();
     for route in &table.routes {
-        let leads = is_active(snapshot, &table, route)
-            && match &route.target {
-                RouteTarget::InternetGateway(_) => public,
-                RouteTarget::NatGateway(id) => nat_leads_out(snapshot, &table.region, id),
-                RouteTarget::Interface(_) | RouteTarget::Endpoint(_) => false,
-            };
+        let leads = is_active(snapshot, &table, route) && leads(&route.target);
         let own = matches!(route.destination, Destination::Range(_));
         let ranges = ranges(snapshot, &table.region, &route.destination);
         routes.extend(ranges.into_iter().map(|range| (range, own, leads)));

@@ -5,8 +5,8 @@ pub const TARGET_GROUPS: usize = 3000;
 pub const LOAD_BALANCERS: usize = 50;
 pub const TARGETS_PER_GROUP: u64 = 1000;
 pub const LISTENERS: usize = 50;
-/// Besides the default rule.
-pub const RULES_PER_LISTENER: usize = 100;
+/// Besides the default rules of its listeners.
+pub const RULES_PER_LOAD_BALANCER: usize = 100;
 pub const CONDITION_VALUES: usize = 5;
 pub const CONDITION_WILDCARDS: usize = 6;
 /// Besides the default one.
@@ -28,7 +28,7 @@ pub fn all() -> Vec<(&'static str, u64)> {
         ("listeners-per-application-load-balancer", of(LISTENERS)),
         ("listeners-per-network-load-balancer", of(LISTENERS)),
         ("network-load-balancers", of(LOAD_BALANCERS)),
-        ("rules-per-application-load-balancer", of(RULES_PER_LISTENER)),
+        ("rules-per-application-load-balancer", of(RULES_PER_LOAD_BALANCER)),
         ("target-groups", of(TARGET_GROUPS)),
         (
             "target-groups-per-action-on-application-load-balancer",

@@ -1,8 +1,8 @@
 //! Security policies of HTTPS and TLS listeners: those of AWS's whose protocols and ciphers a gateway serves.
 //!
 //! Gateways speak TLS 1.2 with forward secrecy and AEAD ciphers, and TLS 1.3. A policy is described with what of it is
-//! served; policies made for older protocols, and those whose ciphers are certified (FIPS) or post-quantum, are refused
-//! by name. Source: "Security policies" of the Application Load Balancers Guide.
+//! served; policies made for older protocols, and those that promise certified ciphers (FIPS, RFC 9151), are refused by
+//! name. Those named after post-quantum key exchange (PQ) offer it beside the classic ones. Source: "Security policies" of the Application Load Balancers Guide.
 
 use crate::api::{self, errors};
 use crate::refusal::unsupported;
@@ -31,9 +31,14 @@ static SERVED: &[Policy] = &[
     policy("ELBSecurityPolicy-TLS-1-2-Ext-2018-06", true, false),
     policy("ELBSecurityPolicy-TLS13-1-2-2021-06", true, true),
     policy("ELBSecurityPolicy-TLS13-1-2-Ext1-2021-06", true, true),
+    policy("ELBSecurityPolicy-TLS13-1-2-Ext1-PQ-2025-09", true, true),
     policy("ELBSecurityPolicy-TLS13-1-2-Ext2-2021-06", true, true),
+    policy("ELBSecurityPolicy-TLS13-1-2-Ext2-PQ-2025-09", true, true),
+    policy("ELBSecurityPolicy-TLS13-1-2-PQ-2025-09", true, true),
     policy("ELBSecurityPolicy-TLS13-1-2-Res-2021-06", true, true),
+    policy("ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09", true, true),
     policy("ELBSecurityPolicy-TLS13-1-3-2021-06", false, true),
+    policy("ELBSecurityPolicy-TLS13-1-3-PQ-2025-09", false, true),
 ];
 
 static UNSERVED: &[&str] = &[
@@ -66,7 +71,7 @@ pub fn admit(name: &str) -> Result<(), AwsError> {
     if SERVED.iter().any(|policy| policy.name == name) {
         return Ok(());
     }
-    let special = name.starts_with("ELBSecurityPolicy-") && (name.contains("-FIPS-") || name.contains("-PQ-"));
+    let special = name.starts_with("ELBSecurityPolicy-") && (name.contains("-FIPS-") || name.contains("RFC9151"));
     if special || UNSERVED.contains(&name) {
         return Err(unsupported(format!("The SSL policy '{name}'")));
     }

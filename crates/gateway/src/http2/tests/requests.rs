@@ -264,6 +264,10 @@ async fn what_an_http1_target_could_misread_does_not_reach_it() {
             doubled.headers_mut().append("content-length", length.parse().unwrap());
         }
         assert_eq!(ask(&client, doubled).await.status, 400);
+        let mut long = get("/");
+        let value = "v".repeat(crate::http1::head::FIELD_LIMIT);
+        long.headers_mut().insert("x-long", value.parse().unwrap());
+        assert_eq!(ask(&client, long).await.status, 400);
         assert!(target.heads.borrow().is_empty());
         assert_eq!(ask(&client, get("/")).await.status, 200);
     })

@@ -3,6 +3,7 @@
 use crate::api;
 use crate::filter::invalid_value;
 use neargate_core::{AwsError, Tags};
+use std::collections::BTreeSet;
 
 /// Tags of a resource at most.
 const MOST_TAGS: usize = 50;
@@ -37,7 +38,12 @@ pub fn tags(specifications: Option<Vec<api::TagSpecification>>, kind: &str) -> R
 /// # Errors
 /// `InvalidParameterValue`, `TagLimitExceeded`.
 pub fn add_tags(tags: &mut Tags, more: Vec<api::Tag>) -> Result<(), AwsError> {
+    let mut keys = BTreeSet::new();
     for tag in more {
+        if !keys.insert(tag.key.clone()) {
+            let key = tag.key.unwrap_or_default();
+            return Err(invalid_value(format!("Duplicate tag key '{key}' specified.")));
+        }
         let (key, value) = (tag.key.unwrap_or_default(), tag.value.unwrap_or_default());
         if key.is_empty() || key.chars().count() > 127 {
             return Err(invalid_value(format!(

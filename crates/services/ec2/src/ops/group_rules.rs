@@ -29,7 +29,14 @@ impl Asked {
         group: &SecurityGroupRecord,
     ) -> Result<Vec<GroupRule>, AwsError> {
         let mut permissions = self.permissions.clone();
-        permissions.extend(self.flat.permission()?);
+        let flat = self.flat.permission()?;
+        if flat.is_some() && !permissions.is_empty() {
+            return Err(error(
+                "InvalidParameterCombination",
+                "The parameter 'ipPermissions' may not be used together with 'ipProtocol', 'fromPort', 'toPort', 'cidrIp' or a source group.",
+            ));
+        }
+        permissions.extend(flat);
         if permissions.is_empty() {
             return Err(error(
                 "MissingParameter",
@@ -38,6 +45,19 @@ impl Asked {
         }
         permissions::rules(service, snapshot, group, self.egress, &permissions)
     }
+}
+
+/// That a group has no more rules in a direction than it may; a prefix list counts with all its entries.
+fn few_enough(snapshot: &Snapshot, region: &str, group: &SecurityGroupRecord, egress: bool) -> Result<(), AwsError> {
+    let rules = group.rules.iter().filter(|rule| rule.egress == egress);
+    let weight: usize = rules.map(|rule| permissions::weight(snapshot, region, rule)).sum();
+    if weight > MOST_RULES {
+        return Err(error(
+            "RulesPerSecurityGroupLimitExceeded",
+            "The maximum number of rules per security group has been reached.",
+        ));
+    }
+    Ok(())
 }
 
 async fn authorize(
@@ -68,14 +88,7 @@ async fn authorize(
                 }
                 next.rules.push(rule.clone());
             }
-            let rules_there = next.rules.iter().filter(|r| r.egress == asked.egress);
-            let weight: usize = rules_there.map(|r| permissions::weight(snapshot, &cx.region, r)).sum();
-            if weight > MOST_RULES {
-                return Err(error(
-                    "RulesPerSecurityGroupLimitExceeded",
-                    "The maximum number of rules per security group has been reached.",
-                ));
-            }
+            few_enough(snapshot, &cx.region, &next, asked.egress)?;
             let key = SecurityGroupRecord::key(&cx.region, &next.id);
             let shaped = rules
                 .iter()
@@ -303,6 +316,8 @@ pub async fn modify(
                 }
                 next.rules[at] = rule;
             }
+            few_enough(snapshot, &cx.region, &next, false)?;
+            few_enough(snapshot, &cx.region, &next, true)?;
             let key = SecurityGroupRecord::key(&cx.region, &group_id);
             let mut txn = Txn::new();
             txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);

@@ -428,8 +428,16 @@ fn values(snapshot: &Snapshot, interface: &InterfaceRecord, account: &str, name:
         "addresses.private-ip-address" | "private-ip-address" => one(interface.address.to_string()),
         "association.allocation-id" => some(address().and_then(|a| a.allocation_id.clone())),
         "association.association-id" => some(address().and_then(|a| a.association_id.clone())),
-        "association.ip-owner-id" => some(interface.public_address.map(|_| account)),
+        "addresses.association.owner-id" | "association.ip-owner-id" => some(
+            interface
+                .public_address
+                .map(|_| owner_of(address().as_deref(), account)),
+        ),
+        "association.public-dns-name" => some(interface.public_address.map(|a| public_name(a, &interface.region))),
+        "attachment.attach-time" => some(attached.map(|_| interface.created_at.iso8601())),
         "attachment.attachment-id" => some(attached),
+        "attachment.delete-on-termination" => some(attached.map(|_| "false")),
+        "attachment.device-index" => some(attached.map(|_| "1")),
         "attachment.instance-id" => Some(Vec::new()),
         "attachment.instance-owner-id" => some(attached.and_then(|_| requester(interface, account))),
         "attachment.status" => some(attached.map(|_| "attached")),
@@ -456,7 +464,7 @@ fn values(snapshot: &Snapshot, interface: &InterfaceRecord, account: &str, name:
         } else {
             "true"
         }),
-        "source-dest-check" => one("true"),
+        "source-dest-check" => one(interface.source_dest_check.to_string()),
         "status" => one(status(interface)),
         "subnet-id" => one(&interface.subnet_id),
         "vpc-id" => one(&interface.vpc_id),
@@ -466,6 +474,15 @@ fn values(snapshot: &Snapshot, interface: &InterfaceRecord, account: &str, name:
 
 fn held_address(snapshot: &Snapshot, interface: &InterfaceRecord) -> Option<Versioned<AddressRecord>> {
     snapshot.get::<AddressRecord>(&AddressRecord::key(interface.public_address?))
+}
+
+/// Whose a public address is: an elastic one is the account's.
+fn owner_of<'a>(address: Option<&AddressRecord>, account: &'a str) -> &'a str {
+    if address.is_some_and(AddressRecord::is_elastic) {
+        account
+    } else {
+        "amazon"
+    }
 }
 
 /// `ec2-198-19-0-5.compute-1.amazonaws.com` on AWS; here under a name that stays on the machine.
@@ -484,11 +501,7 @@ fn shape(snapshot: &Snapshot, interface: &InterfaceRecord, account: &str) -> api
             association_id: held
                 .as_ref()
                 .and_then(|a| a.association_id.clone().filter(|_| a.is_elastic())),
-            ip_owner_id: text(if held.as_ref().is_some_and(|a| a.is_elastic()) {
-                account
-            } else {
-                "amazon"
-            }),
+            ip_owner_id: text(owner_of(held.as_deref(), account)),
             public_dns_name: Some(public_name(public, &interface.region)),
             public_ip: Some(public.to_string()),
             ..Default::default()

@@ -16,7 +16,7 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// # Errors
 /// `InvalidSubnetID.NotFound`, `InvalidAllocationID.NotFound`, `MissingParameter`, `Gateway.NotAttached`,
-/// `Resource.AlreadyAssociated`, `UnsupportedOperation`, `DryRunOperation`.
+/// `Resource.AlreadyAssociated`, `IdempotentParameterMismatch`, `UnsupportedOperation`, `DryRunOperation`.
 pub async fn create(
     service: &Ec2,
     cx: &RequestContext,
@@ -72,9 +72,13 @@ pub async fn create(
             let token = input.client_token.as_ref().filter(|t| !t.is_empty());
             let earlier = snapshot
                 .range::<NatGatewayRecord>(&here)
-                .find(|(_, n)| token.is_some() && n.client_token.as_ref() == token && n.subnet_id == subnet_id);
-            if let Some((_, earlier)) = earlier {
-                return Ok((Txn::new(), (*earlier.record).clone()));
+                .find(|(_, n)| token.is_some() && n.client_token.as_ref() == token);
+            if let (Some((_, earlier)), Some(token)) = (earlier, token) {
+                let same = earlier.subnet_id == subnet_id && earlier.allocation_id == input.allocation_id;
+                return match same {
+                    true => Ok((Txn::new(), (*earlier.record).clone())),
+                    false => Err(ask::other_parameters(token)),
+                };
             }
             let subnet = subnets::find(snapshot, &cx.region, &subnet_id)?;
             if public && !routing::has_internet_gateway(snapshot, &cx.region, &subnet.vpc_id) {

@@ -110,6 +110,8 @@ fn missing(id: &str) -> AwsError {
         "pl" => ("InvalidPrefixListID.NotFound", "prefix list"),
         "vpce" => ("InvalidVpcEndpointId.NotFound", "Vpc Endpoint"),
         "acl" => ("InvalidNetworkAclID.NotFound", "networkAcl"),
+        // Machines are not EC2 instances here.
+        "i" => ("InvalidInstanceID.NotFound", "instance"),
         _ => return error("InvalidID", format!("The ID '{id}' is not valid")),
     };
     error(code, format!("The {what} ID '{id}' does not exist"))

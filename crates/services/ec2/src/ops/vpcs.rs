@@ -95,6 +95,19 @@ pub async fn create(
 }
 
 /// A range that a VPC may have on this machine. Host bits are cut off, as EC2 does.
+/// Whether a VPC may have both ranges: of the private ones only those of the same kind. Source: "IPv4 CIDR block association
+/// restrictions" of the VPC guide.
+fn goes_with(first: Cidr, more: Cidr) -> bool {
+    let private: [Cidr; 4] = [
+        ([10, 0, 0, 0].into(), 8),
+        ([172, 16, 0, 0].into(), 12),
+        ([192, 168, 0, 0].into(), 16),
+        ([198, 19, 0, 0].into(), 16),
+    ];
+    let mut of_another_kind = private.iter().filter(|kind| !cidr::within(**kind, first));
+    !of_another_kind.any(|kind| cidr::overlap(*kind, more))
+}
+
 fn vpc_range(service: &Ec2, text: &str) -> Result<Cidr, AwsError> {
     let range = cidr::parse(text).ok_or_else(|| {
         invalid_value(format!(
@@ -250,6 +263,15 @@ pub async fn associate_cidr(
                 return Err(error(
                     "InvalidVpc.Range",
                     format!("The CIDR '{text}' conflicts with another subnet"),
+                ));
+            }
+            if !goes_with(vpc.cidr, range) {
+                return Err(error(
+                    "InvalidVpc.Range",
+                    format!(
+                        "The CIDR '{text}' is restricted. Use a CIDR from the same private address range as the current VPC \
+                         CIDR, or use a publicly-routable (non-RFC 1918) CIDR."
+                    ),
                 ));
             }
             if vpc.ranges().len() >= MOST_RANGES {

@@ -5,7 +5,10 @@ use serde_json::json;
 
 async fn place(world: &World) -> (String, String) {
     let vpc = world.vpc("10.0.0.0/16").await;
-    world.gateway(Some(&vpc)).await;
+    let gateway = world.gateway(Some(&vpc)).await;
+    let main = world.main_table(&vpc).await;
+    let input = json!({"RouteTableId": main, "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": gateway});
+    world.ok("CreateRoute", input).await;
     let subnet = world.subnet(&vpc, "10.0.0.0/24").await;
     (vpc, subnet)
 }

@@ -18,9 +18,12 @@ async fn an_internet_gateway_carries_only_interfaces_with_a_public_address() {
     assert!(world.ways_out(public.address).is_empty());
     let gateway = world.gateway(Some(&vpc)).await;
     assert!(world.ways_out(public.address).is_empty(), "a gateway alone is no route");
+    let reached = |address| world.told(address).public_address;
+    assert_eq!(reached(public.address), None, "nor does anybody come in");
     let main = world.main_table(&vpc).await;
     route(&world, &main, "0.0.0.0/0", "GatewayId", &gateway).await;
     assert_eq!(world.ways_out(public.address), ["0.0.0.0/0"]);
+    assert_eq!(reached(public.address), public.public_address);
     assert!(world.ways_out(private.address).is_empty());
 
     let (allocation, ip) = world.address().await;

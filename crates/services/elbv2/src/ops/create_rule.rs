@@ -1,13 +1,13 @@
 //! CreateRule.
 
 use crate::api::{self, errors};
-use crate::records::{ListenerRecord, RuleRecord};
+use crate::records::{ListenerRecord, LoadBalancerRecord, RuleRecord};
 use crate::refusal::{unsupported, validation};
 use crate::rules::{self, action};
 use crate::{Elbv2, find, limits, shapes, tagging};
 use neargate_core::{AwsError, RequestContext};
 use neargate_link::gateway::BalancerKind;
-use neargate_store::Txn;
+use neargate_store::{Snapshot, Txn};
 
 /// # Errors
 /// `ListenerNotFound`, `PriorityInUse`, `TooManyRules`, `ValidationError`, and those of `rules::action::admit`.
@@ -33,23 +33,24 @@ pub async fn handle(
             };
             let rule = RuleRecord {
                 arn: shapes::child_arn(&before.arn, &cx.region, &service.account, "listener-rule", &id),
-                priority: Some(priority(&before, input.priority)?),
+                priority: Some(priority(input.priority)?),
                 conditions: rules::conditions(input.conditions.clone().unwrap_or_default())?,
                 actions: action::admit(&place, input.actions.clone().unwrap_or_default())?,
                 transforms: rules::transforms(input.transforms.clone().unwrap_or_default())?,
                 tags: tagging::admit(input.tags.clone())?,
             };
-            if before.rules.len() > limits::RULES_PER_LISTENER {
-                return Err(errors::too_many_rules_exception(format!(
-                    "The maximum number of rules per listener '{}' has been reached",
-                    limits::RULES_PER_LISTENER
+            rules::fit(&rule)?;
+            if before.rules.iter().any(|other| other.priority == rule.priority) {
+                return Err(errors::priority_in_use_exception(format!(
+                    "Priority '{}' is currently in use",
+                    rule.priority.unwrap_or_default()
                 )));
             }
-            rules::fit(&rule)?;
             let mut next = (*before.record).clone();
             next.rules.push(rule.clone());
             next.sort_rules();
             let mut txn = Txn::new();
+            admit_one_more(snapshot, &mut txn, &balancer, &key)?;
             action::bind(snapshot, &mut txn, &balancer, Some(&before), &next)?;
             txn.unchanged::<ListenerRecord>(snapshot, &key).put(&key, next);
             Ok::<_, AwsError>((txn, rule))
@@ -60,16 +61,33 @@ pub async fn handle(
     })
 }
 
-/// A priority that no other rule of the listener has.
-fn priority(listener: &ListenerRecord, asked: Option<i32>) -> Result<u32, AwsError> {
-    let priority = asked
-        .and_then(|p| u32::try_from(p).ok())
-        .filter(|p| (1..=50_000).contains(p));
-    let priority = priority.ok_or_else(|| validation("A rule priority must be between 1 and 50000"))?;
-    if listener.rules.iter().any(|rule| rule.priority == Some(priority)) {
-        return Err(errors::priority_in_use_exception(format!(
-            "Priority '{priority}' is currently in use"
+/// That the balancer may have another rule, on whichever of its listeners; they must not change meanwhile. `own`: key of the
+/// one that gets it.
+fn admit_one_more(
+    snapshot: &Snapshot,
+    txn: &mut Txn,
+    balancer: &LoadBalancerRecord,
+    own: &str,
+) -> Result<(), AwsError> {
+    let mut rules = 0;
+    for (key, listener) in snapshot.range::<ListenerRecord>(&balancer.listeners_prefix()) {
+        rules += listener.rules.iter().filter(|rule| rule.priority.is_some()).count();
+        if key != own {
+            txn.unchanged::<ListenerRecord>(snapshot, key);
+        }
+    }
+    if rules >= limits::RULES_PER_LOAD_BALANCER {
+        return Err(errors::too_many_rules_exception(format!(
+            "The maximum number of rules per load balancer '{}' has been reached",
+            limits::RULES_PER_LOAD_BALANCER
         )));
     }
-    Ok(priority)
+    Ok(())
+}
+
+fn priority(asked: Option<i32>) -> Result<u32, AwsError> {
+    asked
+        .and_then(|p| u32::try_from(p).ok())
+        .filter(|p| (1..=50_000).contains(p))
+        .ok_or_else(|| validation("A rule priority must be between 1 and 50000"))
 }

@@ -78,15 +78,31 @@ async fn the_default_rule_stays() {
 }
 
 #[tokio::test]
-async fn a_listener_has_a_hundred_rules_besides_the_default() {
+async fn a_load_balancer_has_a_hundred_rules_besides_the_defaults() {
+    let world = World::new().await;
+    let (balancer, listener, group) = world.web().await;
+    let second = world.listener(&balancer, &group, 81).await;
+    for priority in 1..=50 {
+        rule(&world, &listener, &group, priority).await;
+        rule(&world, &second, &group, priority).await;
+    }
+    let input = |listener: &str| json!({ "ListenerArn": listener, "Priority": 101, "Conditions": path("/y"), "Actions": forward(&group) });
+    for listener in [&listener, &second] {
+        assert_eq!(world.refused("CreateRule", input(listener)).await.0, "TooManyRules");
+    }
+    let other = world.balancer("other", json!({})).await;
+    let group = world.group("other", json!({})).await;
+    let elsewhere = world.listener(&other, &group, 80).await;
+    rule(&world, &elsewhere, &group, 1).await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_rule_is_told_before_a_priority_in_use() {
     let world = World::new().await;
     let (_, listener, group) = world.web().await;
-    for priority in 1..=100 {
-        rule(&world, &listener, &group, priority).await;
-    }
-    let input =
-        json!({ "ListenerArn": listener, "Priority": 101, "Conditions": path("/y"), "Actions": forward(&group) });
-    assert_eq!(world.refused("CreateRule", input).await.0, "TooManyRules");
+    rule(&world, &listener, &group, 1).await;
+    let input = json!({ "ListenerArn": listener, "Priority": 1, "Conditions": [{ "Field": "nonsense" }], "Actions": forward(&group) });
+    assert_eq!(world.refused("CreateRule", input).await.0, "ValidationError");
 }
 
 #[tokio::test]
