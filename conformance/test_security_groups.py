@@ -228,6 +228,38 @@ def test_a_public_address_is_reached_from_outside_and_rules_see_who_calls(ng, gr
     wait_for(lambda: call(public) == "No route to host", "the public address is free again", 30)
 
 
+def test_callers_are_seen_by_their_public_or_nat_address(ng, groups, tasks):
+    ec2 = ng.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.176.0.0/16")["Vpc"]["VpcId"]
+    front = ec2.create_subnet(VpcId=vpc, CidrBlock="10.176.0.0/24")["Subnet"]["SubnetId"]
+    back = ec2.create_subnet(VpcId=vpc, CidrBlock="10.176.1.0/24")["Subnet"]["SubnetId"]
+    door = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=door, VpcId=vpc)
+    main = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"][0]["RouteTableId"]
+    ec2.create_route(RouteTableId=main, DestinationCidrBlock="0.0.0.0/0", GatewayId=door)
+    address = ec2.allocate_address(Domain="vpc")
+    nat = ec2.create_nat_gateway(SubnetId=front, AllocationId=address["AllocationId"])["NatGateway"]["NatGatewayId"]
+    ec2.get_waiter("nat_gateway_available").wait(NatGatewayIds=[nat])
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.associate_route_table(RouteTableId=table, SubnetId=back)
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=nat)
+    group, wide = groups("seen"), ec2.create_security_group(GroupName="seen", Description="seen", VpcId=vpc)["GroupId"]
+    server = tasks(group, public=True)
+    outside, inside = tasks(wide, subnet=front, public=True), tasks(wide, subnet=back)
+    target = server.describe()["Association"]["PublicIp"]
+    own = outside.describe()["Association"]["PublicIp"]
+    for allowed, answers in ((own, ("served", "dropped")), (address["PublicIp"], ("dropped", "served"))):
+        rule = tcp(**anyone(f"{allowed}/32"))
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rule)
+        for caller, answer in zip((outside, inside), answers):
+            caller.soon(target, answer)
+        ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=rule)
+        outside.soon(target, "dropped")
+        inside.soon(target, "dropped")
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=tcp(**anyone("10.176.0.0/16")))
+    assert outside.call(target) == "dropped" and inside.call(target) == "dropped", "nobody comes by a private address"
+
+
 def test_rules_hold_while_the_node_is_killed(ng, groups, tasks):
     ec2 = ng.client("ec2")
     front, back = groups("front"), groups("back")

@@ -150,6 +150,8 @@ pub fn of_interface(interface: &InterfaceEntry) -> Vec<Element> {
     if balancer || interface.public_address.is_some() {
         out.push(Element::new("selves", Key::Pair(address, address), Data::Nothing));
     }
+    let seen_as = interface.seen_as.map(Data::Address);
+    out.extend(seen_as.map(|seen_as| Element::new("seen_as", key, seen_as)));
     out.extend(ways_out(interface));
     out.sort_unstable();
     out.dedup();

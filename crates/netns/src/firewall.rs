@@ -2,7 +2,7 @@
 //!
 //! Who passes, in the order of a packet's way: `martians` (a task sends from its own address only, and nobody else from a
 //! VPC's), `guard` (what a task may send: its VPC, its routes, its groups' egress), `nat`, then `admit` for packets to
-//! tasks and `input` for those to load balancers (their groups' ingress). What belongs to a connection that was let
+//! tasks and `input` for those to load balancers (their groups' ingress), which see the caller as its VPC shows it outside. What belongs to a connection that was let
 //! through passes. The invariant: what no rule admits is dropped, and a table is never half written.
 
 use crate::config::{METADATA_PORT, NetworkConfig, Published, Transport};
@@ -19,6 +19,7 @@ pub fn frame(config: &NetworkConfig) -> String {
     let prefix = config.interface_prefix();
     let resolver = config.resolver();
     let bridge = config.bridge_cidr;
+    let public = config.public_cidr;
     format!(
         r#"table inet {table}
 delete table inet {table}
@@ -32,6 +33,7 @@ table inet {table} {{
     set outbound_ranges {{ type ipv4_addr . ipv4_addr; flags interval; }}
     set selves {{ type ipv4_addr . ipv4_addr; }}
     map public {{ type ipv4_addr : ipv4_addr; }}
+    map seen_as {{ type ipv4_addr : ipv4_addr; }}
     map vpc_of {{ type ipv4_addr : verdict; }}
     map ingress {{ type ipv4_addr : verdict; }}
     map egress {{ type ipv4_addr : verdict; }}
@@ -99,7 +101,7 @@ table inet {table} {{
         drop
     }}
     chain admit {{
-        type filter hook postrouting priority filter; policy accept;
+        type filter hook postrouting priority 110; policy accept;
         oifname != "{prefix}*" accept
         meta nfproto != ipv4 drop
         ct state established,related accept
@@ -112,14 +114,19 @@ table inet {table} {{
     chain nat_postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
         ip saddr 127.0.0.0/8 oifname "{prefix}*" snat ip to {resolver}
+        oifname "{prefix}*" ct original ip daddr {public} snat ip to ip saddr map @seen_as
         ip saddr . ip daddr @selves oifname "{prefix}*" snat ip to {resolver}
         oifname "lo" accept
         oifname "{prefix}*" accept
         ip saddr @vpc_ranges masquerade
         ip saddr {bridge} masquerade
     }}
+    chain nat_input {{
+        type nat hook input priority 100; policy accept;
+        ct original ip daddr {public} snat ip to ip saddr map @seen_as
+    }}
     chain input {{
-        type filter hook input priority filter; policy accept;
+        type filter hook input priority 110; policy accept;
         ip daddr @balancers jump balancer_input
         iifname != "{prefix}*" accept
         ct state established,related accept

@@ -180,6 +180,7 @@ mod tests {
             holder: Holder::Task,
             outbound: Vec::new(),
             public_address: None,
+            seen_as: None,
         })
     }
 

@@ -5,10 +5,10 @@
 
 use crate::cidr;
 use crate::records::{
-    EndpointRecord, GroupRule, InterfaceOwner, InterfaceRecord, InternetGatewayRecord, NatGatewayRecord,
+    EndpointRecord, GroupRule, InterfaceOwner, InterfaceRecord, InternetGatewayRecord, NatGatewayRecord, PoolRecord,
     PrefixListRecord, RouteTableRecord, RulePeer, SecurityGroupRecord, SubnetRecord, VpcRecord,
 };
-use crate::routing;
+use crate::routing::{self, Seen};
 use neargate_link::network::{
     GroupEntry, Holder, InterfaceEntry, NetworkEntry, Peer, Range, Traffic, TrafficRule, VpcEntry,
 };
@@ -118,6 +118,8 @@ struct Way {
     out: Vec<Range>,
     /// Its public address is reached from outside.
     reached: bool,
+    /// As whom holders of public addresses see it.
+    seen: Option<Seen>,
 }
 
 /// Ways of subnets, by region, subnet and whether the interface has a public address: interfaces of one subnet share them.
@@ -211,6 +213,9 @@ fn way_of(snapshot: &Snapshot, interface: &InterfaceRecord) -> Way {
     Way {
         out: routing::ways_out(snapshot, &subnet, public),
         reached: public && routing::is_reached(snapshot, &subnet),
+        seen: snapshot
+            .get::<PoolRecord>(PoolRecord::KEY)
+            .and_then(|pool| routing::seen(snapshot, &subnet, pool.range.0)),
     }
 }
 
@@ -228,5 +233,10 @@ fn entry(interface: &InterfaceRecord, way: Way) -> NetworkEntry {
         // A load balancer answers whoever asked, and otherwise stays in its VPC.
         outbound: if holder == Holder::Task { way.out } else { Vec::new() },
         public_address: interface.public_address.filter(|_| way.reached),
+        seen_as: match way.seen.filter(|_| holder == Holder::Task) {
+            Some(Seen::Itself) => interface.public_address,
+            Some(Seen::As(address)) => Some(address),
+            None => None,
+        },
     })
 }

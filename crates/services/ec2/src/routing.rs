@@ -10,6 +10,7 @@ use crate::records::{
     SubnetRecord,
 };
 use neargate_store::{Snapshot, Versioned};
+use std::net::Ipv4Addr;
 
 /// The route table of a subnet: its own, or the VPC's main one.
 pub fn table_of(
@@ -61,6 +62,40 @@ pub fn ways_out(snapshot: &Snapshot, subnet: &SubnetRecord, public: bool) -> Vec
 pub fn is_reached(snapshot: &Snapshot, subnet: &SubnetRecord) -> bool {
     let gateway = |target: &RouteTarget| matches!(target, RouteTarget::InternetGateway(_));
     !ways(snapshot, subnet, gateway).is_empty()
+}
+
+/// Whose address calls from a subnet carry outside its VPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The interface's own public one.
+    Itself,
+    /// That of a NAT gateway.
+    As(Ipv4Addr),
+}
+
+/// As whom somebody at `to`, outside the VPC, sees those in the subnet; none when they do not get there.
+pub fn seen(snapshot: &Snapshot, subnet: &SubnetRecord, to: Ipv4Addr) -> Option<Seen> {
+    let table = table_of(snapshot, &subnet.region, &subnet.vpc_id, &subnet.id)?;
+    let nearest = |route: &&RouteRecord| {
+        let ranges = ranges(snapshot, &table.region, &route.destination);
+        let holding = ranges.iter().filter(|range| cidr::contains(**range, to));
+        let prefix = holding.map(|(_, prefix)| *prefix).max();
+        prefix.map(|prefix| (prefix, matches!(route.destination, Destination::Range(_))))
+    };
+    let route = table
+        .routes
+        .iter()
+        .filter(|route| nearest(route).is_some())
+        .max_by_key(nearest)?;
+    match &route.target {
+        _ if !is_active(snapshot, &table, route) => None,
+        RouteTarget::InternetGateway(_) => Some(Seen::Itself),
+        RouteTarget::NatGateway(id) if nat_leads_out(snapshot, &table.region, id) => {
+            let nat = snapshot.get::<NatGatewayRecord>(&NatGatewayRecord::key(&table.region, id))?;
+            nat.public_address.map(Seen::As)
+        }
+        RouteTarget::NatGateway(_) | RouteTarget::Interface(_) | RouteTarget::Endpoint(_) => None,
+    }
 }
 
 /// Ranges outside the VPC to which a target that `leads` out is the nearest of the subnet's routes.

@@ -24,6 +24,8 @@ async fn an_internet_gateway_carries_only_interfaces_with_a_public_address() {
     route(&world, &main, "0.0.0.0/0", "GatewayId", &gateway).await;
     assert_eq!(world.ways_out(public.address), ["0.0.0.0/0"]);
     assert_eq!(reached(public.address), public.public_address);
+    assert_eq!(world.told(public.address).seen_as, public.public_address);
+    assert_eq!(world.told(private.address).seen_as, None);
     assert!(world.ways_out(private.address).is_empty());
 
     let (allocation, ip) = world.address().await;
@@ -34,7 +36,7 @@ async fn an_internet_gateway_carries_only_interfaces_with_a_public_address() {
 }
 
 #[tokio::test]
-async fn a_nat_gateway_leads_out_while_its_own_subnet_does() {
+async fn a_nat_gateway_leads_out_under_its_address_while_its_own_subnet_does() {
     let world = World::new().await;
     let vpc = world.vpc("10.0.0.0/16").await;
     let (public, private) = (
@@ -42,11 +44,12 @@ async fn a_nat_gateway_leads_out_while_its_own_subnet_does() {
         world.subnet(&vpc, "10.0.1.0/24").await,
     );
     let gateway = world.gateway(Some(&vpc)).await;
-    let (allocation, _) = world.address().await;
+    let (allocation, ip) = world.address().await;
     let nat = world.nat(&public, Some(&allocation)).await;
     let main = world.main_table(&vpc).await;
     route(&world, &main, "0.0.0.0/0", "NatGatewayId", &nat).await;
     let task = world.task(&private, false).await;
+    assert_eq!(world.told(task.address).seen_as, None);
     assert!(
         world.ways_out(task.address).is_empty(),
         "the NAT gateway's own subnet leads nowhere yet"
@@ -58,9 +61,11 @@ async fn a_nat_gateway_leads_out_while_its_own_subnet_does() {
         .ok("AssociateRouteTable", json!({"RouteTableId": own, "SubnetId": public}))
         .await;
     assert_eq!(world.ways_out(task.address), ["0.0.0.0/0"]);
+    assert_eq!(world.told(task.address).seen_as, Some(ip.parse().unwrap()));
 
     world.ok("DeleteNatGateway", json!({"NatGatewayId": nat})).await;
     assert!(world.ways_out(task.address).is_empty());
+    assert_eq!(world.told(task.address).seen_as, None);
     let tables = world.ok("DescribeRouteTables", json!({"RouteTableIds": [main]})).await;
     assert_eq!(tables["RouteTables"][0]["Routes"][1]["State"], "blackhole");
     assert_eq!(tables["RouteTables"][0]["Routes"][1]["NatGatewayId"], json!(nat));
