@@ -91,7 +91,7 @@ pub fn read(s3_dir: &Path, arn: &str) -> Result<Vec<Variable>, EnvFileError> {
     parse(&text).map_err(syntax)
 }
 
-/// Reads Docker's env-file syntax. Lines without `=` take nothing over: a node has no environment to lend.
+/// Reads the lines that ECS's agent takes: those with a name and a value, of which nothing is quoted or expanded.
 fn parse(text: &str) -> Result<Vec<Variable>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut out = Vec::new();
@@ -103,11 +103,8 @@ fn parse(text: &str) -> Result<Vec<Variable>, String> {
         let Some((name, value)) = line.split_once('=') else {
             continue;
         };
-        if name.is_empty() {
-            return Err(format!("no variable name on line '{line}'"));
-        }
-        if name.contains(char::is_whitespace) {
-            return Err(format!("variable '{name}' contains whitespaces"));
+        if name.is_empty() || value.is_empty() {
+            continue;
         }
         if value.contains('\0') || name.contains('\0') {
             return Err(format!(
@@ -125,19 +122,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn docker_env_file_syntax_is_read() {
-        let text = "\u{feff}# note\r\nA=1\r\n  B=two words \nC=\"quoted\"\nEMPTY=\nNOVALUE\nURL=a=b#c\n";
+    fn lines_with_name_and_value_are_read() {
+        let text = "\u{feff}# note\r\nA=1\r\n  B=two words \nC=\"quoted\"\nEMPTY=\n=x\nNOVALUE\nD E=1\nURL=a=b#c\n";
         let read = parse(text).unwrap();
         let expected = [
             ("A", "1"),
             ("B", "two words "),
             ("C", "\"quoted\""),
-            ("EMPTY", ""),
+            ("D E", "1"),
             ("URL", "a=b#c"),
         ];
         assert_eq!(read, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
-        assert!(parse("A B=1").unwrap_err().contains("'A B'"));
-        assert!(parse("=1").is_err());
     }
 
     #[test]
