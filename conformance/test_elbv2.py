@@ -194,6 +194,15 @@ def test_listeners_and_what_they_hold(elb, vpc, stack):
     assert refusal(elb.describe_listeners, ListenerArns=[listener]) == ("ListenerNotFound", "One or more listeners not found")
 
 
+def test_errors_of_other_operations_are_told_too(elb, stack):
+    groups = [{"TargetGroupArn": stack.group(suffix=f"-{n}"), "Weight": 1} for n in range(6)]
+    listener = stack.listener(groups[0]["TargetGroupArn"])
+    many = [{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]
+    assert refusal(elb.modify_listener, ListenerArn=listener, DefaultActions=many)[0] == "TooManyTargetGroups"
+    code, text = refusal(elb.describe_ssl_policies, Names=["ELBSecurityPolicy-TLS13-1-1-2021-06"])
+    assert code == "InvalidConfigurationRequest" and "not supported" in text
+
+
 def test_https_with_a_certificate_of_the_local_authority(sim, elb, stack):
     acm = sim.client("acm")
     first, second = (acm.request_certificate(DomainName=f"{n}.example.com")["CertificateArn"] for n in ("a", "b"))
@@ -205,6 +214,10 @@ def test_https_with_a_certificate_of_the_local_authority(sim, elb, stack):
     elb.add_listener_certificates(ListenerArn=made["ListenerArn"], Certificates=[{"CertificateArn": second}])
     listed = elb.describe_listener_certificates(ListenerArn=made["ListenerArn"])["Certificates"]
     assert listed == [{"CertificateArn": first, "IsDefault": True}, {"CertificateArn": second, "IsDefault": False}]
+    for default in second, first:
+        elb.modify_listener(ListenerArn=made["ListenerArn"], Certificates=[{"CertificateArn": default}])
+        now = elb.describe_listener_certificates(ListenerArn=made["ListenerArn"])["Certificates"]
+        assert now == [{"CertificateArn": default, "IsDefault": True}, {"CertificateArn": second, "IsDefault": False}]
     assert refusal(acm.delete_certificate, CertificateArn=second)[0] == "ResourceInUseException"
     elb.remove_listener_certificates(ListenerArn=made["ListenerArn"], Certificates=[{"CertificateArn": second}])
     acm.delete_certificate(CertificateArn=second)

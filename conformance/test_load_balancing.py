@@ -321,6 +321,28 @@ def test_an_unhealthy_target_is_replaced_and_told(ng):
         stack.remove()
 
 
+def test_a_rollout_into_a_zone_without_the_balancer_is_rolled_back(ng):
+    stack = Stack(ng, "zones", port=PORT + 9)
+    stack.register()
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+    stack.serve(1, deploymentConfiguration=breaker)
+    good = stack.service()["taskDefinition"]
+    stack.register()
+    stack.ecs.update_service(
+        cluster=stack.name, service="web", taskDefinition=stack.name,
+        networkConfiguration={"awsvpcConfiguration": {"subnets": stack.subnets[2:], "securityGroups": [stack.inside]}})
+
+    def told():
+        return any("due to (reason Target is in an Availability Zone that is not enabled for the load balancer)" in e["message"]
+                   for e in stack.service()["events"])
+
+    wait_for(told, "the event that says why", 60)
+    wait_for(lambda: stack.service()["taskDefinition"] == good, "the rollback", 120)
+    stack.rest()
+    assert stack.get("/health") == (200, "ok")
+    stack.remove()
+
+
 def test_a_service_whose_balancer_is_gone_can_be_scaled_down(ng):
     stack = Stack(ng, "gone", port=PORT + 4)
     stack.register()

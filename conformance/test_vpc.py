@@ -351,6 +351,8 @@ def test_interfaces(ec2, place):
     assert refusal(ec2.detach_network_interface, AttachmentId="eni-attach-0")[0] == "InvalidAttachmentID.NotFound"
     assert refusal(ec2.delete_subnet, SubnetId=subnet) == (
         "DependencyViolation", f"The subnet '{subnet}' has dependencies and cannot be deleted.")
+    assert refusal(ec2.create_network_interface, SubnetId=subnet, Groups=[f"sg-{n:017x}" for n in range(6)])[0] == (
+        "SecurityGroupsPerInterfaceLimitExceeded")
     ec2.delete_network_interface(NetworkInterfaceId=id)
     assert refusal(ec2.delete_network_interface, NetworkInterfaceId=id) == (
         "InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{id}' does not exist")

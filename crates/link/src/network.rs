@@ -90,6 +90,9 @@ pub struct InterfaceEntry {
     pub outbound: Vec<Range>,
     /// Address under which it is reached from outside the VPC; none also where its subnet's routes do not lead the answers back.
     pub public_address: Option<Ipv4Addr>,
+    /// The public address that it was given, reached or not: its public name says it.
+    #[serde(default)]
+    pub assigned_address: Option<Ipv4Addr>,
     /// Address that those it calls by their public addresses see: its own public one, or its NAT gateway's.
     #[serde(default)]
     pub seen_as: Option<Ipv4Addr>,

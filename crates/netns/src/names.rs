@@ -50,7 +50,7 @@ impl Names {
             NetworkEntry::Interface(i) => {
                 self.own.remove(&i.address);
                 self.told.insert(i.address, i.vpc_id.clone());
-                self.publish(i.address, i.public_address);
+                self.publish(i.address, i.assigned_address);
             }
             NetworkEntry::Name(name) => drop(self.names.insert(entry.key(), name.addresses.clone())),
             NetworkEntry::Group(_) => {}
@@ -72,7 +72,7 @@ impl Names {
         }
     }
 
-    /// Notes by which public address `private` is reached now.
+    /// Notes which public address `private` has now.
     fn publish(&mut self, private: Ipv4Addr, public: Option<Ipv4Addr>) {
         if let Some(before) = self.public_of.remove(&private)
             && self.private_of.get(&before) == Some(&private)
@@ -180,6 +180,7 @@ mod tests {
             holder: Holder::Task,
             outbound: Vec::new(),
             public_address: None,
+            assigned_address: None,
             seen_as: None,
         })
     }
@@ -260,7 +261,7 @@ mod tests {
         let NetworkEntry::Interface(mut public) = interface([10, 0, 0, 6], "vpc-a") else {
             unreachable!()
         };
-        public.public_address = Some([198, 19, 0, 5].into());
+        public.assigned_address = Some([198, 19, 0, 5].into());
         names.upsert(&NetworkEntry::Interface(public));
         let name = "ec2-198-19-0-5.us-east-1.compute.localhost";
         let leads = |to: [u8; 4]| Some(Answer::Addresses(vec![to.into()]));

@@ -171,6 +171,7 @@ impl Network {
             holder: Holder::Task,
             outbound: Vec::new(),
             public_address: None,
+            assigned_address: None,
             seen_as: None,
         };
         let step = lock(&self.enforcement).table().taking(entry);

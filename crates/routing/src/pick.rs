@@ -56,7 +56,11 @@ impl<'g, 'z> Candidates<'g, 'z> {
             .iter()
             .filter_map(move |place| targets.get(*place as usize))
             .chain(every.iter().filter(|target| !target.is_draining()))
-            .filter(move |target| self.zone.is_none() || target.spec.zone.as_deref() == self.zone)
+            .filter(move |target| match (self.zone, target.spec.zone.as_deref()) {
+                // Machines of container instances, and addresses outside the VPC, are in every zone.
+                (None, _) | (_, None | Some("all")) => true,
+                (Some(zone), Some(own)) => zone == own,
+            })
     }
 
     /// Target number `place` of `count`.

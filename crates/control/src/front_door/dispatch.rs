@@ -6,19 +6,6 @@ use neargate_wire::{Operation, ServiceDispatch};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Codes that any operation may answer besides those of its model.
-///
-/// Source: "Common Errors" of the services' API references, and what validation of the tree may still find.
-const COMMON: &[&str] = &[
-    "AccessDeniedException",
-    "SerializationException",
-    "ThrottlingException",
-    "UnsupportedOperation",
-    "UnsupportedOperationException",
-    "ValidationError",
-    "ValidationException",
-];
-
 /// Runs the operation as a task of its own: a client that goes away does not stop it between two commits, and a panic
 /// stays inside.
 pub async fn run(
@@ -43,7 +30,12 @@ pub async fn run(
     };
     match running.await {
         Ok(Ok(reply)) => Ok(reply),
-        Ok(Err(error)) => Err(presentable(operation, error, &cx.request_id)),
+        Ok(Err(error)) => Err(presentable(
+            service.schema().operations,
+            operation,
+            error,
+            &cx.request_id,
+        )),
         Err(e) => {
             tracing::error!(
                 request_id = %cx.request_id, operation = operation.name, error = %e, "an operation panicked"
@@ -53,11 +45,26 @@ pub async fn run(
     }
 }
 
-/// `error` as it may leave: as it is when the model or AWS's common errors have it, else as an internal failure.
-fn presentable(operation: &Operation, error: AwsError, request_id: &str) -> AwsError {
+/// Codes that any operation may answer besides those of its service's model.
+///
+/// Source: "Common Errors" of the services' API references, and what validation of the tree may still find.
+const COMMON: &[&str] = &[
+    "AccessDeniedException",
+    "SerializationException",
+    "ThrottlingException",
+    "UnsupportedOperation",
+    "UnsupportedOperationException",
+    "ValidationError",
+    "ValidationException",
+];
+
+/// `error` as it may leave: as it is when AWS's common errors or the service's model have it, if not for this operation then
+/// for another: clients would try an internal failure again, and never see what they are to mend.
+fn presentable(operations: &[Operation], operation: &Operation, error: AwsError, request_id: &str) -> AwsError {
     let code = error.code.as_ref();
+    let modeled = || operations.iter().any(|other| other.errors.contains(&code));
     // Query services model few or none of their errors: there, every fault of the caller may pass.
-    let listed = operation.errors.is_empty() || operation.errors.contains(&code) || COMMON.contains(&code);
+    let listed = operation.errors.is_empty() || COMMON.contains(&code) || modeled();
     if error.is_client_fault() && listed {
         return error;
     }
@@ -95,14 +102,19 @@ mod tests {
     #[test]
     fn only_documented_errors_leave_as_they_are() {
         let ecs = operation(&["ServerException", "ClientException"]);
+        let others = [
+            operation(&["ServerException", "ClientException"]),
+            operation(&["ClusterNotFoundException"]),
+        ];
         let code = |op: &Operation, code: &'static str, status| {
-            let out = presentable(op, AwsError::new(code, status, "the secret cause"), "id");
+            let out = presentable(&others, op, AwsError::new(code, status, "the secret cause"), "id");
             assert_eq!(out.message.contains("secret"), out.status < 500);
             out.code.into_owned()
         };
         assert_eq!(code(&ecs, "ClientException", 400), "ClientException");
         assert_eq!(code(&ecs, "SerializationException", 400), "SerializationException");
-        assert_eq!(code(&ecs, "ClusterNotFoundException", 400), "ServerException");
+        assert_eq!(code(&ecs, "ClusterNotFoundException", 400), "ClusterNotFoundException");
+        assert_eq!(code(&ecs, "ServiceNotFoundException", 400), "ServerException");
         assert_eq!(code(&ecs, "ServerException", 500), "ServerException");
         assert_eq!(code(&operation(&["ClientException"]), "Odd", 400), "InternalFailure");
         assert_eq!(

@@ -35,6 +35,7 @@ fn interface(groups: &[&str]) -> InterfaceEntry {
         holder: Holder::Task,
         outbound: Vec::new(),
         public_address: None,
+        assigned_address: None,
         seen_as: None,
     }
 }

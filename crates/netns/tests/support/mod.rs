@@ -146,6 +146,7 @@ pub fn entry(address: Ipv4Addr, vpc: &str, groups: &[&str]) -> InterfaceEntry {
         holder: Holder::Task,
         outbound: vec![EVERYWHERE],
         public_address: None,
+        assigned_address: None,
         seen_as: None,
     }
 }

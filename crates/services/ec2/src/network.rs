@@ -233,6 +233,7 @@ fn entry(interface: &InterfaceRecord, way: Way) -> NetworkEntry {
         // A load balancer answers whoever asked, and otherwise stays in its VPC.
         outbound: if holder == Holder::Task { way.out } else { Vec::new() },
         public_address: interface.public_address.filter(|_| way.reached),
+        assigned_address: interface.public_address,
         seen_as: match way.seen.filter(|_| holder == Holder::Task) {
             Some(Seen::Itself) => interface.public_address,
             Some(Seen::As(address)) => Some(address),

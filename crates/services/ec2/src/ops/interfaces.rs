@@ -148,7 +148,7 @@ fn place(subnet: &SubnetRecord, address: &str) -> Result<u32, AwsError> {
 
 fn few_enough(groups: &[String]) -> Result<(), AwsError> {
     match groups.len() {
-        0..=16 => Ok(()),
+        0..=5 => Ok(()),
         _ => Err(error(
             "SecurityGroupsPerInterfaceLimitExceeded",
             "The maximum number of security groups per interface has been reached.",

@@ -260,6 +260,15 @@ pub async fn delete_route(service: &Ec2, cx: &RequestContext, input: api::Delete
             (None, Some(list)) => Destination::PrefixList(list.clone()),
             _ => destination(snapshot, &cx.region, range.as_deref(), list.as_deref())?,
         };
+        let vpc = snapshot.get::<VpcRecord>(&VpcRecord::key(&cx.region, &table.vpc_id));
+        if let Destination::Range(range) = &destination
+            && vpc.is_some_and(|vpc| vpc.ranges().contains(range))
+        {
+            return Err(invalid_value(format!(
+                "cannot remove local route {} in route table {id}",
+                cidr_text(*range)
+            )));
+        }
         let before = table.routes.len();
         table
             .routes

@@ -161,7 +161,8 @@ fn admit_settings(
         &next.deployment_configuration,
         &next.placement_strategy,
     )?;
-    if let Some(grace) = load_balancers::admit_grace_period(input.health_check_grace_period_seconds)? {
+    let balanced = !spec.load_balancers.is_empty();
+    if let Some(grace) = load_balancers::admit_grace_period(input.health_check_grace_period_seconds, balanced)? {
         next.health_check_grace_period = grace;
     }
     if input.propagate_tags.is_some() {

@@ -67,11 +67,7 @@ fn known(snapshot: &Snapshot, group: &TargetGroupRecord, target: &TargetRecord) 
             Some("Target group is not configured to receive traffic from the load balancer"),
         )
     } else if !targets::is_in_enabled_zone(snapshot, group, target) {
-        (
-            "unused",
-            Some("Target.NotInUse"),
-            Some("Target is in an Availability Zone that is not enabled for the load balancer"),
-        )
+        ("unused", Some("Target.NotInUse"), Some(targets::ZONE_NOT_ENABLED))
     } else {
         let state = match health.state {
             TargetState::Initial => "initial",

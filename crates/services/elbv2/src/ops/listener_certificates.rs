@@ -29,10 +29,10 @@ pub async fn add(
                     return Err(validation("You cannot set the isDefault parameter"));
                 }
                 let arn = listeners::certificate(service, snapshot, certificate)?;
-                if !next.certificates.contains(&arn) {
+                if !is_listed(&next, &arn) {
                     next.certificates.push(arn.clone());
                 }
-                added.push(shape(&arn, next.certificates.first() == Some(&arn)));
+                added.push(shape(&arn, false));
             }
             if next.certificates.len() > limits::CERTIFICATES + 1 {
                 return Err(errors::too_many_certificates_exception(format!(
@@ -68,12 +68,13 @@ pub async fn remove(
             let mut next = (*found.record).clone();
             for certificate in &asked {
                 let arn = certificate.certificate_arn.clone().unwrap_or_default();
-                if next.certificates.first() == Some(&arn) {
+                if next.certificates.first() == Some(&arn) && !is_listed(&next, &arn) {
                     return Err(errors::operation_not_permitted_exception(
                         "Default certificate cannot be removed from the listener",
                     ));
                 }
-                next.certificates.retain(|held| *held != arn);
+                let list = next.certificates.split_off(next.certificates.len().min(1));
+                next.certificates.extend(list.into_iter().filter(|held| *held != arn));
             }
             let mut txn = Txn::new();
             txn.unchanged::<ListenerRecord>(snapshot, &key).put(&key, next);
@@ -104,6 +105,11 @@ pub async fn describe(
         certificates: Some(page),
         next_marker,
     })
+}
+
+/// Whether the certificate is on the list, be it the default one or not.
+fn is_listed(listener: &ListenerRecord, arn: &str) -> bool {
+    listener.certificates.iter().skip(1).any(|held| held == arn)
 }
 
 fn given(certificates: Option<Vec<api::Certificate>>) -> Result<Vec<api::Certificate>, AwsError> {

@@ -65,9 +65,8 @@ fn admit(
     match security.certificate {
         None => next.certificates.clear(),
         Some(default) => {
-            next.certificates
-                .retain(|arn| *arn != default && Some(arn) != had.certificate.as_ref());
-            next.certificates.insert(0, default);
+            // The list stays: what was default before is on it only if it was put there.
+            next.certificates.splice(..next.certificates.len().min(1), [default]);
         }
     }
     if input.mutual_authentication.is_some() || next.protocol != before.protocol {

@@ -17,7 +17,7 @@ pub struct ListenerRecord {
     /// `HTTP`, `HTTPS`, `TCP`, `TLS`, `UDP`, `TCP_UDP`.
     pub protocol: String,
     pub ssl_policy: Option<String>,
-    /// ARNs, the default one first.
+    /// ARNs: the default one, then the list, which may have the default one too.
     pub certificates: Vec<String>,
     pub alpn_policy: Option<String>,
     /// `MutualAuthentication` as asked; only `off` can be.

@@ -43,7 +43,8 @@ pub fn table(snapshot: &Snapshot, certificates: &dyn CertificateSource) -> Gatew
 pub fn concerns(change: &Change) -> bool {
     let key = &*change.key;
     if key.starts_with(TargetRecord::PREFIX) {
-        let [new, old] = [change.get::<TargetRecord>(), change.previous::<TargetRecord>()].map(|t| t.map(|t| spec(&t)));
+        let [new, old] =
+            [change.get::<TargetRecord>(), change.previous::<TargetRecord>()].map(|t| t.map(|t| spec(&t, false)));
         return new != old;
     }
     altered::<LoadBalancerRecord>(change)
@@ -113,7 +114,7 @@ fn target_group(snapshot: &Snapshot, record: &TargetGroupRecord) -> TargetGroup 
         targets: crate::targets::targets_of_group(snapshot, &record.arn)
             .iter()
             .filter(|target| crate::targets::is_in_enabled_zone(snapshot, record, target))
-            .map(|target| spec(target))
+            .map(|target| spec(target, record.target_type == "instance"))
             .collect(),
     }
 }
@@ -133,12 +134,13 @@ fn health_check(record: &TargetGroupRecord) -> HealthCheckSpec {
     }
 }
 
-fn spec(target: &TargetRecord) -> TargetSpec {
+/// `everywhere`: it is reached from every zone.
+fn spec(target: &TargetRecord, everywhere: bool) -> TargetSpec {
     TargetSpec {
         id: target.id.clone(),
         port: target.port,
         address: target.address,
-        zone: target.zone.clone(),
+        zone: target.zone.clone().filter(|_| !everywhere),
         registered_at: target.registered_at,
         draining_until: target.draining_until,
     }

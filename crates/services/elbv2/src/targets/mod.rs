@@ -80,6 +80,9 @@ pub fn targets_of_owner(snapshot: &Snapshot, owner: &str) -> Vec<Versioned<Targe
         .collect()
 }
 
+/// Why a target gets no traffic that `is_in_enabled_zone` denies.
+pub const ZONE_NOT_ENABLED: &str = "Target is in an Availability Zone that is not enabled for the load balancer";
+
 /// False for an address in a zone where the group's load balancer has no subnet: it gets no traffic there. Machines of
 /// container instances stand in whatever zone they were started with, and are reached from every one.
 pub fn is_in_enabled_zone(snapshot: &Snapshot, group: &TargetGroupRecord, target: &TargetRecord) -> bool {

@@ -9,7 +9,7 @@ use crate::plan::service::{Checks, NodeView, ServiceView, TaskView, UnhealthyTar
 use crate::records::{DesiredStatus, ServiceRecord, ServiceSpec, TaskContainer, TaskDefinitionRecord, TaskRecord};
 use crate::targets::is_healthy;
 use neargate_core::Timestamp;
-use neargate_elbv2::targets;
+use neargate_elbv2::{TargetRecord, targets};
 use neargate_link::Health;
 use neargate_link::gateway::TargetState;
 use neargate_store::Snapshot;
@@ -67,11 +67,16 @@ impl Observed {
     pub fn with_view<T>(&self, budget: usize, now: Timestamp, look: impl FnOnce(&ServiceView<'_>) -> T) -> T {
         let unresolved = self.service.deployments.iter().any(|d| !d.unresolved.is_empty());
         let pins: BTreeMap<&str, &str> = self.nodes.iter().map(|n| (&*n.instance_id, &*n.id)).collect();
-        let found: Vec<TargetHealth> = self.tasks.iter().map(|t| target_health(&self.snapshot, t)).collect();
+        let found: Vec<TargetHealth> = self
+            .tasks
+            .iter()
+            .map(|t| target_health(&self.snapshot, t, now))
+            .collect();
         let tasks = self.tasks.iter().zip(&found);
         let tasks = tasks.filter_map(|(t, targets)| task_view(t, targets, unresolved, &pins));
         let mut tasks: Vec<TaskView<'_>> = tasks.collect();
-        let grace_ends = self.pass_over_in_grace(&mut tasks, now);
+        let ripe = found.iter().filter_map(|targets| targets.ripe).min();
+        let grace_ends = self.pass_over_in_grace(&mut tasks, now).into_iter().chain(ripe).min();
         let nodes = self.nodes.iter();
         let nodes: Vec<NodeView<'_>> = nodes
             .map(|n| NodeView {
@@ -153,21 +158,28 @@ struct TargetHealth {
     checks: Checks,
     /// ARN of the group, port and reason.
     unhealthy: Option<(String, u16, String)>,
+    /// When a target that gets no traffic counts as unhealthy.
+    ripe: Option<Timestamp>,
 }
 
 /// Healthy only where every target is; a target that left speaks for as it was then.
-fn target_health(snapshot: &Snapshot, task: &TaskRecord) -> TargetHealth {
+fn target_health(snapshot: &Snapshot, task: &TaskRecord, now: Timestamp) -> TargetHealth {
     let mut out = TargetHealth {
         checks: Checks::None,
         unhealthy: None,
+        ripe: None,
     };
     for target in &task.targets {
         let registered = target.registered.as_ref().filter(|_| target.left_healthy.is_none());
         let known = registered.and_then(|r| targets::target(snapshot, &target.group_arn, &r.id, r.port));
+        let stranded = known.as_ref().and_then(|t| stranded(snapshot, &task.region, t));
+        out.ripe = out.ripe.into_iter().chain(stranded.filter(|ripe| *ripe > now)).min();
+        let stranded = stranded.is_some_and(|ripe| ripe <= now);
         let found = match (&known, target.left_healthy) {
             (_, Some(true)) => Checks::Healthy,
             (_, Some(false)) | (None, None) => Checks::Unknown,
             (Some(t), None) if t.draining_until.is_some() => Checks::Unknown,
+            (Some(_), None) if stranded => Checks::Unhealthy,
             (Some(t), None) if is_healthy(t.health.state) => Checks::Healthy,
             (Some(t), None) if t.health.state == TargetState::Unhealthy => Checks::Unhealthy,
             (Some(_), None) => Checks::Unknown,
@@ -175,12 +187,28 @@ fn target_health(snapshot: &Snapshot, task: &TaskRecord) -> TargetHealth {
         if found == Checks::Unhealthy
             && let Some(t) = &known
         {
-            let reason = t.health.description.clone().unwrap_or_default();
+            let reason = match stranded {
+                true => targets::ZONE_NOT_ENABLED.to_owned(),
+                false => t.health.description.clone().unwrap_or_default(),
+            };
             out.unhealthy.get_or_insert((target.group_arn.clone(), t.port, reason));
         }
         out.checks = together(out.checks, found);
     }
     out
+}
+
+/// When a target in a zone that its load balancer does not serve counts as unhealthy: once checks would have failed as
+/// often as they may. None for those that get traffic.
+fn stranded(snapshot: &Snapshot, region: &str, target: &TargetRecord) -> Option<Timestamp> {
+    if target.health.state != TargetState::Initial {
+        return None;
+    }
+    let group = targets::target_group(snapshot, region, &target.group_arn)?;
+    let check = &group.health_check;
+    let failing = Duration::from_secs(u64::from(check.interval) * u64::from(check.unhealthy_threshold));
+    let served = targets::is_in_enabled_zone(snapshot, &group, target);
+    (!served).then(|| target.registered_at.plus(failing))
 }
 
 /// What two kinds of checks say: the worst of them, where there are any.
