@@ -155,8 +155,8 @@ impl House {
             Ok(bytes) => self.config.sockets.keep_table(&bytes),
             Err(error) => tracing::error!(%error, "the table is not kept for a successor"),
         }
-        // The session may have ended meanwhile.
         let obeyed = self.threads.iter().map(Thread::obeyed).collect();
+        // The session may have ended meanwhile.
         let _ = answer.send(Taken { problems, obeyed });
     }
 
@@ -283,25 +283,19 @@ fn thread_count(config: &GatewayConfig) -> usize {
     }
 }
 
-/// Raises the limit of open files as far as it goes, which for root is as far as the kernel's; answers how many clients
-/// that serves: many of them are idle and need no target.
+/// Raises the limit of open files as far as this process may; answers how many clients that serves: many of them are idle
+/// and need no target.
 fn descriptors() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     const OTHERS: u64 = 512;
     let before = getrlimit(Resource::Nofile);
-    let kernels = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
-    let kernels = kernels.trim().parse().ok();
-    let raise = |maximum: Option<u64>| {
-        let raised = Rlimit {
-            current: maximum,
-            maximum,
-        };
-        setrlimit(Resource::Nofile, raised).is_ok().then_some(maximum)
+    let raised = Rlimit {
+        current: before.maximum,
+        maximum: before.maximum,
     };
-    let own = || raise(before.maximum).unwrap_or(before.current);
-    let limit = match kernels {
-        Some(most) if before.maximum.is_some_and(|own| own < most) => raise(Some(most)).unwrap_or_else(own),
-        _ => own(),
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => before.maximum,
+        Err(_) => before.current,
     };
     let most = limit.unwrap_or(u64::from(u32::MAX)).saturating_sub(OTHERS).max(OTHERS) / 4 * 3;
     usize::try_from(most).unwrap_or(usize::MAX)

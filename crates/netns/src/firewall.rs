@@ -2,8 +2,9 @@
 //!
 //! Who passes, in the order of a packet's way: `martians` (a task sends from its own address only, and nobody else from a
 //! VPC's), `guard` (what a task may send: its VPC, its routes, its groups' egress), `nat`, then `admit` for packets to
-//! tasks and `input` for those to load balancers (their groups' ingress), which see the caller as its VPC shows it outside. What belongs to a connection that was let
-//! through passes. The invariant: what no rule admits is dropped, and a table is never half written.
+//! tasks and `input` for those to load balancers (their groups' ingress). These two come after source addresses are
+//! changed, so that rules see a caller of a public address as it is seen from outside its VPC. What belongs to a
+//! connection that was let through passes. The invariant: what no rule admits is dropped, and a table is never half written.
 
 use crate::config::{METADATA_PORT, NetworkConfig, Published, Transport};
 use std::fmt::Write as _;

@@ -71,17 +71,9 @@ fn architecture() -> &'static str {
     }
 }
 
-/// The hard limit of open files that this process, and so every container, is held to: raised as far as the kernel goes,
-/// which only root may.
+/// The hard limit of open files that this process, and so every container, is held to.
 pub fn nofile_limit() -> i64 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let before = getrlimit(Resource::Nofile);
-    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok();
-    let most: Option<u64> = most.and_then(|text| text.trim().parse().ok());
-    let maximum = before.maximum.max(most);
-    // Refused to others than root.
-    let _ = setrlimit(Resource::Nofile, Rlimit { maximum, ..before });
-    let limit = getrlimit(Resource::Nofile).maximum;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     limit.map_or(i64::MAX, |l| i64::try_from(l).unwrap_or(i64::MAX))
 }
 

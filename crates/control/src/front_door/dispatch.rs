@@ -6,6 +6,19 @@ use neargate_wire::{Operation, ServiceDispatch};
 use serde_json::Value;
 use std::sync::Arc;
 
+/// Codes that any operation may answer besides those of its service's model.
+///
+/// Source: "Common Errors" of the services' API references, and what validation of the tree may still find.
+const COMMON: &[&str] = &[
+    "AccessDeniedException",
+    "SerializationException",
+    "ThrottlingException",
+    "UnsupportedOperation",
+    "UnsupportedOperationException",
+    "ValidationError",
+    "ValidationException",
+];
+
 /// Runs the operation as a task of its own: a client that goes away does not stop it between two commits, and a panic
 /// stays inside.
 pub async fn run(
@@ -44,19 +57,6 @@ pub async fn run(
         }
     }
 }
-
-/// Codes that any operation may answer besides those of its service's model.
-///
-/// Source: "Common Errors" of the services' API references, and what validation of the tree may still find.
-const COMMON: &[&str] = &[
-    "AccessDeniedException",
-    "SerializationException",
-    "ThrottlingException",
-    "UnsupportedOperation",
-    "UnsupportedOperationException",
-    "ValidationError",
-    "ValidationException",
-];
 
 /// `error` as it may leave: as it is when AWS's common errors or the service's model have it, if not for this operation then
 /// for another: clients would try an internal failure again, and never see what they are to mend.

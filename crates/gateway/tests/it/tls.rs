@@ -79,6 +79,13 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
+/// A gateway that serves HTTPS under the policy, with a certificate of its own.
+async fn serving(policy: &str) -> (u16, Rig) {
+    let port = free_port();
+    let one = [certificate("default", &["default.example"])];
+    (port, Rig::serving(&table(port, policy, &one)).await)
+}
+
 /// A client that would rather have a hybrid key exchange.
 async fn secure(port: u16, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
@@ -133,9 +140,7 @@ async fn a_name_gets_the_most_specific_certificate_and_others_the_default() {
 
 #[tokio::test]
 async fn a_policy_admits_its_versions_only() {
-    let port = free_port();
-    let one = [certificate("default", &["default.example"])];
-    let rig = Rig::serving(&table(port, "ELBSecurityPolicy-2016-08", &one)).await;
+    let (port, rig) = serving("ELBSecurityPolicy-2016-08").await;
     let stream = secure(port, "default.example").await.unwrap();
     assert_eq!(stream.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_2));
     rig.end().await;
@@ -143,11 +148,8 @@ async fn a_policy_admits_its_versions_only() {
 
 #[tokio::test]
 async fn hybrid_key_exchange_is_for_the_policies_named_after_it() {
-    let port = free_port();
-    let one = [certificate("default", &["default.example"])];
-    let rig = Rig::serving(&table(port, POLICY, &one)).await;
     for (policy, hybrid) in [(POLICY, false), ("ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09", true)] {
-        rig.serve(&table(port, policy, &one)).await;
+        let (port, rig) = serving(policy).await;
         let stream = secure(port, "default.example").await.unwrap();
         let group = stream.get_ref().1.negotiated_key_exchange_group().unwrap().name();
         assert_eq!(
@@ -155,15 +157,13 @@ async fn hybrid_key_exchange_is_for_the_policies_named_after_it() {
             hybrid,
             "{policy}: {group:?}"
         );
+        rig.end().await;
     }
-    rig.end().await;
 }
 
 #[tokio::test]
 async fn plain_http_at_an_https_port_is_told_so() {
-    let port = free_port();
-    let one = [certificate("default", &["default.example"])];
-    let rig = Rig::serving(&table(port, POLICY, &one)).await;
+    let (port, rig) = serving(POLICY).await;
     for request in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         let mut stream = connect(port).await;
         stream.write_all(request.as_bytes()).await.unwrap();

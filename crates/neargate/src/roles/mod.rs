@@ -19,6 +19,7 @@ const PREDECESSOR: Duration = Duration::from_secs(10);
 /// Runs the role called `name` until it should end.
 pub fn run(name: &str, instance: Instance) -> Outcome {
     log_to_stderr();
+    raise_open_files();
     let _lock = match name == "gateway" && succession::takes_over() {
         true => lock::inherit(&paths::role_lock(&instance.data, name)).map(|()| None)?,
         false => Some(hold(&instance, name)?),
@@ -57,6 +58,24 @@ fn hold(instance: &Instance, name: &str) -> Result<lock::Lock, String> {
             ));
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Raises the hard limit of open files as far as the kernel goes: clients' connections and containers are held to it.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok();
+    let most: Option<u64> = most.and_then(|text| text.trim().parse().ok());
+    if before.maximum.is_some_and(|own| most.is_some_and(|most| own < most)) {
+        // Only root may.
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                maximum: most,
+                ..before
+            },
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where a subnet's packets may go: its route table, read by longest prefix.
 //!
 //! Called for what nodes are told (`network`) and by `lookup`. Pure. AWS's rules: an internet gateway carries only
-//! interfaces with a public address, both ways; a NAT gateway works when it is available and its own subnet leads to the internet;
-//! whatever else a route names leads nowhere.
+//! interfaces with a public address, both ways; a NAT gateway works when it is available and its own subnet leads to the
+//! internet; whatever else a route names leads nowhere.
 
 use crate::cidr::{self, Cidr};
 use crate::records::{
@@ -75,27 +75,23 @@ pub enum Seen {
 
 /// As whom somebody at `to`, outside the VPC, sees those in the subnet; none when they do not get there.
 pub fn seen(snapshot: &Snapshot, subnet: &SubnetRecord, to: Ipv4Addr) -> Option<Seen> {
-    let table = table_of(snapshot, &subnet.region, &subnet.vpc_id, &subnet.id)?;
-    let nearest = |route: &&RouteRecord| {
-        let ranges = ranges(snapshot, &table.region, &route.destination);
-        let holding = ranges.iter().filter(|range| cidr::contains(**range, to));
-        let prefix = holding.map(|(_, prefix)| *prefix).max();
-        prefix.map(|prefix| (prefix, matches!(route.destination, Destination::Range(_))))
+    let leads_there = |leads: &dyn Fn(&RouteTarget) -> bool| {
+        let ways = ways(snapshot, subnet, leads);
+        ways.iter().any(|range| cidr::contains(*range, to))
     };
-    let route = table
-        .routes
-        .iter()
-        .filter(|route| nearest(route).is_some())
-        .max_by_key(nearest)?;
-    match &route.target {
-        _ if !is_active(snapshot, &table, route) => None,
-        RouteTarget::InternetGateway(_) => Some(Seen::Itself),
-        RouteTarget::NatGateway(id) if nat_leads_out(snapshot, &table.region, id) => {
-            let nat = snapshot.get::<NatGatewayRecord>(&NatGatewayRecord::key(&table.region, id))?;
-            nat.public_address.map(Seen::As)
-        }
-        RouteTarget::NatGateway(_) | RouteTarget::Interface(_) | RouteTarget::Endpoint(_) => None,
+    if leads_there(&|target| matches!(target, RouteTarget::InternetGateway(_))) {
+        return Some(Seen::Itself);
     }
+    let table = table_of(snapshot, &subnet.region, &subnet.vpc_id, &subnet.id)?;
+    let mut gateways = table.routes.iter().filter_map(|route| match &route.target {
+        RouteTarget::NatGateway(id) if nat_leads_out(snapshot, &subnet.region, id) => Some(id),
+        _ => None,
+    });
+    let through =
+        |id: &&String| leads_there(&|target| matches!(target, RouteTarget::NatGateway(other) if other == *id));
+    let id = gateways.find(through)?;
+    let nat = snapshot.get::<NatGatewayRecord>(&NatGatewayRecord::key(&subnet.region, id))?;
+    nat.public_address.map(Seen::As)
 }
 
 /// Ranges outside the VPC to which a target that `leads` out is the nearest of the subnet's routes.

@@ -60,7 +60,8 @@ pub fn enter(snapshot: &Snapshot, txn: &mut Txn, task: &mut TaskRecord, now: Tim
             id: id.clone(),
             port,
             address,
-            zone: task.availability_zone.clone(),
+            // Machines are reached from every zone.
+            zone: task.availability_zone.clone().filter(|_| task.interface.is_some()),
             owner: owner.clone(),
         };
         targets::register(snapshot, txn, &group, new, now);

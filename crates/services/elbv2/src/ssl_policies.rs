@@ -2,7 +2,8 @@
 //!
 //! Gateways speak TLS 1.2 with forward secrecy and AEAD ciphers, and TLS 1.3. A policy is described with what of it is
 //! served; policies made for older protocols, and those that promise certified ciphers (FIPS, RFC 9151), are refused by
-//! name. Those named after post-quantum key exchange (PQ) offer it beside the classic ones. Source: "Security policies" of the Application Load Balancers Guide.
+//! name. Those named after post-quantum key exchange (PQ) offer it beside the classic ones. Source: "Security policies" of
+//! the Application Load Balancers Guide.
 
 use crate::api::{self, errors};
 use crate::refusal::unsupported;

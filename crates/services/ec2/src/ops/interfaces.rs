@@ -146,9 +146,12 @@ fn place(subnet: &SubnetRecord, address: &str) -> Result<u32, AwsError> {
     }
 }
 
+/// AWS's quota: "Security groups per network interface".
+const MOST_GROUPS: usize = 5;
+
 fn few_enough(groups: &[String]) -> Result<(), AwsError> {
     match groups.len() {
-        0..=5 => Ok(()),
+        0..=MOST_GROUPS => Ok(()),
         _ => Err(error(
             "SecurityGroupsPerInterfaceLimitExceeded",
             "The maximum number of security groups per interface has been reached.",

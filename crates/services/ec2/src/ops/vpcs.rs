@@ -94,7 +94,6 @@ pub async fn create(
     })
 }
 
-/// A range that a VPC may have on this machine. Host bits are cut off, as EC2 does.
 /// Whether a VPC may have both ranges: of the private ones only those of the same kind. Source: "IPv4 CIDR block association
 /// restrictions" of the VPC guide.
 fn goes_with(first: Cidr, more: Cidr) -> bool {
@@ -108,6 +107,7 @@ fn goes_with(first: Cidr, more: Cidr) -> bool {
     !of_another_kind.any(|kind| cidr::overlap(*kind, more))
 }
 
+/// A range that a VPC may have on this machine. Host bits are cut off, as EC2 does.
 fn vpc_range(service: &Ec2, text: &str) -> Result<Cidr, AwsError> {
     let range = cidr::parse(text).ok_or_else(|| {
         invalid_value(format!(

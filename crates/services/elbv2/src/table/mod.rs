@@ -43,8 +43,7 @@ pub fn table(snapshot: &Snapshot, certificates: &dyn CertificateSource) -> Gatew
 pub fn concerns(change: &Change) -> bool {
     let key = &*change.key;
     if key.starts_with(TargetRecord::PREFIX) {
-        let [new, old] =
-            [change.get::<TargetRecord>(), change.previous::<TargetRecord>()].map(|t| t.map(|t| spec(&t, false)));
+        let [new, old] = [change.get::<TargetRecord>(), change.previous::<TargetRecord>()].map(|t| t.map(|t| spec(&t)));
         return new != old;
     }
     altered::<LoadBalancerRecord>(change)
@@ -114,7 +113,7 @@ fn target_group(snapshot: &Snapshot, record: &TargetGroupRecord) -> TargetGroup 
         targets: crate::targets::targets_of_group(snapshot, &record.arn)
             .iter()
             .filter(|target| crate::targets::is_in_enabled_zone(snapshot, record, target))
-            .map(|target| spec(target, record.target_type == "instance"))
+            .map(|target| spec(target))
             .collect(),
     }
 }
@@ -134,13 +133,12 @@ fn health_check(record: &TargetGroupRecord) -> HealthCheckSpec {
     }
 }
 
-/// `everywhere`: it is reached from every zone.
-fn spec(target: &TargetRecord, everywhere: bool) -> TargetSpec {
+fn spec(target: &TargetRecord) -> TargetSpec {
     TargetSpec {
         id: target.id.clone(),
         port: target.port,
         address: target.address,
-        zone: target.zone.clone().filter(|_| !everywhere),
+        zone: target.zone.clone(),
         registered_at: target.registered_at,
         draining_until: target.draining_until,
     }

@@ -172,9 +172,9 @@ fn target_health(snapshot: &Snapshot, task: &TaskRecord, now: Timestamp) -> Targ
     for target in &task.targets {
         let registered = target.registered.as_ref().filter(|_| target.left_healthy.is_none());
         let known = registered.and_then(|r| targets::target(snapshot, &target.group_arn, &r.id, r.port));
-        let stranded = known.as_ref().and_then(|t| stranded(snapshot, &task.region, t));
-        out.ripe = out.ripe.into_iter().chain(stranded.filter(|ripe| *ripe > now)).min();
-        let stranded = stranded.is_some_and(|ripe| ripe <= now);
+        let ripe = known.as_ref().and_then(|t| stranded_at(snapshot, &task.region, t));
+        let stranded = ripe.is_some_and(|ripe| ripe <= now);
+        out.ripe = out.ripe.into_iter().chain(ripe.filter(|_| !stranded)).min();
         let found = match (&known, target.left_healthy) {
             (_, Some(true)) => Checks::Healthy,
             (_, Some(false)) | (None, None) => Checks::Unknown,
@@ -200,7 +200,7 @@ fn target_health(snapshot: &Snapshot, task: &TaskRecord, now: Timestamp) -> Targ
 
 /// When a target in a zone that its load balancer does not serve counts as unhealthy: once checks would have failed as
 /// often as they may. None for those that get traffic.
-fn stranded(snapshot: &Snapshot, region: &str, target: &TargetRecord) -> Option<Timestamp> {
+fn stranded_at(snapshot: &Snapshot, region: &str, target: &TargetRecord) -> Option<Timestamp> {
     if target.health.state != TargetState::Initial {
         return None;
     }
