@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import time
@@ -147,6 +148,15 @@ def test_ulimits_tmpfs_shm_hostname_and_hosts(run):
     assert lines[1].split()[1] == "8192"
     assert lines[2].split()[1] == "32768"
     assert any(line.split() == ["10.1.2.3", "db"] for line in lines)
+
+
+def test_fargates_limit_of_open_files_is_not_the_machines(run):
+    # Where this machine lets nobody raise its own limit (no CAP_SYS_RESOURCE), it is as high as it can be.
+    raising = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (1024, 1048576))"
+    may = subprocess.run(["python3", "-c", raising], capture_output=True).returncode == 0
+    most = 65535 if may else min(65535, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    _, lines = run.sh("ulimit -Sn; ulimit -Hn")
+    assert lines == [str(most)] * 2
 
 
 def test_init_process_reaps_and_forwards(run):
