@@ -13,6 +13,7 @@ mod instance;
 mod lock;
 mod outcome;
 mod paths;
+mod program_text;
 mod roles;
 mod shutdown;
 mod succession;

@@ -6,7 +6,7 @@
 use crate::instance::{Instance, Overrides};
 use crate::outcome::Outcome;
 use crate::succession::{self, Succession};
-use crate::{credentials, down, lock, paths};
+use crate::{credentials, down, lock, paths, program_text};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -136,6 +136,7 @@ async fn supervise(instance: &Instance, listener: TcpListener, stop_tasks: bool)
         return Err(why);
     }
     if roles.len() == 3 {
+        program_text::give_back();
         say(&announcement(instance, stop_tasks));
         tokio::select! {
             _ = terminate.recv() => {}

@@ -8,7 +8,7 @@ mod planes;
 use crate::instance::Instance;
 use crate::outcome::Outcome;
 use crate::shutdown;
-use crate::{lock, paths, succession, up};
+use crate::{lock, paths, program_text, succession, up};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -81,6 +81,7 @@ fn raise_open_files() {
 
 /// Tells `up` that the role serves.
 fn ready() -> Result<(), String> {
+    program_text::give_back();
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", up::READY)
         .and_then(|()| out.flush())
