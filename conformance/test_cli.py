@@ -13,6 +13,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 import images
 from neargate import BINARY, Neargate, free_port, wait_for
@@ -56,6 +57,8 @@ def test_help_says_what_a_command_does_and_hides_the_inner_ones(command):
         (["--listen", "4566"], "--listen 4566"),
         (["--listen", "127.0.0.1:99999"], "--listen 127.0.0.1:99999"),
         (["--account", "12"], "--account 12"),
+        (["--quota", "rules-per-security-group=5000"], "--quota rules-per-security-group=5000"),
+        (["--quota", "rules=70"], "--quota rules=70"),
         (["--region", "US East"], "--region US East"),
         (["--vpc-cidr", "10.0.0.1/16"], "did you mean 10.0.0.0/16"),
         (["--vpc-cidr", "10.0.0.0/30"], "--vpc-cidr 10.0.0.0/30"),
@@ -335,3 +338,23 @@ def test_health_needs_no_signature(sim):
     answer = connection.getresponse()
     assert answer.status == 200 and b'"status":"ok"' in answer.read()
     connection.close()
+
+
+def test_quotas_are_raised_at_start_and_stay_raised(tmp_path):
+    def authorized(ec2, group, count):
+        rules = [{"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "10.9.0.0/16"}]} for port in range(1, count + 1)]
+        try:
+            ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rules)
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+        return "authorized"
+
+    raised = ["--quota", "rules-per-security-group=70", "--quota", "rules-per-application-load-balancer=120"]
+    for flags, most in [([], 60), (raised, 70), ([], 70)]:
+        with Neargate("--simulated-nodes", "1", "--vpc-cidr", "10.64.0.0/16", *flags, data=tmp_path) as running:
+            ec2 = running.client("ec2")
+            group = ec2.create_security_group(GroupName=f"of-{most}-{len(flags)}", Description="many rules")["GroupId"]
+            assert authorized(ec2, group, most + 1) == "RulesPerSecurityGroupLimitExceeded"
+            assert authorized(ec2, group, most) == "authorized"
+            limits = {limit["Name"]: limit["Max"] for limit in running.client("elbv2").describe_account_limits()["Limits"]}
+            assert limits["rules-per-application-load-balancer"] == ("120" if most == 70 else "100")

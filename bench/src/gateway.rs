@@ -53,6 +53,8 @@ pub fn run() -> Result<()> {
         "198.18.232.0/24",
         "--public-cidr",
         "198.19.232.0/24",
+        "--quota",
+        "rules-per-application-load-balancer=1000",
     ];
     let instance = Instance::start(dir, &[&ranges[..], &["--load-balancer-listen", LOOPBACK]].concat())?;
     let pair = Pair::make(dir)?;
@@ -75,8 +77,8 @@ pub fn run() -> Result<()> {
     balancer::listener(&mut client, &arn, plain, &group, RULES, None)?;
     balancer::listener(&mut client, &arn, tls, &group, RULES, Some(&certificate))?;
     let mut groups = vec![group];
-    // A load balancer has a hundred rules at most, and target groups of its own.
-    for (port, rules) in [(8801, 1), (8802, 100)] {
+    // A load balancer has target groups of its own.
+    for (port, rules) in [(8801, 1), (8802, 100), (8803, 1000)] {
         let name = format!("bench-{rules}");
         let one = balancer::balancer(&mut client, &vpc, &name)?;
         let group = balancer::target_group(&mut client, &vpc, &name, BACKEND_PORT, "/health")?;
@@ -122,7 +124,7 @@ pub fn run() -> Result<()> {
         compare(what, &peers, path, load)?;
     }
     println!("  rules on the listener (HTTP/1.1, 1 KB, processor time a request)");
-    for (port, rules) in [(8801, 1), (plain, RULES), (8802, 100)] {
+    for (port, rules) in [(8801, 1), (plain, RULES), (8802, 100), (8803, 1000)] {
         let mut runs = Vec::new();
         for _ in 0..ROUNDS {
             let url = format!("http://{LOOPBACK}:{port}/1k");

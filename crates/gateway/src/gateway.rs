@@ -9,7 +9,7 @@ use crate::session::{Offer, Session, Taken};
 use crate::workers::{Key, Order, Thread};
 use crate::{key, metrics_socket, probe};
 use neargate_link::GatewayTable;
-use neargate_link::gateway::Problem;
+use neargate_link::gateway::{BalancerKind, Problem};
 use neargate_routing::{Routes, access_log};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -171,12 +171,29 @@ impl House {
         }
         self.routes.send_replace(serving.routes.clone());
         self.served.send_replace(serving);
+        self.announce_logs();
         let (wanted, unshared) = doors::plan(table, self.config.loopback, &self.doors);
         problems.extend(unshared);
         self.change_doors(wanted);
         problems.extend(self.open_doors());
         self.config.sockets.forget_rest();
         problems
+    }
+
+    /// Says in each bucket that a log is written there, as AWS does for Application Load Balancers.
+    fn announce_logs(&self) {
+        let serving = self.served.borrow();
+        let balancers = serving.routes.balancers().iter();
+        for balancer in balancers.filter(|one| one.kind == BalancerKind::Application) {
+            let Some(place) = &balancer.settings.access_log else {
+                continue;
+            };
+            let key = format!("{}/{}", place.bucket, access_log::test_key(place, &self.config.account));
+            let root = &self.config.logs_dir;
+            if let Err(error) = log_files::announce(root, &key, &balancer.id, &now().iso8601()) {
+                tracing::error!(%error, balancer = balancer.id, "cannot write to the access log's place");
+            }
+        }
     }
 
     fn change_doors(&mut self, wanted: Doors) {
@@ -320,12 +337,10 @@ fn log_writer(
         let random = random.lock().unwrap_or_else(std::sync::PoisonError::into_inner).draw();
         let (account, region) = (&config.account, &config.region);
         let key = match balancer.kind {
-            neargate_link::gateway::BalancerKind::Application => {
+            BalancerKind::Application => {
                 access_log::alb_key(place, account, region, &balancer.id, address, end, random)
             }
-            neargate_link::gateway::BalancerKind::Network => {
-                access_log::nlb_key(place, account, region, &balancer.id, end, random)
-            }
+            BalancerKind::Network => access_log::nlb_key(place, account, region, &balancer.id, end, random),
         };
         Some(format!("{}/{key}", place.bucket))
     };

@@ -2,7 +2,7 @@
 
 use crate::instance::{Instance, Overrides};
 use crate::outcome::Outcome;
-use crate::{doctor, down, images, roles, up};
+use crate::{doctor, down, images, quotas, roles, up};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
 
@@ -110,6 +110,13 @@ fn up_command() -> Command {
                 .help("Registry accounts, as `docker login` writes them [default: ~/.docker/config.json if it is there]"),
         )
         .arg(
+            Arg::new("quota")
+                .long("quota")
+                .value_name("NAME=N")
+                .action(ArgAction::Append)
+                .help(quotas::HELP),
+        )
+        .arg(
             Arg::new("stop-tasks")
                 .long("stop-tasks")
                 .action(ArgAction::SetTrue)
@@ -190,6 +197,7 @@ pub fn run(matches: &ArgMatches) -> Outcome {
                 simulated_nodes: args.get_one::<u32>("simulated-nodes").copied(),
                 healthy_after: args.get_one::<u32>("healthy-after").copied(),
                 registry_auth: args.get_one::<PathBuf>("registry-auth").cloned(),
+                quotas: args.get_many("quota").unwrap_or_default().cloned().collect(),
             };
             up::run(&dir(args)?, overrides, args.get_flag("stop-tasks"))
         }

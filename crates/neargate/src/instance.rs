@@ -1,6 +1,7 @@
 //! The settings of one Neargate, kept in its data directory: what was said once holds until something else is said.
 
 use crate::paths;
+use crate::quotas::Quotas;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub struct Settings {
     /// Registry accounts in the form of Docker's configuration file; none is the starting user's own.
     #[serde(default)]
     pub registry_auth: Option<PathBuf>,
+    #[serde(default)]
+    pub quotas: Quotas,
 }
 
 fn default_public_cidr() -> String {
@@ -56,6 +59,8 @@ pub struct Overrides {
     pub simulated_nodes: Option<u32>,
     pub healthy_after: Option<u32>,
     pub registry_auth: Option<PathBuf>,
+    /// Each `NAME=N`.
+    pub quotas: Vec<String>,
 }
 
 /// A data directory and its settings.
@@ -206,6 +211,7 @@ fn fresh(data: &Path) -> Result<Settings, String> {
         simulated_nodes: None,
         healthy_after: 40,
         registry_auth: None,
+        quotas: Quotas::default(),
     })
 }
 
@@ -259,6 +265,9 @@ fn apply(mut settings: Settings, overrides: Overrides) -> Result<Settings, Strin
         settings.registry_auth =
             Some(std::path::absolute(&path).map_err(|e| format!("--registry-auth {}: {e}", path.display()))?);
     }
+    for quota in overrides.quotas {
+        settings.quotas.set(&quota)?;
+    }
     settings.simulated_nodes = overrides.simulated_nodes;
     Ok(settings)
 }
@@ -292,6 +301,7 @@ mod tests {
             simulated_nodes: Some(3),
             healthy_after: 40,
             registry_auth: None,
+            quotas: Quotas::default(),
         }
     }
 

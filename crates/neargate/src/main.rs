@@ -14,6 +14,7 @@ mod lock;
 mod outcome;
 mod paths;
 mod program_text;
+mod quotas;
 mod roles;
 mod shutdown;
 mod succession;

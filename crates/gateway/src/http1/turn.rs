@@ -204,9 +204,6 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
         let mut fresh = false;
         let mut tried_another = false;
         loop {
-            record.group = Some(choice.group);
-            record.fail_open = choice.fail_open;
-            record.target = Some(choice.target.address());
             let place = Place {
                 target: choice.target.address(),
                 source: step.given.source,
@@ -217,6 +214,9 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
             if request.write(&mut out, &mut record.trace).is_err() {
                 return self.own(step, record, &Answer::page(463), false).await;
             }
+            record.group = Some(choice.group);
+            record.fail_open = choice.fail_open;
+            record.target = Some(place.target);
             let kept = (!fresh).then(|| upstream::kept(&place, !again)).flatten();
             let reused = kept.is_some();
             let connected = match kept {

@@ -55,6 +55,7 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
         vpc_cidr: (range.base(), range.prefix()),
         public_cidr: (public.base(), public.prefix()),
         foreign_ranges: foreign_ranges(instance, &store),
+        rules_per_group: settings.quotas.rules_per_security_group,
     };
     fit_regions(&store, &ec2).await?;
     let mut ecs = Ecs::new(store.clone(), clock.clone(), ids.clone(), &settings.account);
@@ -94,6 +95,7 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
         account: settings.account.clone(),
         certificates: Arc::new(Certificates { seal }),
         instances: Arc::new(instance_address),
+        rules_per_balancer: settings.quotas.rules_per_application_load_balancer,
     });
 
     let services: Vec<Arc<dyn ServiceDispatch>> = vec![

@@ -34,18 +34,27 @@ fn key(
     random: u64,
 ) -> String {
     let end = jiff::Timestamp::from_millisecond(end.millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let prefix = match place.prefix.trim_matches('/') {
-        "" => String::new(),
-        prefix => format!("{prefix}/"),
-    };
     let address = address.map_or(String::new(), |address| format!("{address}_"));
     format!(
         "{prefix}AWSLogs/{account}/elasticloadbalancing/{region}/{day}/{account}_elasticloadbalancing_{region}_{balancer}_{end}_{address}{random}.log.gz",
+        prefix = prefix(place),
         day = end.strftime("%Y/%m/%d"),
         balancer = balancer.replace('/', "."),
         end = end.strftime("%Y%m%dT%H%MZ"),
         random = letters(random),
     )
+}
+
+/// The file that AWS writes when an Application Load Balancer's log is switched on: `PREFIX/AWSLogs/ACCOUNT/ELBAccessLogTestFile`.
+pub fn test_key(place: &LogPlace, account: &str) -> String {
+    format!("{}AWSLogs/{account}/ELBAccessLogTestFile", prefix(place))
+}
+
+fn prefix(place: &LogPlace) -> String {
+    match place.prefix.trim_matches('/') {
+        "" => String::new(),
+        prefix => format!("{prefix}/"),
+    }
 }
 
 /// Eight letters and digits.

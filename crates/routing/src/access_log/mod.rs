@@ -8,7 +8,7 @@ mod key;
 mod nlb;
 
 pub use alb::{AlbEntry, AlbKind, RulePriority, TargetTimes};
-pub use key::{alb_key, nlb_key};
+pub use key::{alb_key, nlb_key, test_key};
 pub use nlb::NlbTlsEntry;
 
 use crate::digits;

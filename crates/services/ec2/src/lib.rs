@@ -42,6 +42,8 @@ pub struct Ec2 {
     pub public_cidr: (Ipv4Addr, u8),
     /// Networks that the machine has besides Neargate's own: no VPC may overlap one.
     pub foreign_ranges: Arc<dyn Fn() -> Vec<(Ipv4Addr, u8)> + Send + Sync>,
+    /// Rules of a security group in one direction at most: a quota.
+    pub rules_per_group: usize,
 }
 
 /// Every kind of record this service stores; the store is opened with them.

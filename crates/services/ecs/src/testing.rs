@@ -43,6 +43,7 @@ impl World {
             vpc_cidr: neargate_ec2::region::DEFAULT_VPC_CIDR,
             public_cidr: neargate_ec2::region::DEFAULT_PUBLIC_CIDR,
             foreign_ranges: Arc::new(Vec::new),
+            rules_per_group: 60,
         };
         ec2.ensure_region(REGION).await.unwrap();
         let snapshot = store.snapshot();

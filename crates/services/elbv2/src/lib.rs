@@ -53,6 +53,8 @@ pub struct Elbv2 {
     pub account: String,
     pub certificates: Arc<dyn CertificateSource>,
     pub instances: Arc<InstanceAddress>,
+    /// Rules of an application load balancer at most, besides the default ones: a quota.
+    pub rules_per_balancer: usize,
 }
 
 #[cfg(test)]

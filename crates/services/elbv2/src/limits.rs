@@ -5,8 +5,6 @@ pub const TARGET_GROUPS: usize = 3000;
 pub const LOAD_BALANCERS: usize = 50;
 pub const TARGETS_PER_GROUP: u64 = 1000;
 pub const LISTENERS: usize = 50;
-/// Besides the default rules of its listeners.
-pub const RULES_PER_LOAD_BALANCER: usize = 100;
 pub const CONDITION_VALUES: usize = 5;
 pub const CONDITION_WILDCARDS: usize = 6;
 /// Besides the default one.
@@ -16,8 +14,8 @@ pub const GROUPS_PER_LOAD_BALANCER: usize = 100;
 pub const REGISTRATIONS_PER_TARGET: usize = 1000;
 pub const SECURITY_GROUPS: usize = 5;
 
-/// Name and value, as DescribeAccountLimits shows them.
-pub fn all() -> Vec<(&'static str, u64)> {
+/// Name and value, as DescribeAccountLimits shows them. `rules`: what a load balancer may have.
+pub fn all(rules: usize) -> Vec<(&'static str, u64)> {
     let of = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     vec![
         ("application-load-balancers", of(LOAD_BALANCERS)),
@@ -28,7 +26,7 @@ pub fn all() -> Vec<(&'static str, u64)> {
         ("listeners-per-application-load-balancer", of(LISTENERS)),
         ("listeners-per-network-load-balancer", of(LISTENERS)),
         ("network-load-balancers", of(LOAD_BALANCERS)),
-        ("rules-per-application-load-balancer", of(RULES_PER_LOAD_BALANCER)),
+        ("rules-per-application-load-balancer", of(rules)),
         ("target-groups", of(TARGET_GROUPS)),
         (
             "target-groups-per-action-on-application-load-balancer",

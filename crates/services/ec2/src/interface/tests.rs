@@ -20,6 +20,7 @@ fn ec2(cidr: (Ipv4Addr, u8)) -> Ec2 {
         vpc_cidr: cidr,
         public_cidr: crate::region::DEFAULT_PUBLIC_CIDR,
         foreign_ranges: Arc::new(Vec::new),
+        rules_per_group: 60,
     }
 }
 

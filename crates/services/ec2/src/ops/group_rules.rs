@@ -9,9 +9,6 @@ use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext, Tags};
 use neargate_store::{Snapshot, Txn};
 
-/// Rules of a group in one direction at most.
-const MOST_RULES: usize = 60;
-
 /// What authorize and revoke requests have in common.
 struct Asked {
     egress: bool,
@@ -48,10 +45,16 @@ impl Asked {
 }
 
 /// That a group has no more rules in a direction than it may; a prefix list counts with all its entries.
-fn few_enough(snapshot: &Snapshot, region: &str, group: &SecurityGroupRecord, egress: bool) -> Result<(), AwsError> {
+fn few_enough(
+    service: &Ec2,
+    snapshot: &Snapshot,
+    region: &str,
+    group: &SecurityGroupRecord,
+    egress: bool,
+) -> Result<(), AwsError> {
     let rules = group.rules.iter().filter(|rule| rule.egress == egress);
     let weight: usize = rules.map(|rule| permissions::weight(snapshot, region, rule)).sum();
-    if weight > MOST_RULES {
+    if weight > service.rules_per_group {
         return Err(error(
             "RulesPerSecurityGroupLimitExceeded",
             "The maximum number of rules per security group has been reached.",
@@ -88,7 +91,7 @@ async fn authorize(
                 }
                 next.rules.push(rule.clone());
             }
-            few_enough(snapshot, &cx.region, &next, asked.egress)?;
+            few_enough(service, snapshot, &cx.region, &next, asked.egress)?;
             let key = SecurityGroupRecord::key(&cx.region, &next.id);
             let shaped = rules
                 .iter()
@@ -316,8 +319,8 @@ pub async fn modify(
                 }
                 next.rules[at] = rule;
             }
-            few_enough(snapshot, &cx.region, &next, false)?;
-            few_enough(snapshot, &cx.region, &next, true)?;
+            few_enough(service, snapshot, &cx.region, &next, false)?;
+            few_enough(service, snapshot, &cx.region, &next, true)?;
             let key = SecurityGroupRecord::key(&cx.region, &group_id);
             let mut txn = Txn::new();
             txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);

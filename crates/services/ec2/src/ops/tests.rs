@@ -19,6 +19,7 @@ fn ec2() -> Ec2 {
         vpc_cidr: DEFAULT_VPC_CIDR,
         public_cidr: crate::region::DEFAULT_PUBLIC_CIDR,
         foreign_ranges: Arc::new(Vec::new),
+        rules_per_group: 60,
     }
 }
 

@@ -38,6 +38,7 @@ impl World {
             vpc_cidr: DEFAULT_VPC_CIDR,
             public_cidr: DEFAULT_PUBLIC_CIDR,
             foreign_ranges: Arc::new(move || foreign.clone()),
+            rules_per_group: 60,
         };
         ec2.ensure_region(REGION).await.unwrap();
         World {

@@ -4,7 +4,7 @@ use crate::api::{self, errors};
 use crate::records::{ListenerRecord, LoadBalancerRecord, RuleRecord};
 use crate::refusal::{unsupported, validation};
 use crate::rules::{self, action};
-use crate::{Elbv2, find, limits, shapes, tagging};
+use crate::{Elbv2, find, shapes, tagging};
 use neargate_core::{AwsError, RequestContext};
 use neargate_link::gateway::BalancerKind;
 use neargate_store::{Snapshot, Txn};
@@ -50,7 +50,7 @@ pub async fn handle(
             next.rules.push(rule.clone());
             next.sort_rules();
             let mut txn = Txn::new();
-            admit_one_more(snapshot, &mut txn, &balancer, &key)?;
+            admit_one_more(service.rules_per_balancer, snapshot, &mut txn, &balancer, &key)?;
             action::bind(snapshot, &mut txn, &balancer, Some(&before), &next)?;
             txn.unchanged::<ListenerRecord>(snapshot, &key).put(&key, next);
             Ok::<_, AwsError>((txn, rule))
@@ -61,9 +61,10 @@ pub async fn handle(
     })
 }
 
-/// That the balancer may have another rule, on whichever of its listeners; they must not change meanwhile. `own`: key of the
-/// one that gets it.
+/// That the balancer may have another rule of `most`, on whichever of its listeners; they must not change meanwhile. `own`:
+/// key of the one that gets it.
 fn admit_one_more(
+    most: usize,
     snapshot: &Snapshot,
     txn: &mut Txn,
     balancer: &LoadBalancerRecord,
@@ -76,10 +77,9 @@ fn admit_one_more(
             txn.unchanged::<ListenerRecord>(snapshot, key);
         }
     }
-    if rules >= limits::RULES_PER_LOAD_BALANCER {
+    if rules >= most {
         return Err(errors::too_many_rules_exception(format!(
-            "The maximum number of rules per load balancer '{}' has been reached",
-            limits::RULES_PER_LOAD_BALANCER
+            "The maximum number of rules per load balancer '{most}' has been reached"
         )));
     }
     Ok(())

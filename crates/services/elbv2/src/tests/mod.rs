@@ -70,6 +70,7 @@ impl World {
             vpc_cidr: neargate_ec2::region::DEFAULT_VPC_CIDR,
             public_cidr: neargate_ec2::region::DEFAULT_PUBLIC_CIDR,
             foreign_ranges: Arc::new(Vec::new),
+            rules_per_group: 60,
         };
         ec2.ensure_region(REGION).await.unwrap();
         let vpc = neargate_ec2::region::default_vpc_id(ACCOUNT, REGION);
@@ -87,6 +88,7 @@ impl World {
                 account: ACCOUNT.to_owned(),
                 certificates: Arc::new(GoodCertificates),
                 instances: Arc::new(instances),
+                rules_per_balancer: 100,
             }),
             clock,
             vpc,

@@ -1,7 +1,10 @@
 //! Access logs on disk: one thread writes what the workers hand over, compressed, into files named as AWS names them.
 //!
 //! Workers never wait: they hand over pages of lines, and pages that find the queue full are dropped, their lines counted.
-//! A file is complete, under its final name, after five minutes or when the gateway ends; until then it ends in `.part`.
+//! A file is complete, under its final name, after five minutes or when the gateway ends; until then it ends in `.part`. One
+//! whose gateway was killed is completed by the next.
+
+mod recovery;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -20,6 +23,8 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 256;
 /// A page is handed over when it holds so much: waking the writer for every line cost more than all else of a request.
 const PAGE: usize = 64 * 1024;
+/// Ends the name of a file that is not complete.
+const PART: &str = "part";
 /// How long a file is written to.
 pub const ROTATION: Duration = Duration::from_secs(300);
 
@@ -150,6 +155,7 @@ fn write(
     name: &impl Fn(&str) -> Option<String>,
     dropped: &AtomicU64,
 ) {
+    recovery::complete_all(root);
     let mut files: HashMap<Arc<str>, Open> = HashMap::new();
     loop {
         let oldest = files.values().map(|file| file.since).min();
@@ -189,7 +195,24 @@ fn append(
     let Some(file) = files.get_mut(&page.balancer) else {
         return Ok(());
     };
-    file.encoder.write_all(&page.text)
+    file.encoder.write_all(&page.text)?;
+    // On its way to the disk, whatever becomes of this process.
+    file.encoder.flush()
+}
+
+/// Writes the file that says in a bucket that a log is written there, once.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn announce(root: &Path, key: &str, balancer: &str, at: &str) -> io::Result<()> {
+    let path = root.join(key);
+    if path.exists() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(path, format!("Enable AccessLog for ELB: {balancer} at {at}"))
 }
 
 impl Open {
@@ -198,8 +221,10 @@ impl Open {
         if let Some(parent) = whole.parent() {
             fs::create_dir_all(parent)?;
         }
-        let part = root.join(format!("{name}.part"));
-        let encoder = GzEncoder::new(File::create(&part)?, Compression::fast());
+        let part = root.join(format!("{name}.{PART}"));
+        let file = File::create(&part)?;
+        file.lock()?;
+        let encoder = GzEncoder::new(file, Compression::fast());
         Ok(Open {
             encoder,
             part,
