@@ -36,7 +36,7 @@ pub fn id(cx: &RequestContext, cluster: &str, reference: &str) -> Result<Option<
     })
 }
 
-/// The task that `reference` names.
+/// The task that `reference` names, if it is there for users.
 ///
 /// # Errors
 /// `InvalidParameterException` for a text that names no task at all.
@@ -47,7 +47,8 @@ pub fn find(
     reference: &str,
 ) -> Result<Option<Versioned<TaskRecord>>, AwsError> {
     let id = id(cx, &cluster.name, reference)?;
-    Ok(id.and_then(|id| snapshot.get(&TaskRecord::key(&cluster.region, &cluster.name, &id))))
+    let task = id.and_then(|id| snapshot.get::<TaskRecord>(&TaskRecord::key(&cluster.region, &cluster.name, &id)));
+    Ok(task.filter(|task| task.is_shown()))
 }
 
 /// The failure of a task that is not there.

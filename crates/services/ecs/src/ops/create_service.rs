@@ -9,6 +9,7 @@ use crate::services::{self, Absent, SpecRequest, configuration, invalid, load_ba
 use crate::{resolve, tagging};
 use neargate_core::{AwsError, Ids, RequestContext};
 use neargate_store::{Snapshot, Txn};
+use std::collections::BTreeMap;
 
 /// # Errors
 /// `ClusterNotFoundException`, `InvalidParameterException`, `ClientException`, `PlatformUnknownException`,
@@ -170,6 +171,7 @@ fn new_record(
         events_before: 0,
         steady_at: None,
         rebalancing_until: None,
+        unannounced: BTreeMap::new(),
     };
     Ok((record, (*definition.record).clone()))
 }

@@ -67,7 +67,8 @@ pub async fn handle(
 
     let prefix = format!("{}/{}/", cluster.region, cluster.name);
     let matches = |task: &TaskRecord| {
-        Some(task.desired) == desired
+        task.is_shown()
+            && Some(task.desired) == desired
             && node.as_ref().is_none_or(|n| task.node.as_ref() == Some(n))
             && family.as_ref().is_none_or(|f| task.family == *f)
             && started_by.as_ref().is_none_or(|s| task.started_by.as_ref() == Some(s))

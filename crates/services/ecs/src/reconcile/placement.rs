@@ -6,7 +6,9 @@
 
 use crate::Ecs;
 use crate::plan::placement::{Fleet, Held, Miss, Needs, NetworkFault, Placed, Refused, place, place_on};
-use crate::records::{DesiredStatus, NodeRecord, TaskInterface, TaskRecord, TaskState, Waiting};
+use crate::records::{
+    DesiredStatus, NodeRecord, ServiceRecord, ServiceStatus, TaskInterface, TaskRecord, TaskState, Waiting,
+};
 use neargate_core::{Ids, Timestamp};
 use neargate_ec2::interface::{self, AllocateRequest, InterfaceOwner};
 use neargate_store::{Change, CommitError, Record, Revision, Snapshot, Store, Txn};
@@ -19,6 +21,8 @@ use tokio::sync::{broadcast, watch};
 const BATCH: usize = 40;
 /// Shapes of tasks that share one commit.
 const SHAPES: usize = 6;
+/// How long the place of a DAEMON's task that stopped is kept for its successor, if none comes.
+const SUCCESSION: Duration = Duration::from_secs(10);
 /// Placement looks again after this long even if nothing woke it.
 const TIMER: Duration = Duration::from_secs(10);
 
@@ -38,13 +42,20 @@ struct State {
     waiting: BTreeMap<String, Shape>,
     /// Shape of each waiting task, with its place in it.
     shape_of: BTreeMap<String, (String, Timestamp)>,
+    /// Tasks that stopped and hold their place still, by the `Place` that it is, with when they give it up.
+    vacated: BTreeMap<Place, (String, Timestamp)>,
 }
+
+/// A DAEMON's place on a machine: group (`{region}/{cluster}/{group}`) and instance id.
+type Place = (String, String);
 
 #[derive(Default)]
 struct Shape {
     tasks: BTreeSet<(Timestamp, String)>,
     /// The fleet's `freed` when the oldest was last refused: nothing has changed for it since then.
     refused_at: Option<u64>,
+    /// For one machine only.
+    pinned: bool,
 }
 
 /// Choices that are not committed yet: they go into `Placer::commit`, or `Placer::settle` when nothing is committed.
@@ -132,7 +143,7 @@ impl Placer {
         for key in choices.keys {
             state.tentative.remove(&key);
             let task = snapshot.get::<TaskRecord>(&key).map(|t| t.record);
-            state.take_task(&key, task.as_deref());
+            state.take_task(&snapshot, &key, task.as_deref());
         }
     }
 }
@@ -149,12 +160,13 @@ impl State {
             tentative: BTreeSet::new(),
             waiting: BTreeMap::new(),
             shape_of: BTreeMap::new(),
+            vacated: BTreeMap::new(),
         };
         for (_, node) in snapshot.range::<NodeRecord>("") {
             state.fleet.set_node(node.record);
         }
         for (key, task) in snapshot.range::<TaskRecord>("") {
-            state.take_task(key, Some(&task));
+            state.take_task(&snapshot, key, Some(&task));
         }
         state
     }
@@ -166,7 +178,7 @@ impl State {
                 Ok(changes) => {
                     let known = self.revision;
                     for change in changes.iter().filter(|c| c.revision > known) {
-                        self.take(change);
+                        self.take(store, change);
                     }
                 }
                 Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => return,
@@ -188,14 +200,14 @@ impl State {
         }
     }
 
-    fn take(&mut self, change: &Change) {
+    fn take(&mut self, store: &Store, change: &Change) {
         if let Some(key) = change.key.strip_prefix(TaskRecord::PREFIX) {
             if !self.tentative.contains(key) {
                 let task = change
                     .record
                     .clone()
                     .and_then(|r| r.into_any().downcast::<TaskRecord>().ok());
-                self.take_task(key, task.as_deref());
+                self.take_task(&store.snapshot(), key, task.as_deref());
             }
         } else if change.key.starts_with(NodeRecord::PREFIX)
             && let Some(node) = change
@@ -207,21 +219,53 @@ impl State {
         }
     }
 
-    fn take_task(&mut self, key: &str, task: Option<&TaskRecord>) {
-        self.fleet.set_held(key, task.and_then(Held::of));
+    fn take_task(&mut self, snapshot: &Snapshot, key: &str, task: Option<&TaskRecord>) {
+        if !task.is_some_and(|task| self.keeps_place(snapshot, key, task)) {
+            self.fleet.set_held(key, task.and_then(Held::of));
+        }
         match task {
             Some(task) if waits(task) => {
+                if let Some((stopped, _)) = place_of(task).and_then(|place| self.vacated.remove(&place)) {
+                    self.fleet.set_held(&stopped, None);
+                }
                 if !self.shape_of.contains_key(key) {
                     let shape = Needs::shape(task);
-                    self.waiting
-                        .entry(shape.clone())
-                        .or_default()
-                        .tasks
-                        .insert((task.created_at, key.to_owned()));
+                    let entry = self.waiting.entry(shape.clone()).or_default();
+                    entry.pinned = task.pinned_to().is_some();
+                    entry.tasks.insert((task.created_at, key.to_owned()));
                     self.shape_of.insert(key.to_owned(), (shape, task.created_at));
                 }
             }
             _ => self.wait_no_more(key),
+        }
+    }
+
+    /// True for a DAEMON's task that stopped and whose place is its successor's, which the service is about to make: what
+    /// waits for room must not come first.
+    fn keeps_place(&mut self, snapshot: &Snapshot, key: &str, task: &TaskRecord) -> bool {
+        let (Some(place), Some(link)) = (place_of(task), &task.service) else {
+            return false;
+        };
+        let service = ServiceRecord::key(&task.region, &task.cluster, &link.name);
+        let follows = snapshot
+            .get::<ServiceRecord>(&service)
+            .is_some_and(|s| s.is_daemon() && s.status == ServiceStatus::Active);
+        let (TaskState::Stopped, Some(at), true) = (task.state, task.stopped_at, follows) else {
+            return false;
+        };
+        if self.fleet.held(key).is_none() {
+            return false;
+        }
+        self.vacated
+            .entry(place)
+            .or_insert((key.to_owned(), at.plus(SUCCESSION)));
+        true
+    }
+
+    /// Frees the places for which no successor came.
+    fn give_places_up(&mut self, now: Timestamp) {
+        for (_, (key, _)) in self.vacated.extract_if(.., |_, (_, until)| *until <= now) {
+            self.fleet.set_held(&key, None);
         }
     }
 
@@ -247,6 +291,7 @@ impl State {
         ids: &dyn Ids,
         now: Timestamp,
     ) -> Result<(), Unplaceable> {
+        self.give_places_up(now);
         let zone_of = |id: &str| neargate_ec2::subnet(snapshot, &task.region, id).map(|s| s.availability_zone.clone());
         let needs = Needs::of(task, &zone_of);
         let seed = seed(&task.id);
@@ -277,7 +322,7 @@ impl State {
         Ok(())
     }
 
-    /// The next tasks to try: of the shapes whose oldest task waits longest, a few each, so that no service's thousands
+    /// The next tasks to try: those for one machine first, then of the shapes whose oldest task waits longest, a few each, so that no service's thousands
     /// keep another's one waiting. Shapes that nothing has changed for since they were refused are left out.
     fn next(&self, limit: usize) -> Vec<(String, String)> {
         let freed = self.fleet.freed();
@@ -287,7 +332,7 @@ impl State {
             .filter(|(_, shape)| shape.refused_at != Some(freed))
             .filter_map(|(name, shape)| Some((shape.tasks.first()?, name, shape)))
             .collect();
-        shapes.sort_unstable_by_key(|(oldest, ..)| *oldest);
+        shapes.sort_unstable_by_key(|(oldest, _, shape)| (!shape.pinned, *oldest));
         let each = limit.div_ceil(shapes.len().clamp(1, SHAPES));
         shapes
             .into_iter()
@@ -301,6 +346,12 @@ impl State {
             .take(limit)
             .collect()
     }
+}
+
+/// The place that a DAEMON's task was made for.
+fn place_of(task: &TaskRecord) -> Option<Place> {
+    let group = format!("{}/{}/{}", task.region, task.cluster, task.group);
+    Some((group, task.pinned_to()?.to_owned()))
 }
 
 /// True for a task that placement is to give a node.
@@ -420,6 +471,7 @@ fn plan_batch(ecs: &Ecs, choices: &mut Choices) -> (Txn, usize, bool) {
     let mut refused: BTreeSet<String> = BTreeSet::new();
     let mut state = ecs.placer.lock();
     state.sync(&ecs.store);
+    state.give_places_up(now);
     let snapshot = ecs.store.snapshot();
     let batch = state.next(BATCH);
     for (shape, key) in &batch {

@@ -47,7 +47,7 @@ pub(super) fn of_task(task: &TaskRecord) -> Vec<String> {
         revision_tasks(region, &task.family, task.revision),
     ];
     match task.state {
-        TaskState::Provisioning | TaskState::Pending | TaskState::Activating => {
+        TaskState::Provisioning | TaskState::Pending | TaskState::Activating if task.is_shown() => {
             out.push(pending_tasks(region, cluster, &task.launch_type));
         }
         TaskState::Running => out.push(running_tasks(region, cluster, &task.launch_type)),
@@ -55,7 +55,7 @@ pub(super) fn of_task(task: &TaskRecord) -> Vec<String> {
     }
     if let Some(service) = task.service.as_ref().filter(|_| !task.is_lost()) {
         match task.state {
-            TaskState::Provisioning | TaskState::Pending | TaskState::Activating => {
+            TaskState::Provisioning | TaskState::Pending | TaskState::Activating if task.is_shown() => {
                 out.push(deployment_pending(
                     region,
                     cluster,

@@ -221,6 +221,10 @@ pub struct ServiceRecord {
     pub steady_at: Option<Timestamp>,
     /// One task more than desired is kept until this, so that zones can be evened out; none when nothing is moved.
     pub rebalancing_until: Option<Timestamp>,
+    /// Ids of tasks that were made and not told of yet, and whether each replaces an unhealthy one: a task that no
+    /// machine has is none to AWS.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unannounced: BTreeMap<String, bool>,
 }
 
 impl ServiceRecord {

@@ -254,6 +254,8 @@ pub struct TaskContainer {
     pub network_bindings: Vec<link::NetworkBinding>,
 }
 
+const PINNED: &str = "ec2InstanceId == ";
+
 impl TaskRecord {
     /// Index: tasks of a service, value `{region}/{cluster}/{service}`.
     pub const BY_SERVICE: &'static str = "task-by-service";
@@ -303,6 +305,25 @@ impl TaskRecord {
     /// True while a target group may still send it requests.
     pub fn takes_traffic(&self) -> bool {
         self.targets.iter().any(|t| t.registered.is_some())
+    }
+
+    /// The placement constraint that binds a DAEMON's task to one instance.
+    pub fn pin_to(instance_id: &str) -> api::PlacementConstraint {
+        api::PlacementConstraint {
+            r#type: Some("memberOf".to_owned()),
+            expression: Some(format!("{PINNED}{instance_id}")),
+        }
+    }
+
+    /// The instance (`i-…`) that a DAEMON's task was made for.
+    pub fn pinned_to(&self) -> Option<&str> {
+        let constraint = self.placement_constraints.last()?;
+        constraint.expression.as_deref()?.strip_prefix(PINNED)
+    }
+
+    /// For users a service's task is there once a machine has it; what waits for room is none yet.
+    pub fn is_shown(&self) -> bool {
+        self.node.is_some() || self.service.is_none()
     }
 
     /// True while the task holds cpu, memory and ports of its node.

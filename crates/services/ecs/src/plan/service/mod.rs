@@ -24,7 +24,7 @@ pub use view::{Checks, History, Launch, NodeView, Plan, ServiceView, Stop, TaskV
 use super::circuit_breaker::{self, Breaker};
 use super::deployment::{self, Cause, Limits};
 use super::events::ServiceEvent;
-use crate::records::{RolloutState, ServiceRecord, ServiceStatus, StopRequest, Told};
+use crate::records::{RolloutState, ServiceRecord, ServiceStatus, StopRequest, TaskState, Told};
 use neargate_core::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -272,20 +272,41 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Tells of the tasks that a node has taken since the last time. What none ever took is never told of.
+    fn announce(&mut self) {
+        if self.service.unannounced.is_empty() {
+            return;
+        }
+        let (mut tasks, mut for_unhealthy) = (Vec::new(), 0);
+        let mut waiting = BTreeMap::new();
+        for task in self.view.tasks {
+            let Some((id, replaces)) = self.service.unannounced.remove_entry(task.id) else {
+                continue;
+            };
+            if task.placed {
+                tasks.push(id);
+                for_unhealthy += u32::from(replaces);
+            } else if task.state < TaskState::Stopped {
+                waiting.insert(id, replaces);
+            }
+        }
+        self.service.unannounced = waiting;
+        if !tasks.is_empty() {
+            self.plan.events.push(ServiceEvent::Started { tasks, for_unhealthy });
+        }
+    }
+
     fn finish(mut self) -> Plan {
         if let Some(at) = self.view.grace_ends {
             self.wake(at);
         }
-        let stopped: Vec<String> = self.plan.stop.iter().map(|s| s.task.clone()).collect();
+        self.announce();
+        let ran = self.stopped.iter().map(|at| &self.view.tasks[*at]).filter(|t| t.placed);
+        let ran: BTreeSet<&str> = ran.map(|t| t.id).collect();
+        let stopped = self.plan.stop.iter().map(|s| &s.task);
+        let stopped: Vec<String> = stopped.filter(|task| ran.contains(task.as_str())).cloned().collect();
         if !stopped.is_empty() {
             self.plan.events.push(ServiceEvent::Stopped { tasks: stopped });
-        }
-        if !self.plan.launch.is_empty() {
-            let for_unhealthy = self.plan.launch.iter().map(|l| l.for_unhealthy).sum();
-            self.plan.events.push(ServiceEvent::Started {
-                tasks: Vec::new(),
-                for_unhealthy,
-            });
         }
         self.plan.events.sort_by_key(ServiceEvent::order);
         if let Some(primary) = self.service.primary() {

@@ -116,6 +116,7 @@ impl Simulator {
             events_before: 0,
             steady_at: None,
             rebalancing_until: None,
+            unannounced: BTreeMap::new(),
         };
         Simulator {
             service,
@@ -336,6 +337,7 @@ impl Simulator {
                 zone: t.zone.as_deref(),
                 protected_until: t.protected_until,
                 stop_code: t.stop_code,
+                placed: t.waiting.is_none(),
                 waiting: t.waiting.as_deref(),
                 digests: Vec::new(),
             })
@@ -408,7 +410,7 @@ impl Simulator {
                 self.transcript
             );
         }
-        let mut made: Vec<String> = plan.launch.iter().flat_map(|launch| self.launch(launch)).collect();
+        plan.launch.iter().for_each(|launch| self.launch(launch));
         if !plan.launch.is_empty() {
             assert!(
                 self.counted() <= limits.upper,
@@ -418,11 +420,8 @@ impl Simulator {
                 self.transcript
             );
         }
-        for mut event in plan.events.clone() {
-            if let ServiceEvent::Started { tasks, .. } = &mut event {
-                tasks.append(&mut made);
-            }
-            self.tell(&event);
+        for event in &plan.events {
+            self.tell(event);
         }
         for change in &plan.history {
             let rollback = change
@@ -434,7 +433,7 @@ impl Simulator {
         self.service.events_told += plan.events.len() as u64;
     }
 
-    fn launch(&mut self, launch: &Launch) -> Vec<String> {
+    fn launch(&mut self, launch: &Launch) {
         let d = self
             .service
             .deployments
@@ -449,8 +448,7 @@ impl Simulator {
                 .count()
         };
         let zone = self.zones.iter().min_by_key(|z| crowd(z)).cloned();
-        let mut ids = Vec::new();
-        for _ in 0..launch.count {
+        for at in 0..launch.count {
             self.made += 1;
             let id = format!("t{:02}", self.made);
             let node = launch
@@ -480,9 +478,8 @@ impl Simulator {
                     waiting: self.full.clone(),
                 },
             );
-            ids.push(id);
+            self.service.unannounced.insert(id, at < launch.for_unhealthy);
         }
-        ids
     }
 
     /// Lets time pass, task by task and wake-up by wake-up.
@@ -526,7 +523,7 @@ impl Simulator {
             let of = |state: &dyn Fn(TaskState) -> bool| {
                 self.tasks
                     .values()
-                    .filter(|t| t.deployment == d.id && !t.lost && state(t.state))
+                    .filter(|t| t.deployment == d.id && !t.lost && t.waiting.is_none() && state(t.state))
                     .count()
             };
             let (running, pending) = (of(&|s| s == TaskState::Running), of(&|s| s < TaskState::Running));

@@ -54,6 +54,8 @@ pub struct TaskView<'a> {
     pub zone: Option<&'a str>,
     pub protected_until: Option<Timestamp>,
     pub stop_code: Option<&'a str>,
+    /// A node has taken it.
+    pub placed: bool,
     /// Why no node takes it, as `Waiting::event`.
     pub waiting: Option<&'a str>,
     /// Image digests known, by container.
@@ -169,7 +171,7 @@ pub struct Plan {
     pub told: Vec<String>,
     /// Ids of tasks whose end has now been counted.
     pub settle: Vec<String>,
-    /// In the order they are told. The tasks of `Started` are filled in by who makes them.
+    /// In the order they are told.
     pub events: Vec<ServiceEvent>,
     pub history: Vec<History>,
     /// Service revisions (ARN) whose image digests became known.

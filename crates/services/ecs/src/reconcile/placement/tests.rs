@@ -1,6 +1,6 @@
 use super::*;
 use crate::launch::Capacity;
-use crate::launch::{LaunchRequest, new_task};
+use crate::launch::{LaunchRequest, StopAsk, ask_stop, new_task};
 use crate::records::{ClusterRecord, ServiceLink, TaskDefinitionRecord};
 use crate::testing::{FakeNode, World};
 use serde_json::json;
@@ -164,8 +164,10 @@ async fn a_waiting_task_that_is_stopped_is_over_at_once() {
     let world = World::new().await;
     world.define("web", json!({})).await;
     let arn = waiting(&world, "web").await;
-    let reply = world.call("StopTask", json!({ "task": arn })).await.unwrap();
-    assert_eq!(reply["task"]["lastStatus"], "STOPPED");
+    let ask = StopAsk::new("ServiceSchedulerInitiated", "one too many");
+    let stopped = ask_stop(&world.task(&arn), &ask, world.cx().now).unwrap();
+    assert_eq!(stopped.state, TaskState::Stopped);
+    world.put(&stopped.own_key(), stopped).await;
     let _node = world.node("n1", 4096, 8192).await;
     assert_eq!(place_waiting(&world.ecs).await.unwrap(), 0);
     assert_eq!(world.task(&arn).node, None);

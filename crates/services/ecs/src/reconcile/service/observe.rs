@@ -96,6 +96,7 @@ impl Observed {
     }
 }
 
+/// `pins` has node ids by instance id.
 fn task_view<'a>(
     task: &'a TaskRecord,
     targets: &'a TargetHealth,
@@ -125,10 +126,11 @@ fn task_view<'a>(
         created_at: task.created_at,
         started_at: task.started_at,
         ended_at: task.execution_stopped_at.or(task.stopping_at).or(task.stopped_at),
-        node: task.node.as_deref().or_else(|| pinned_node(task, pins)),
+        node: task.node.as_deref().or_else(|| pins.get(task.pinned_to()?).copied()),
         zone: task.availability_zone.as_deref(),
         protected_until: task.protected_until,
         stop_code: task.stop_code.as_deref(),
+        placed: task.node.is_some(),
         waiting: task.waiting.as_ref().map(|w| w.event.as_str()),
         digests: match digests {
             true => task
@@ -221,8 +223,6 @@ fn together(a: Checks, b: Checks) -> Checks {
     }
 }
 
-const PINNED: &str = "ec2InstanceId == ";
-
 impl Observed {
     /// Lets failed health checks of young tasks count for nothing yet; answers when the first of these is old enough.
     fn pass_over_in_grace(&self, tasks: &mut [TaskView<'_>], now: Timestamp) -> Option<Timestamp> {
@@ -241,18 +241,8 @@ impl Observed {
     /// The placement constraint that binds a DAEMON's task to its node.
     pub fn pin(&self, node: &str) -> Option<api::PlacementConstraint> {
         let node = self.nodes.iter().find(|n| n.id == node)?;
-        Some(api::PlacementConstraint {
-            r#type: Some("memberOf".to_owned()),
-            expression: Some(format!("{PINNED}{}", node.instance_id)),
-        })
+        Some(TaskRecord::pin_to(&node.instance_id))
     }
-}
-
-/// The node that a task was made for; `pins` has node ids by instance id.
-fn pinned_node<'a>(task: &TaskRecord, pins: &BTreeMap<&str, &'a str>) -> Option<&'a str> {
-    let constraint = task.placement_constraints.last()?;
-    pins.get(constraint.expression.as_deref()?.strip_prefix(PINNED)?)
-        .copied()
 }
 
 /// The nodes that satisfy the service's constraints and its PRIMARY's task definition, and whether each is connected.

@@ -54,20 +54,13 @@ pub fn transaction(ecs: &Ecs, observed: &Observed, plan: Plan, now: Timestamp) -
         let key = task.own_key();
         txn.unchanged::<TaskRecord>(snapshot, &key).put(&key, task);
     }
-    let (mut started, failed) = launch_all(ecs, observed, &mut txn, &mut service, &plan.launch, now);
     let mut events = plan.events;
-    for event in &mut events {
-        if let ServiceEvent::Started { tasks, .. } = event {
-            tasks.append(&mut started);
-        }
-    }
-    events.retain(|e| !matches!(e, ServiceEvent::Started { tasks, .. } if tasks.is_empty()));
-    events.extend(failed);
+    events.extend(launch_all(ecs, observed, &mut txn, &mut service, &plan.launch, now));
     rollout::record_all(snapshot, &mut txn, &service, &plan.history, now);
     for (revision, digests) in &plan.resolved {
         put_digests(snapshot, &mut txn, &service, revision, digests);
     }
-    let told = !events.is_empty();
+    let changed = changed || !events.is_empty() || !plan.launch.is_empty();
     for event in events {
         let number = service.events_told;
         service.events_told += 1;
@@ -79,13 +72,13 @@ pub fn transaction(ecs: &Ecs, observed: &Observed, plan: Plan, now: Timestamp) -
         };
         txn.put(&ServiceEventRecord::key(&key, number), record);
     }
-    if changed || told {
+    if changed {
         txn.put(&key, service);
     }
     txn
 }
 
-/// Makes the tasks; answers their ids, and what kept others from being made.
+/// Makes the tasks; answers what kept others from being made.
 fn launch_all(
     ecs: &Ecs,
     observed: &Observed,
@@ -93,13 +86,13 @@ fn launch_all(
     service: &mut ServiceRecord,
     launches: &[Launch],
     now: Timestamp,
-) -> (Vec<String>, Vec<ServiceEvent>) {
-    let (mut started, mut failed) = (Vec::new(), Vec::new());
+) -> Vec<ServiceEvent> {
+    let mut failed = Vec::new();
     for launch in launches {
         match launch_some(ecs, observed, service, launch, now) {
             Ok(tasks) => {
-                for task in tasks {
-                    started.push(task.id.clone());
+                for (replaces_unhealthy, task) in (0..).map(|at| at < launch.for_unhealthy).zip(tasks) {
+                    service.unannounced.insert(task.id.clone(), replaces_unhealthy);
                     txn.put(&task.own_key(), task);
                 }
             }
@@ -113,7 +106,7 @@ fn launch_all(
             }
         }
     }
-    (started, failed)
+    failed
 }
 
 fn launch_some(

@@ -340,6 +340,102 @@ async fn a_daemon_is_on_every_node_and_follows_them() {
 }
 
 #[tokio::test]
+async fn a_daemon_keeps_its_place_while_its_task_is_replaced() {
+    let world = World::new().await;
+    let node = world.node("a", 4096, 1024).await;
+    world.define("agent", json!({ "networkMode": "host" })).await;
+    world.define("web", json!({})).await;
+    create(
+        &world,
+        json!({ "serviceName": "agent", "taskDefinition": "agent:1", "schedulingStrategy": "DAEMON", "launchType": "EC2",
+            "desiredCount": null, "networkConfiguration": null }),
+    )
+    .await;
+    settle(&world, &[&node]).await;
+    create(&world, json!({})).await;
+    settle(&world, &[&node]).await;
+    let agent = "us-east-1/default/agent";
+    let of = |name: &str| live(&world).into_iter().find(|t| t.group == name && t.node.is_some());
+    let first = of("service:agent").expect("the daemon runs");
+    assert_eq!(describe(&world).await["runningCount"], 1, "one of three has room");
+
+    world
+        .call(
+            "UpdateService",
+            json!({ "service": "agent", "forceNewDeployment": true }),
+        )
+        .await
+        .unwrap();
+    reconcile(&world.ecs, agent).await.unwrap();
+    node.work().await;
+    assert_eq!(world.task(&first.arn).state, TaskState::Stopped);
+    // Room is free, and the daemon's next task is not made yet.
+    assert_eq!(place_waiting(&world.ecs).await.unwrap(), 0);
+    reconcile(&world.ecs, agent).await.unwrap();
+    assert_eq!(place_waiting(&world.ecs).await.unwrap(), 1);
+    settle(&world, &[&node]).await;
+    let second = of("service:agent").expect("the daemon runs again");
+    assert_ne!(first.id, second.id);
+
+    // One that is deleted keeps nothing.
+    world
+        .call("DeleteService", json!({ "service": "agent", "force": true }))
+        .await
+        .unwrap();
+    settle(&world, &[&node]).await;
+    assert_eq!(describe(&world).await["runningCount"], 2);
+}
+
+#[tokio::test]
+async fn what_finds_no_room_is_not_there_for_users_until_it_does() {
+    let world = World::new().await;
+    let small = world.node("a", 4096, 1024).await;
+    world.define("web", json!({})).await;
+    create(&world, json!({})).await;
+    settle(&world, &[&small]).await;
+    let shown = async || {
+        let service = describe(&world).await;
+        let tasks = world.call("ListTasks", json!({})).await.unwrap();
+        let told = messages(&service);
+        (
+            service["pendingCount"].as_u64().unwrap(),
+            tasks["taskArns"].as_array().unwrap().len(),
+            told.iter().filter(|m| m.contains("has started 2 tasks")).count(),
+            told.iter().filter(|m| m.contains("was unable to place a task")).count(),
+            told.iter().filter(|m| m.contains("has started 1 tasks")).count(),
+        )
+    };
+    assert_eq!(shown().await, (0, 2, 1, 1, 0));
+    let hidden = live(&world).into_iter().find(|t| t.node.is_none()).expect("one waits");
+    let described = world
+        .call("DescribeTasks", json!({ "tasks": [hidden.arn] }))
+        .await
+        .unwrap();
+    assert_eq!(described["failures"][0]["reason"], "MISSING");
+
+    let large = world.node("b", 4096, 1024).await;
+    settle(&world, &[&small, &large]).await;
+    assert_eq!(shown().await, (0, 3, 1, 1, 1));
+
+    // What never ran is never said to have stopped.
+    let update = |count: u32| world.call("UpdateService", json!({ "service": "web", "desiredCount": count }));
+    update(6).await.unwrap();
+    settle(&world, &[&small, &large]).await;
+    update(4).await.unwrap();
+    settle(&world, &[&small, &large]).await;
+    assert!(
+        !messages(&describe(&world).await)
+            .iter()
+            .any(|m| m.contains("has stopped"))
+    );
+    let stopped = world
+        .call("ListTasks", json!({ "desiredStatus": "STOPPED" }))
+        .await
+        .unwrap();
+    assert_eq!(stopped["taskArns"], json!([]));
+}
+
+#[tokio::test]
 async fn a_large_service_goes_in_commits_that_the_store_takes() {
     let world = World::new().await;
     let node = world.node("n1", 1_000_000, 2_000_000).await;
