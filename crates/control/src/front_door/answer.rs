@@ -12,7 +12,7 @@ use neargate_core::{AwsError, RequestContext};
 use neargate_wire::codec::{self, Encoded};
 use neargate_wire::dialect::dialect;
 use neargate_wire::sigv4::{Claim, Fault};
-use neargate_wire::{Operation, Request, validate};
+use neargate_wire::{Operation, Protocol, Request, validate};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -70,7 +70,10 @@ impl FrontDoor {
         let (reply, code) = match outcome {
             Ok(reply) => (reply, None),
             Err(error) => {
-                let reply = codec::encode_error(target.protocol, namespace, &error, &request_id);
+                let reply = match wants_json(&request, target.protocol) {
+                    true => codec::query::encode_error_json(&error, &request_id),
+                    false => codec::encode_error(target.protocol, namespace, &error, &request_id),
+                };
                 (reply, Some(error.code))
             }
         };
@@ -130,11 +133,28 @@ impl FrontDoor {
             now,
         });
         let reply = dispatch::run(service.clone(), operation, cx, input).await?;
-        codec::encode(protocol, schema, operation, reply.as_ref(), request_id).map_err(|e| {
+        let encoded = match wants_json(request, protocol) {
+            true => reply
+                .tree()
+                .map(|tree| codec::query::encode_json(operation, tree, request_id)),
+            false => codec::encode(protocol, schema, operation, reply.as_ref(), request_id),
+        };
+        encoded.map_err(|e| {
             tracing::error!(%request_id, operation = operation.name, error = %e, "a reply cannot be written");
             AwsError::internal()
         })
     }
+}
+
+/// Query services answer JSON to those who ask for it, as the authenticators of EKS do.
+fn wants_json(request: &Request<'_>, protocol: Protocol) -> bool {
+    let accepts = |accept: &str| {
+        accept.split(',').any(|one| {
+            let essence = one.split(';').next().unwrap_or_default();
+            essence.trim().eq_ignore_ascii_case("application/json")
+        })
+    };
+    protocol == Protocol::Query && request.header("accept").is_some_and(accepts)
 }
 
 fn respond(reply: Encoded, request_id: &str, close: bool) -> Response<Full<Bytes>> {

@@ -65,6 +65,29 @@ async fn query_calls_are_answered_in_xml() {
 }
 
 #[tokio::test]
+async fn query_calls_are_answered_in_json_where_that_is_accepted() {
+    let door = start().await;
+    let asking = |action: &str| {
+        Call::form("sts", &format!("Action={action}&Version=2011-06-15")).header("accept", "application/json")
+    };
+    let reply = door.call(asking("GetCallerIdentity")).await;
+    assert_eq!(
+        (reply.status, reply.header("content-type")),
+        (200, Some("application/json"))
+    );
+    let id = reply.header("x-amzn-requestid").unwrap();
+    let result = json!({"Account": "000000000000", "Arn": "arn:aws:iam::000000000000:root", "UserId": "000000000000"});
+    assert_eq!(
+        reply.json(),
+        json!({"GetCallerIdentityResponse": {"GetCallerIdentityResult": result, "ResponseMetadata": {"RequestId": id}}})
+    );
+    let reply = door.call(asking("Nothing")).await;
+    assert_eq!(reply.status, 400);
+    assert_eq!(reply.json()["Error"]["Code"], "InvalidAction");
+    assert_eq!(reply.json()["Error"]["Type"], "Sender");
+}
+
+#[tokio::test]
 async fn presigned_urls_are_answered_until_they_expire() {
     let door = start().await;
     let scope = Scope {
@@ -88,8 +111,15 @@ async fn presigned_urls_are_answered_until_they_expire() {
     assert_eq!(door.send(request.as_bytes()).await.status, 200);
     door.clock.advance(std::time::Duration::from_secs(2));
     let reply = door.send(request.as_bytes()).await;
-    assert_eq!(reply.status, 400);
-    assert!(reply.text().contains("<Code>RequestExpired</Code>"), "{}", reply.text());
+    assert_eq!(reply.status, 403);
+    let text = reply.text();
+    assert!(text.contains("<Code>SignatureDoesNotMatch</Code>"), "{text}");
+    assert!(
+        text.contains(
+            "Signature expired: 20261121T084000Z is now earlier than 20261121T084001Z (20261121T085001Z - 10 min.)"
+        ),
+        "{text}"
+    );
 }
 
 #[tokio::test]

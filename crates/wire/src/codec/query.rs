@@ -1,4 +1,4 @@
-//! The query protocol: a form in, XML out.
+//! The query protocol: a form in, XML out, or JSON for those who accept that.
 //!
 //! Source: Smithy's "AWS query protocol". Names on the wire are `locationName` where the model has one.
 
@@ -9,7 +9,7 @@ use crate::dialect::Dialect;
 use crate::request::Request;
 use crate::schema::{Kind, Member, Operation, Service, Shape};
 use neargate_core::AwsError;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// How a protocol of the query family names things.
@@ -283,6 +283,46 @@ pub fn encode(
     })
 }
 
+/// Writes the same as JSON: `{"OpResponse": {"OpResult": …, "ResponseMetadata": …}}`.
+pub fn encode_json(operation: &Operation, tree: Value, request_id: &str) -> Encoded {
+    let mut inside = match (operation.result_wrapper, tree) {
+        (Some(wrapper), tree) => Map::from_iter([(wrapper.to_owned(), tree)]),
+        (None, Value::Object(tree)) => tree,
+        (None, _) => Map::new(),
+    };
+    inside.insert("ResponseMetadata".to_owned(), json!({ "RequestId": request_id }));
+    as_json(200, &json!({ format!("{}Response", operation.name): inside }))
+}
+
+/// Writes an error for those who accept JSON: `{"Error": …, "RequestId": …}`.
+pub fn encode_error_json(error: &AwsError, request_id: &str) -> Encoded {
+    let mut inside = Map::new();
+    inside.insert("Type".to_owned(), kind(error).into());
+    inside.insert("Code".to_owned(), error.code.as_ref().into());
+    inside.insert("Message".to_owned(), error.message.as_str().into());
+    inside.extend(
+        error
+            .extra
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone())),
+    );
+    as_json(error.status, &json!({ "Error": inside, "RequestId": request_id }))
+}
+
+fn as_json(status: u16, body: &Value) -> Encoded {
+    Encoded {
+        status,
+        content_type: "application/json",
+        headers: Vec::new(),
+        body: body.to_string().into_bytes(),
+    }
+}
+
+/// Whose fault an error is.
+fn kind(error: &AwsError) -> &'static str {
+    if error.is_client_fault() { "Sender" } else { "Receiver" }
+}
+
 /// Writes `<ErrorResponse><Error>…`.
 pub fn encode_error(namespace: &str, error: &AwsError, request_id: &str) -> Encoded {
     let mut out = xml::Writer::new();
@@ -292,7 +332,7 @@ pub fn encode_error(namespace: &str, error: &AwsError, request_id: &str) -> Enco
         out.open_with("ErrorResponse", &[("xmlns", namespace)]);
     }
     out.open("Error");
-    out.leaf("Type", if error.is_client_fault() { "Sender" } else { "Receiver" });
+    out.leaf("Type", kind(error));
     out.leaf("Code", &error.code);
     out.leaf("Message", &error.message);
     for (name, value) in &error.extra {

@@ -105,7 +105,14 @@ impl Claim {
         }
         if let Some(expires) = self.expires {
             return if self.at.plus(expires) < now {
-                Err(Fault::Expired)
+                let limit = format_time(now.minus(expires));
+                let for_ = match expires.as_secs() {
+                    seconds if seconds % 60 == 0 => format!("{} min.", seconds / 60),
+                    seconds => format!("{seconds} sec."),
+                };
+                Err(Fault::Expired(format!(
+                    "Signature expired: {signed} is now earlier than {limit} ({current} - {for_})"
+                )))
             } else {
                 Ok(())
             };

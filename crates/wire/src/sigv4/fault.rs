@@ -14,8 +14,8 @@ pub enum Fault {
     UnknownKey,
     /// The signed time is outside the five minutes; the text is AWS's.
     Skewed(String),
-    /// A presigned URL whose time is over.
-    Expired,
+    /// A presigned URL whose time is over; the text is AWS's.
+    Expired(String),
     /// The scope, the signed headers or the payload hash do not fit the request; the text says how.
     Unfit(String),
     /// The signature is another one than the key makes.
@@ -42,7 +42,7 @@ impl Fault {
                     Fault::Unsigned => ("MissingAuthenticationTokenException", status),
                     Fault::Incomplete(_) => ("IncompleteSignatureException", status),
                     Fault::UnknownKey => ("UnrecognizedClientException", status),
-                    Fault::Skewed(_) | Fault::Expired | Fault::Unfit(_) | Fault::Mismatch { .. } => {
+                    Fault::Skewed(_) | Fault::Expired(_) | Fault::Unfit(_) | Fault::Mismatch { .. } => {
                         ("InvalidSignatureException", status)
                     }
                 }
@@ -51,13 +51,14 @@ impl Fault {
                 Fault::Unsigned => ("MissingAuthenticationToken", 403),
                 Fault::Incomplete(_) => ("IncompleteSignature", 403),
                 Fault::UnknownKey => ("InvalidClientTokenId", 403),
-                Fault::Expired => ("RequestExpired", 400),
-                Fault::Skewed(_) | Fault::Unfit(_) | Fault::Mismatch { .. } => ("SignatureDoesNotMatch", 403),
+                Fault::Skewed(_) | Fault::Expired(_) | Fault::Unfit(_) | Fault::Mismatch { .. } => {
+                    ("SignatureDoesNotMatch", 403)
+                }
             },
             Protocol::Ec2Query => match self {
                 Fault::Unsigned => ("MissingAuthenticationToken", 403),
                 Fault::Incomplete(_) => ("IncompleteSignature", 403),
-                Fault::Skewed(_) | Fault::Expired => ("RequestExpired", 400),
+                Fault::Skewed(_) | Fault::Expired(_) => ("RequestExpired", 400),
                 Fault::UnknownKey | Fault::Unfit(_) | Fault::Mismatch { .. } => ("AuthFailure", 401),
             },
             Protocol::RestXml => match self {
@@ -65,7 +66,7 @@ impl Fault {
                 Fault::Incomplete(_) => ("AuthorizationHeaderMalformed", 400),
                 Fault::UnknownKey => ("InvalidAccessKeyId", 403),
                 Fault::Skewed(_) => ("RequestTimeTooSkewed", 403),
-                Fault::Expired => ("AccessDenied", 403),
+                Fault::Expired(_) => ("AccessDenied", 403),
                 Fault::Unfit(_) | Fault::Mismatch { .. } => ("SignatureDoesNotMatch", 403),
             },
         }
@@ -77,10 +78,10 @@ impl Fault {
             Fault::Unsigned => "Request is missing Authentication Token".to_owned(),
             Fault::UnknownKey if ec2 => "AWS was not able to validate the provided access credentials".to_owned(),
             Fault::UnknownKey => "The security token included in the request is invalid.".to_owned(),
-            Fault::Skewed(_) if ec2 => "Request has expired.".to_owned(),
-            Fault::Expired => "Request has expired.".to_owned(),
+            Fault::Skewed(_) | Fault::Expired(_) if ec2 => "Request has expired.".to_owned(),
+            Fault::Expired(_) if protocol == Protocol::RestXml => "Request has expired".to_owned(),
             Fault::Mismatch { .. } if ec2 => "AWS was not able to validate the provided access credentials".to_owned(),
-            Fault::Incomplete(text) | Fault::Skewed(text) | Fault::Unfit(text) => text.clone(),
+            Fault::Incomplete(text) | Fault::Skewed(text) | Fault::Expired(text) | Fault::Unfit(text) => text.clone(),
             Fault::Mismatch {
                 canonical,
                 string_to_sign,

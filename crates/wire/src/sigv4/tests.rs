@@ -212,7 +212,12 @@ fn presigned_urls_live_as_long_as_they_say() {
     presigned(PRESIGNED, "2013-05-24T00:00:00Z").unwrap();
     presigned(PRESIGNED, "2013-05-24T23:59:59Z").unwrap();
     presigned(PRESIGNED, "2013-05-23T23:56:00Z").unwrap();
-    assert_eq!(presigned(PRESIGNED, "2013-05-25T00:00:01Z"), Err(Fault::Expired));
+    let expired =
+        "Signature expired: 20130524T000000Z is now earlier than 20130524T000001Z (20130525T000001Z - 1440 min.)";
+    assert_eq!(
+        presigned(PRESIGNED, "2013-05-25T00:00:01Z"),
+        Err(Fault::Expired(expired.to_owned()))
+    );
     assert!(matches!(
         presigned(PRESIGNED, "2013-05-23T23:54:00Z"),
         Err(Fault::Skewed(_))
@@ -532,9 +537,9 @@ fn each_protocol_has_its_own_codes() {
         ("AuthFailure", 401),
     );
     expect(
-        &Fault::Expired,
+        &Fault::Expired(String::new()),
         "InvalidSignatureException",
-        ("RequestExpired", 400),
+        ("SignatureDoesNotMatch", 403),
         ("RequestExpired", 400),
     );
     assert_eq!(
