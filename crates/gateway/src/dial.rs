@@ -9,6 +9,9 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
+/// Between attempts to connect from an address that the machine does not have yet.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
@@ -52,6 +55,23 @@ pub async fn connect(target: SocketAddr, source: Option<Ipv4Addr>, within: Durat
     match tokio::time::timeout(within, connecting).await {
         Ok(done) => done,
         Err(_) => Err(DialError::Timeout),
+    }
+}
+
+/// Connects by `connect`, which is tried again until this machine is ready for it, as long as `within`.
+///
+/// # Errors
+/// See [`DialError`].
+pub async fn in_time<T, C>(within: Duration, mut connect: impl FnMut() -> C) -> Result<T, DialError>
+where
+    C: Future<Output = Result<T, DialError>>,
+{
+    let until = tokio::time::Instant::now() + within;
+    loop {
+        match connect().await {
+            Err(DialError::Here { .. }) if tokio::time::Instant::now() < until => tokio::time::sleep(AGAIN).await,
+            done => return done,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Called by the HTTP/1.1 engine with whatever has come; bytes are passed on as they are, so chunks keep their sizes,
 //! extensions and trailers. Source: RFC 9112 section 7.1.
 
-use super::token::{is_token, is_value};
+use super::token::{is_token, is_value, trim};
 
 /// Most bytes of extensions behind a chunk's size.
 const EXTENSION_LIMIT: usize = 4096;
@@ -57,6 +57,8 @@ pub struct Chunks {
     state: State,
     line: Vec<u8>,
     trailers: usize,
+    /// Trailers, where they are wanted.
+    kept: Option<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
 impl Default for Chunks {
@@ -65,11 +67,25 @@ impl Default for Chunks {
             state: State::Size { digits: 0, value: 0 },
             line: Vec::new(),
             trailers: 0,
+            kept: None,
         }
     }
 }
 
 impl Chunks {
+    /// Of a body whose trailers are asked for at its end.
+    pub fn keeping_trailers() -> Chunks {
+        Chunks {
+            kept: Some(Vec::new()),
+            ..Chunks::default()
+        }
+    }
+
+    /// Names and values of the trailers, once the body is done.
+    pub fn take_trailers(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.kept.take().unwrap_or_default()
+    }
+
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
@@ -149,8 +165,11 @@ impl Chunks {
                 State::Trailer
             }
             (State::TrailerLf, b'\n') => {
-                if !is_trailer(&self.line) {
+                let Some((name, value)) = trailer(&self.line) else {
                     return Err(BadChunk("a trailer"));
+                };
+                if let Some(kept) = &mut self.kept {
+                    kept.push((name.to_vec(), value.to_vec()));
                 }
                 self.line.clear();
                 State::Trailer
@@ -165,14 +184,13 @@ impl Chunks {
     }
 }
 
-/// Fields that steer how a message is read have no place behind it.
-fn is_trailer(line: &[u8]) -> bool {
-    let Some(colon) = line.iter().position(|b| *b == b':') else {
-        return false;
-    };
+/// A trailer's name and value. Fields that steer how a message is read have no place behind it.
+fn trailer(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|b| *b == b':')?;
     let name = &line[..colon];
     const FORBIDDEN: [&str; 5] = ["transfer-encoding", "content-length", "host", "connection", "upgrade"];
-    is_token(name) && !FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f.as_bytes()))
+    let fits = is_token(name) && !FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f.as_bytes()));
+    fits.then(|| (name, trim(&line[colon + 1..])))
 }
 
 #[cfg(test)]

@@ -23,10 +23,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::Instant;
 
-/// Between attempts to connect from an address that the machine does not have yet.
-const AGAIN: Duration = Duration::from_millis(20);
 /// Most bytes of a body that are read for nothing, so that the connection can go on.
 const DISCARD: u64 = 1024 * 1024;
 
@@ -191,7 +188,7 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
             upgrade,
         };
         // It may be sent a second time.
-        let again = is_repeatable(record.method) && head.request_framing() == Framing::None;
+        let again = upstream::is_repeatable(record.method) && head.request_framing() == Framing::None;
         if head.expects && head.minor == 1 && head.request_framing() != Framing::None && self.carry.is_empty() {
             let told = async {
                 self.client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
@@ -222,7 +219,7 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
             let connected = match kept {
                 Some(kept) => Ok(kept),
                 // In a box, as it is rare and would be most of what a request takes.
-                None => Box::pin(connect(&place)).await,
+                None => Box::pin(upstream::connect_in_time(&place)).await,
             };
             let mut target = match connected {
                 Ok(target) => target,
@@ -418,22 +415,6 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
         })
         .await
     }
-}
-
-/// Connects, and waits for this machine to be ready for it.
-async fn connect(place: &Place) -> Result<Upstream, DialError> {
-    let until = Instant::now() + upstream::CONNECT_WITHIN;
-    loop {
-        match upstream::connect(place).await {
-            Err(DialError::Here { .. }) if Instant::now() < until => tokio::time::sleep(AGAIN).await,
-            done => return done,
-        }
-    }
-}
-
-/// Doing it twice is as doing it once. Source: RFC 9110 section 9.2.2.
-fn is_repeatable(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
 }
 
 fn reasons(head: &Head, method: &[u8]) -> Reasons {

@@ -98,6 +98,19 @@ pub async fn connect(place: &Place) -> Result<Upstream, DialError> {
     }
 }
 
+/// The same, once this machine is ready for it.
+///
+/// # Errors
+/// See [`connect`].
+pub async fn connect_in_time(place: &Place) -> Result<Upstream, DialError> {
+    dial::in_time(CONNECT_WITHIN, || connect(place)).await
+}
+
+/// Doing it twice is as doing it once. Source: RFC 9110 section 9.2.2.
+pub fn is_repeatable(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
+}
+
 impl Upstream {
     pub fn tcp(&self) -> &TcpStream {
         match self {

@@ -1,7 +1,8 @@
 //! Bodies on their way: to a target, counted and never held back; to a client, which ends its stream's account.
 
 use super::account::{Account, Upstream};
-use super::pool::Lease;
+use super::plain;
+use super::pool::Running;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
@@ -66,12 +67,17 @@ pub enum ToClient {
     Target(Box<FromTarget>),
 }
 
+/// What a target sends.
+pub enum Content {
+    One(Box<plain::Answer>),
+    /// With the place it takes on the shared connection.
+    Many(Incoming, Option<Running>),
+}
+
 /// The body of a target's response.
 pub struct FromTarget {
-    incoming: Incoming,
+    content: Content,
     account: Box<Account>,
-    /// Returned to its pool at the end.
-    lease: Option<Lease>,
     /// Once it had to wait.
     timer: Option<Pin<Box<Sleep>>>,
     limit: Duration,
@@ -79,24 +85,49 @@ pub struct FromTarget {
 
 impl ToClient {
     /// A target that sends nothing for `limit`, to a client that would take it, has its stream reset.
-    pub fn target(incoming: Incoming, account: Box<Account>, lease: Lease, limit: Duration) -> ToClient {
-        let mut body = FromTarget {
-            incoming,
+    pub fn target(content: Content, account: Box<Account>, limit: Duration) -> ToClient {
+        ToClient::Target(Box::new(FromTarget {
+            content,
             account,
-            lease: Some(lease),
             timer: None,
             limit,
-        };
-        if body.incoming.is_end_stream() {
-            body.end();
+        }))
+    }
+}
+
+impl Content {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self {
+            Content::One(answer) => answer.poll_frame(cx),
+            Content::Many(incoming, running) => {
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                if frame.is_none() || incoming.is_end_stream() {
+                    // Its place is free for another.
+                    *running = None;
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(Failure::from)))
+            }
         }
-        ToClient::Target(Box::new(body))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Content::One(answer) => answer.is_over(),
+            Content::Many(incoming, _) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Content::One(answer) => answer.size_hint(),
+            Content::Many(incoming, _) => incoming.size_hint(),
+        }
     }
 }
 
 impl FromTarget {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = self.content.poll_frame(cx) else {
             let look = LOOK.min(self.limit);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(look)));
             while timer.as_mut().poll(cx).is_ready() {
@@ -114,16 +145,7 @@ impl FromTarget {
         if let Some(Ok(frame)) = &frame {
             self.account.returned += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
-        if frame.is_none() || self.incoming.is_end_stream() {
-            self.end();
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(Failure::from)))
-    }
-
-    fn end(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.done();
-        }
+        Poll::Ready(frame)
     }
 }
 
@@ -147,14 +169,14 @@ impl Body for ToClient {
     fn is_end_stream(&self) -> bool {
         match self {
             ToClient::Own { left, .. } => left.is_none(),
-            ToClient::Target(body) => body.incoming.is_end_stream(),
+            ToClient::Target(body) => body.content.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             ToClient::Own { left, .. } => SizeHint::with_exact(left.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            ToClient::Target(body) => body.incoming.size_hint(),
+            ToClient::Target(body) => body.content.size_hint(),
         }
     }
 }

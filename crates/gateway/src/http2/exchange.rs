@@ -4,31 +4,32 @@
 //! is sent a second time only when not a byte of it was sent before.
 
 use super::account::Account;
-use super::body::{LOOK, ToClient, ToTarget};
+use super::body::{Content, LOOK, ToClient, ToTarget};
 use super::headers;
 use super::life::Life;
+use super::plain;
 use super::pool::{Lease, Unsent};
 use crate::answers::Answer;
 use crate::arrival::{Arrival, without_port};
 use crate::decide::{self, Chosen, Decided, Decision};
 use crate::dial::DialError;
+use crate::http1::buffers;
 use crate::http1::head::FIELD_LIMIT;
+use crate::http1::rewrite::put_field;
 use crate::http1::target_form;
-use crate::http1::upstream::{CONNECT_WITHIN, Place};
+use crate::http1::upstream::{Place, is_repeatable};
 use crate::leash::Leash;
 use crate::serving::{Served, Worker};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use neargate_link::gateway::ProtocolVersion;
 use neargate_routing::desync::{Reason, Reasons, Verdict, judge};
 use neargate_routing::{Choice, Cookies, GroupCounter, RequestHead, forwarded};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Between attempts to connect from an address that the machine does not have yet.
-const AGAIN: Duration = Duration::from_millis(20);
 /// Kept connections that may turn out closed before a new one is made.
 const STALE: usize = 3;
 
@@ -165,6 +166,7 @@ async fn forward(
 ) -> Response<ToClient> {
     let settings = &served.balancer.settings;
     let now = crate::serving::now();
+    let again = is_repeatable(account.method.as_str().as_bytes()) && body.is_end_stream();
     let mut body = Some(ToTarget::new(body, account.upstream.clone()));
     let mut choice = chosen.choice;
     let (mut stale, mut tried_another) = (0, false);
@@ -187,20 +189,24 @@ async fn forward(
             random: [worker.random.draw(), worker.random.draw()],
             host: (!http2).then_some(&host),
         };
-        let Ok(told) = rewritten.make(&mut account.trace) else {
+        let Some(uri) = uri(asked, chosen.url.as_deref(), http2.then_some((&place, &host))) else {
+            return own(account, &Answer::page(500));
+        };
+        let told = match http2 {
+            true => rewritten.make(&mut account.trace).map(Told::Many),
+            false => head(asked, &uri, &rewritten, &mut account.trace).map(Told::One),
+        };
+        let Ok(told) = told else {
             return own(account, &Answer::page(463));
         };
-        let uri = match uri(asked, chosen.url.as_deref(), http2.then_some((&place, &host))) {
-            Some(uri) => uri,
-            None => return own(account, &Answer::page(500)),
-        };
         account.chosen(&choice);
-        let connected = match Lease::kept(place, http2) {
+        let kept = (stale < STALE).then(|| Lease::kept(place, http2, !again)).flatten();
+        let connected = match kept {
             Some(kept) => Ok(kept),
             // In a box: a stream's future, which is moved to where it runs, would be four times as large.
-            None => Box::pin(connect(place, http2)).await,
+            None => Box::pin(Lease::new(place, http2)).await,
         };
-        let mut lease = match connected {
+        let lease = match connected {
             Ok(lease) => lease,
             Err(error) => {
                 tracing::debug!(%error, target = %place.target, "cannot connect");
@@ -222,14 +228,14 @@ async fn forward(
         let Some(taken) = body.take() else {
             return own(account, &Answer::page(502));
         };
-        let request = outgoing(asked, uri, told, http2, taken);
         account.upstream.touch();
         let answered = {
             let mut leash = Leash::new(worker, choice.group, &choice.target);
-            let asking = lease.send(request);
+            let asking = send(asked, lease, uri, told, taken, again);
             tokio::pin!(asking);
             loop {
                 tokio::select! {
+                    biased;
                     answered = &mut asking => break Some(answered),
                     () = tokio::time::sleep(LOOK.min(settings.idle_timeout)) => {
                         if account.upstream.silent() >= settings.idle_timeout {
@@ -243,10 +249,10 @@ async fn forward(
             }
         };
         match answered {
-            Some(Ok(response)) => return pass(account, response, lease, choice),
-            Some(Err(Unsent::Returned(request))) if stale < STALE => {
+            Some(Ok(response)) => return pass(account, response, choice),
+            Some(Err(Unsent::Returned(returned))) if stale < STALE => {
                 stale += 1;
-                body = Some(request.into_body());
+                body = Some(returned);
             }
             Some(Err(Unsent::Broken(error))) => {
                 tracing::debug!(%error, target = %place.target, "no response");
@@ -258,34 +264,81 @@ async fn forward(
     }
 }
 
-/// Connects, and waits for this machine to be ready for it.
-async fn connect(place: Place, http2: bool) -> Result<Lease, DialError> {
-    let until = Instant::now() + CONNECT_WITHIN;
-    loop {
-        match Lease::new(place, http2).await {
-            Err(DialError::Here { .. }) if Instant::now() < until => tokio::time::sleep(AGAIN).await,
-            done => return done,
+/// What a target is told: the head as it is sent over HTTP/1.1, or headers.
+enum Told {
+    One(Vec<u8>),
+    Many(HeaderMap),
+}
+
+async fn send(
+    asked: &Asked,
+    lease: Lease,
+    uri: Uri,
+    told: Told,
+    body: ToTarget,
+    again: bool,
+) -> Result<Response<Content>, Unsent> {
+    match (lease, told) {
+        (Lease::One(connection), Told::One(mut head)) => {
+            let chunked = put_framing(asked, &body, &mut head);
+            let asked = plain::Asked {
+                head,
+                method: asked.parts.method.clone(),
+                chunked,
+                again,
+            };
+            Ok(connection
+                .ask(asked, body)
+                .await?
+                .map(|answer| Content::One(Box::new(answer))))
         }
+        (Lease::Many(mut running), Told::Many(headers)) => {
+            let response = running.send(outgoing(asked, uri, headers, body)).await?;
+            Ok(response.map(|incoming| Content::Many(incoming, Some(running))))
+        }
+        _ => Err(Unsent::Broken("the target's protocol changed".into())),
     }
 }
 
+/// The request line and headers for a target that speaks HTTP/1.1, to which framing is added.
+fn head(
+    asked: &Asked,
+    uri: &Uri,
+    told: &headers::ToTarget<'_>,
+    trace: &mut Vec<u8>,
+) -> Result<Vec<u8>, forwarded::TooManyAddresses> {
+    let mut out = buffers::lend();
+    out.extend_from_slice(asked.parts.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    told.write(&mut out, trace)?;
+    Ok(out)
+}
+
+/// Says how the body ends, and ends the head; true when the body goes in chunks.
+fn put_framing(asked: &Asked, body: &ToTarget, out: &mut Vec<u8>) -> bool {
+    let has_length = asked.parts.headers.contains_key(http::header::CONTENT_LENGTH);
+    let chunked = !has_length && !body.is_end_stream();
+    if chunked {
+        put_field(out, b"transfer-encoding", b"chunked");
+    } else if !has_length && matches!(asked.parts.method, Method::POST | Method::PUT | Method::PATCH) {
+        put_field(out, b"content-length", b"0");
+    }
+    out.extend_from_slice(b"\r\n");
+    chunked
+}
+
 /// Passes a target's response on.
-fn pass(
-    mut account: Box<Account>,
-    response: Response<Incoming>,
-    lease: Lease,
-    choice: Choice<'_>,
-) -> Response<ToClient> {
+fn pass(mut account: Box<Account>, response: Response<Content>, choice: Choice<'_>) -> Response<ToClient> {
     let now = Instant::now();
     account.answered = Some(now);
     account.upstream.touch();
     if account.upstream.sent.get().is_none() {
         account.upstream.sent.set(Some(now));
     }
-    let (mut parts, incoming) = response.into_parts();
-    let has = |name| parts.headers.contains_key(name);
-    let ambiguous = has(http::header::CONTENT_LENGTH) && has(http::header::TRANSFER_ENCODING);
-    if ambiguous || parts.status == StatusCode::SWITCHING_PROTOCOLS {
+    let (mut parts, content) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return own(account, &Answer::page(502));
     }
     account.target_status = Some(parts.status.as_u16());
@@ -311,7 +364,7 @@ fn pass(
     parts.extensions = http::Extensions::new();
     let limit = account.served.balancer.settings.idle_timeout;
     account.target = Some(choice.target);
-    Response::from_parts(parts, ToClient::target(incoming, account, lease, limit))
+    Response::from_parts(parts, ToClient::target(content, account, limit))
 }
 
 /// An answer of the balancer's own.
@@ -390,16 +443,12 @@ fn uri(asked: &Asked, url: Option<&[u8]>, whole: Option<(&Place, &Vec<u8>)>) -> 
     Uri::from_parts(parts).ok()
 }
 
-fn outgoing(asked: &Asked, uri: Uri, headers: HeaderMap, http2: bool, body: ToTarget) -> Request<ToTarget> {
+fn outgoing(asked: &Asked, uri: Uri, headers: HeaderMap, body: ToTarget) -> Request<ToTarget> {
     let mut request = Request::new(body);
     *request.method_mut() = asked.parts.method.clone();
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
-    *request.version_mut() = if http2 {
-        http::Version::HTTP_2
-    } else {
-        http::Version::HTTP_11
-    };
+    *request.version_mut() = http::Version::HTTP_2;
     request
 }
 

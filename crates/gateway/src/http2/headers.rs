@@ -2,9 +2,11 @@
 
 use crate::answers::{Answer, SERVER};
 use crate::arrival::Arrival;
+use crate::http1::rewrite::put_field;
 use crate::serving::Served;
 use http::header::{CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, TE};
 use neargate_core::Timestamp;
+use neargate_routing::digits;
 use neargate_routing::forwarded::{self, TooManyAddresses};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -25,14 +27,44 @@ pub struct ToTarget<'a> {
     pub host: Option<&'a [u8]>,
 }
 
+/// A header's value: made here, or as it came.
+enum Value<'a> {
+    Made(&'a [u8]),
+    Came(&'a HeaderValue),
+}
+
 impl ToTarget<'_> {
-    /// The headers that the target gets; `trace` becomes the value of its X-Amzn-Trace-Id.
+    /// The headers for a target that speaks HTTP/2; `trace` becomes the value of its X-Amzn-Trace-Id.
     ///
     /// # Errors
     /// `TooManyAddresses`: answer 463.
     pub fn make(&self, trace: &mut Vec<u8>) -> Result<HeaderMap, TooManyAddresses> {
-        let settings = &self.served.balancer.settings;
         let mut out = HeaderMap::with_capacity(self.headers.len() + 6);
+        self.each(trace, |name, value| match value {
+            Value::Made(value) => put(&mut out, name.clone(), value),
+            Value::Came(value) => {
+                out.append(name, value.clone());
+            }
+        })?;
+        Ok(out)
+    }
+
+    /// Writes the header lines for one that speaks HTTP/1.1, but for those that frame a body.
+    ///
+    /// # Errors
+    /// As of `make`.
+    pub fn write(&self, out: &mut Vec<u8>, trace: &mut Vec<u8>) -> Result<(), TooManyAddresses> {
+        self.each(trace, |name, value| {
+            let value = match value {
+                Value::Made(value) => value,
+                Value::Came(value) => value.as_bytes(),
+            };
+            put_field(out, name.as_str().as_bytes(), value);
+        })
+    }
+
+    fn each(&self, trace: &mut Vec<u8>, mut put: impl FnMut(HeaderName, Value<'_>)) -> Result<(), TooManyAddresses> {
+        let settings = &self.served.balancer.settings;
         let mut forwarded = Vec::new();
         let client = self.arrival.client;
         if forwarded::forwarded_for(
@@ -42,27 +74,30 @@ impl ToTarget<'_> {
             client,
             &mut forwarded,
         )? {
-            put(&mut out, FORWARDED_FOR, &forwarded);
+            put(FORWARDED_FOR, Value::Made(&forwarded));
         }
         let proto: &[u8] = if self.arrival.tls.is_some() { b"https" } else { b"http" };
-        put(&mut out, FORWARDED_PROTO, proto);
-        out.insert(FORWARDED_PORT, self.served.listener.port.into());
+        put(FORWARDED_PROTO, Value::Made(proto));
+        forwarded.clear();
+        digits::number(self.served.listener.port.into(), &mut forwarded);
+        put(FORWARDED_PORT, Value::Made(&forwarded));
         let existing = self.headers.get(TRACE_ID).map(HeaderValue::as_bytes);
         trace.clear();
         forwarded::trace_id(existing, self.now, self.random, trace);
-        put(&mut out, TRACE_ID, trace);
+        put(TRACE_ID, Value::Made(trace));
+        // HTTP/2 may split cookies, HTTP/1.1 may not. Source: RFC 9113 section 8.2.3.
+        let split = self.host.is_some() && self.headers.get_all(COOKIE).iter().nth(1).is_some();
         for (name, value) in self.headers {
-            if self.stays(name, value) {
-                out.append(name.clone(), value.clone());
+            if self.stays(name, value) && !(split && name == COOKIE) {
+                put(name.clone(), Value::Came(value));
             }
         }
-        if let Some(host) = self.host {
-            put(&mut out, HOST, host);
-            // HTTP/2 may split cookies, HTTP/1.1 may not. Source: RFC 9113 section 8.2.3.
+        if split {
             let cookies: Vec<&[u8]> = self.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-            if cookies.len() > 1 {
-                put(&mut out, COOKIE, &cookies.join(&b"; "[..]));
-            }
+            put(COOKIE, Value::Made(&cookies.join(&b"; "[..])));
+        }
+        if let Some(host) = self.host {
+            put(HOST, Value::Made(host));
         }
         if let Some(tls) = self.arrival.tls.as_ref().filter(|_| settings.tls_headers) {
             let names = &self.served.listener.settings;
@@ -71,11 +106,11 @@ impl ToTarget<'_> {
                 (&names.tls_cipher_header, tls.cipher),
             ] {
                 if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
-                    put(&mut out, name, value.as_bytes());
+                    put(name, Value::Made(value.as_bytes()));
                 }
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     fn stays(&self, name: &HeaderName, value: &HeaderValue) -> bool {
@@ -87,7 +122,12 @@ impl ToTarget<'_> {
         }
         let invalid = settings.drop_invalid_headers && !forwarded::is_valid_name(bytes);
         let steers = name == HOST || forwarded::is_hop_by_hop(bytes) || forwarded::is_replaced(bytes);
-        !invalid && !steers
+        // Only the balancer says how the client's TLS was.
+        let names = &self.served.listener.settings;
+        let claimed = settings.tls_headers
+            && (bytes.eq_ignore_ascii_case(names.tls_version_header.as_bytes())
+                || bytes.eq_ignore_ascii_case(names.tls_cipher_header.as_bytes()));
+        !(invalid || steers || claimed)
     }
 }
 

@@ -10,6 +10,7 @@ mod body;
 mod exchange;
 mod headers;
 mod life;
+mod plain;
 mod pool;
 mod prefixed;
 

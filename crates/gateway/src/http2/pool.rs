@@ -1,13 +1,14 @@
-//! Connections to targets for streams of HTTP/2 clients, kept by each thread: HTTP/1.1 ones for one request at a time,
-//! HTTP/2 ones shared by many.
+//! Connections to targets for streams of HTTP/2 clients: HTTP/1.1 ones of the engine's pool, for one request at a time, and
+//! HTTP/2 ones that each thread keeps here, shared by many.
 
 use super::Local;
 use super::body::{Failure, ToTarget};
+use super::plain;
 use crate::dial::{self, DialError};
 use crate::http1::upstream::{self, CONNECT_WITHIN, Place};
 use crate::unverified;
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -25,12 +26,10 @@ const STREAMS: usize = 100;
 /// A response's head, as for HTTP/1.1.
 const HEADERS: u32 = 64 * 1024;
 
-type One = http1::SendRequest<ToTarget>;
 type Many = http2::SendRequest<ToTarget>;
 
 #[derive(Default)]
 struct Pool {
-    ones: HashMap<Place, Vec<(One, Instant)>>,
     many: HashMap<Place, Vec<Shared>>,
     /// Held while a shared connection is made, so that a burst of requests makes one.
     making: HashMap<Place, Rc<tokio::sync::Mutex<()>>>,
@@ -50,33 +49,32 @@ thread_local! {
 
 /// Why a request got no response.
 pub enum Unsent {
-    /// Not a byte of it was sent.
-    Returned(Box<http::Request<ToTarget>>),
+    /// It may be sent again: the kept connection was closed before anything was sent, or said, and then the request has no
+    /// body and changes nothing when it is repeated.
+    Returned(ToTarget),
     Broken(Failure),
 }
 
 /// A connection while a request runs on it.
-pub struct Lease {
-    place: Place,
-    kind: Kind,
-}
-
-enum Kind {
-    One(One),
+pub enum Lease {
+    One(plain::Connection),
     Many(Running),
 }
 
 /// One of the streams of a shared connection.
-struct Running(Shared);
+pub struct Running(Shared);
 
 impl Lease {
-    /// A kept connection for one request.
-    pub fn kept(place: Place, http2: bool) -> Option<Lease> {
-        let kind = match http2 {
-            true => Kind::Many(Running::new(free(&place)?)),
-            false => Kind::One(kept(&place)?),
-        };
-        Some(Lease { place, kind })
+    /// A kept connection. `surely`: see `upstream::kept`.
+    pub fn kept(place: Place, http2: bool, surely: bool) -> Option<Lease> {
+        Some(match http2 {
+            true => Lease::Many(Running::new(free(&place)?)),
+            false => Lease::One(plain::Connection {
+                upstream: upstream::kept(&place, surely)?,
+                place,
+                reused: true,
+            }),
+        })
     }
 
     /// A new connection, or one that another request has made meanwhile.
@@ -84,37 +82,14 @@ impl Lease {
     /// # Errors
     /// See [`DialError`].
     pub async fn new(place: Place, http2: bool) -> Result<Lease, DialError> {
-        let kind = match http2 {
-            true => Kind::Many(Running::new(shared(&place).await?)),
-            false => Kind::One(one(&place).await?),
-        };
-        Ok(Lease { place, kind })
-    }
-
-    /// Sends the request and waits for the head of the response.
-    ///
-    /// # Errors
-    /// See [`Unsent`].
-    pub async fn send(&mut self, request: http::Request<ToTarget>) -> Result<http::Response<Incoming>, Unsent> {
-        let sent = match &mut self.kind {
-            Kind::One(sender) => sender.try_send_request(request).await,
-            Kind::Many(running) => running.0.sender.try_send_request(request).await,
-        };
-        sent.map_err(|mut error| match error.take_message() {
-            Some(request) => Unsent::Returned(Box::new(request)),
-            None => Unsent::Broken(error.into_error().into()),
+        Ok(match http2 {
+            true => Lease::Many(Running::new(dial::in_time(CONNECT_WITHIN, || shared(&place)).await?)),
+            false => Lease::One(plain::Connection {
+                upstream: upstream::connect_in_time(&place).await?,
+                place,
+                reused: false,
+            }),
         })
-    }
-
-    /// The response is over: the connection is free for another request.
-    pub fn done(self) {
-        if let Lease {
-            place,
-            kind: Kind::One(sender),
-        } = self
-        {
-            keep(place, sender);
-        }
     }
 }
 
@@ -123,6 +98,18 @@ impl Running {
         shared.running.set(shared.running.get() + 1);
         Running(shared)
     }
+
+    /// Sends the request and waits for the head of the response.
+    ///
+    /// # Errors
+    /// See [`Unsent`].
+    pub async fn send(&mut self, request: http::Request<ToTarget>) -> Result<http::Response<Incoming>, Unsent> {
+        let sent = self.0.sender.try_send_request(request).await;
+        sent.map_err(|mut error| match error.take_message() {
+            Some(request) => Unsent::Returned(request.into_body()),
+            None => Unsent::Broken(error.into_error().into()),
+        })
+    }
 }
 
 impl Drop for Running {
@@ -130,40 +117,6 @@ impl Drop for Running {
         self.0.running.set(self.0.running.get() - 1);
         self.0.used.set(Instant::now());
     }
-}
-
-fn kept(place: &Place) -> Option<One> {
-    POOL.with_borrow_mut(|pool| {
-        let all = pool.ones.get_mut(place)?;
-        let now = Instant::now();
-        // One whose request is still being sent is not ready.
-        let usable = |(sender, since): &(One, Instant)| sender.is_ready() && now.duration_since(*since) < IDLE;
-        let at = all.iter().rposition(usable)?;
-        Some(all.swap_remove(at).0)
-    })
-}
-
-fn keep(place: Place, sender: One) {
-    if !sender.is_closed() {
-        POOL.with_borrow_mut(|pool| {
-            pool.ones.entry(place).or_default().push((sender, Instant::now()));
-            pool.sweep();
-        });
-    }
-}
-
-async fn one(place: &Place) -> Result<One, DialError> {
-    let stream = upstream::connect(place).await?;
-    let (sender, connection) = http1::Builder::new()
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to a target broke");
-        }
-    });
-    Ok(sender)
 }
 
 async fn shared(place: &Place) -> Result<Shared, DialError> {
@@ -245,10 +198,6 @@ impl Pool {
     }
 
     fn close_idle(&mut self) -> bool {
-        self.ones.retain(|_, all| {
-            all.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
-            !all.is_empty()
-        });
         self.many.retain(|_, all| {
             all.retain(|shared| {
                 let idle = shared.running.get() == 0 && shared.used.get().elapsed() >= IDLE;
@@ -257,7 +206,7 @@ impl Pool {
             !all.is_empty()
         });
         self.making.retain(|_, making| Rc::strong_count(making) > 1);
-        self.sweeping = !(self.ones.is_empty() && self.many.is_empty());
+        self.sweeping = !self.many.is_empty();
         self.sweeping
     }
 }

@@ -1,0 +1,395 @@
+//! A stream's request to a target that speaks HTTP/1.1, and its response, over a connection of the pool that the HTTP/1.1
+//! engine uses too.
+//!
+//! Called by `exchange`; nothing is spawned for a request. Invariants: a request is returned only when its connection had
+//! been idle and nothing came back; a connection is kept only when the request was sent whole and nothing is left to read
+//! behind its response.
+
+use super::body::{Failure, ToTarget};
+use super::pool::Unsent;
+use crate::http1::buffers;
+use crate::http1::chunked::{Chunks, Step};
+use crate::http1::head::{Framing, Head, Kind, Known, Parser, Progress};
+use crate::http1::upstream::{self, Place, Upstream};
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
+use hyper::body::{Body as _, Frame, SizeHint};
+use std::cell::RefCell;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+
+/// Most interim responses (1xx) to one request.
+const INTERIM: usize = 16;
+/// How much of a body is read at a time, and how little room is left when more is made.
+const READ: usize = 64 * 1024;
+const LEAST: usize = 8 * 1024;
+
+/// What a request is, besides its body.
+#[derive(Debug)]
+pub struct Asked {
+    /// As it is sent.
+    pub head: Vec<u8>,
+    pub method: Method,
+    /// The body is sent in chunks.
+    pub chunked: bool,
+    /// It may be sent a second time.
+    pub again: bool,
+}
+
+/// A connection to a target, for one request.
+pub struct Connection {
+    pub upstream: Upstream,
+    pub place: Place,
+    /// It had been idle.
+    pub reused: bool,
+}
+
+/// The request's way to the target.
+struct Upload {
+    /// Written first.
+    pending: Vec<u8>,
+    written: usize,
+    /// None once all of it is in `pending`.
+    body: Option<ToTarget>,
+    chunked: bool,
+    dirty: bool,
+}
+
+enum Broken {
+    /// The client's stream.
+    Sender(Failure),
+    Receiver,
+}
+
+impl Connection {
+    /// Sends the request and waits for the head of the response.
+    ///
+    /// # Errors
+    /// See [`Unsent`].
+    pub async fn ask(self, asked: Asked, body: ToTarget) -> Result<Response<Answer>, Unsent> {
+        let Connection {
+            mut upstream,
+            place,
+            reused,
+        } = self;
+        let (body, empty) = match body.is_end_stream() {
+            true => (None, Some(body)),
+            false => (Some(body), None),
+        };
+        let mut upload = Upload {
+            pending: asked.head,
+            written: 0,
+            body,
+            chunked: asked.chunked,
+            dirty: true,
+        };
+        let mut parser = Parser::new(Kind::Response);
+        let mut came = Vec::new();
+        let mut refused = false;
+        let mut interim = 0;
+        let waited = std::future::poll_fn(|cx| {
+            if !refused {
+                match upload.poll(cx, &mut upstream) {
+                    Poll::Ready(Err(Broken::Sender(error))) => return Poll::Ready(Err(NoHead::Broken(error))),
+                    // It may have answered before it stopped listening.
+                    Poll::Ready(Err(Broken::Receiver)) => refused = true,
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+            }
+            loop {
+                match buffers::poll_append(cx, &mut upstream, &mut came) {
+                    Poll::Ready(Ok(false)) => {}
+                    Poll::Ready(_) if reused && asked.again && came.is_empty() && interim == 0 => {
+                        return Poll::Ready(Err(NoHead::Stale));
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(broken(CLOSED))),
+                    Poll::Pending if refused => return Poll::Ready(Err(broken(CLOSED))),
+                    Poll::Pending => return Poll::Pending,
+                }
+                while parser.feed(&came).map_err(|refusal| NoHead::Broken(refusal.into()))? == Progress::Done {
+                    if !(100..200).contains(&parser.head.status) || parser.head.status == 101 {
+                        return Poll::Ready(Ok(()));
+                    }
+                    interim += 1;
+                    if interim > INTERIM {
+                        return Poll::Ready(Err(broken("interim responses without end")));
+                    }
+                    came.drain(..parser.head.length);
+                    parser.restart();
+                }
+            }
+        })
+        .await;
+        match (waited, empty) {
+            (Ok(()), _) => {}
+            (Err(NoHead::Stale), Some(body)) => return Err(Unsent::Returned(body)),
+            (Err(NoHead::Stale), None) => return Err(Unsent::Broken(CLOSED.into())),
+            (Err(NoHead::Broken(failure)), _) => return Err(Unsent::Broken(failure)),
+        }
+        let head = &parser.head;
+        let framing = head.response_framing(asked.method.as_str().as_bytes());
+        let whole = Bytes::copy_from_slice(&came);
+        buffers::give_back(came);
+        let mut response = Response::new(Answer {
+            rest: Rest::of(framing),
+            came: whole.slice(head.length..),
+            keeps: head.persistent() && framing != Framing::Close,
+            refused,
+            open: Some((upstream, place, upload)),
+        });
+        *response.status_mut() = StatusCode::from_u16(head.status).map_err(|e| Unsent::Broken(e.into()))?;
+        *response.headers_mut() = fields(head, &whole)?;
+        response.body_mut().end_if_over();
+        Ok(response)
+    }
+}
+
+/// Why no head came.
+enum NoHead {
+    /// A kept connection turned out closed.
+    Stale,
+    Broken(Failure),
+}
+
+const CLOSED: &str = "the target closed before it answered";
+
+fn broken(what: &'static str) -> NoHead {
+    NoHead::Broken(what.into())
+}
+
+/// The head's fields but for its framing, which is the stream's own; values share the memory of `whole`.
+fn fields(head: &Head, whole: &Bytes) -> Result<HeaderMap, Unsent> {
+    let mut out = HeaderMap::with_capacity(head.fields.len() + 2);
+    for field in head
+        .fields
+        .iter()
+        .filter(|field| field.known != Known::TransferEncoding)
+    {
+        let name = HeaderName::from_bytes(field.name.of(whole)).map_err(|e| Unsent::Broken(e.into()))?;
+        let value = HeaderValue::from_maybe_shared(whole.slice_ref(field.value.of(whole)));
+        out.append(name, value.map_err(|e| Unsent::Broken(e.into()))?);
+    }
+    Ok(out)
+}
+
+impl Upload {
+    /// Goes on as far as both sides allow; ready once all of it is written.
+    fn poll(&mut self, cx: &mut Context<'_>, to: &mut Upstream) -> Poll<Result<(), Broken>> {
+        loop {
+            while self.written < self.pending.len() {
+                match ready!(Pin::new(&mut *to).poll_write(cx, &self.pending[self.written..])) {
+                    Ok(wrote) if wrote > 0 => self.written += wrote,
+                    _ => return Poll::Ready(Err(Broken::Receiver)),
+                }
+                self.dirty = true;
+            }
+            if self.written > 0 {
+                buffers::give_back(std::mem::take(&mut self.pending));
+                self.written = 0;
+            }
+            let frame = match &mut self.body {
+                Some(body) => Pin::new(body).poll_frame(cx),
+                None => Poll::Ready(None),
+            };
+            match frame {
+                Poll::Ready(Some(Ok(frame))) => self.put(frame),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Broken::Sender(error))),
+                Poll::Ready(None) if self.body.take().is_some() && self.chunked => {
+                    self.pending.extend_from_slice(b"0\r\n\r\n");
+                }
+                done => {
+                    if self.dirty {
+                        ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| Broken::Receiver)?;
+                        self.dirty = false;
+                    }
+                    return done.map(|_| Ok(()));
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, frame: Frame<Bytes>) {
+        if self.pending.capacity() == 0 {
+            self.pending = buffers::lend();
+        }
+        let out = &mut self.pending;
+        match frame.into_data() {
+            Ok(data) if !self.chunked => out.extend_from_slice(&data),
+            // An empty chunk would be the last.
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => {
+                out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                out.extend_from_slice(&data);
+                out.extend_from_slice(b"\r\n");
+            }
+            Err(frame) => {
+                // Trailers are a stream's end. Without chunks there is no place for them.
+                self.body = None;
+                if let (true, Ok(trailers)) = (self.chunked, frame.into_trailers()) {
+                    out.extend_from_slice(b"0\r\n");
+                    for (name, value) in &trailers {
+                        crate::http1::rewrite::put_field(out, name.as_str().as_bytes(), value.as_bytes());
+                    }
+                    out.extend_from_slice(b"\r\n");
+                }
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.body.is_none() && self.pending.is_empty() && !self.dirty
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        buffers::give_back(std::mem::take(&mut self.pending));
+    }
+}
+
+/// How much of a response's body is still to come.
+#[derive(Debug)]
+enum Rest {
+    Nothing,
+    Length(u64),
+    Chunked(Chunks),
+    Close,
+}
+
+impl Rest {
+    fn of(framing: Framing) -> Rest {
+        match framing {
+            Framing::None => Rest::Nothing,
+            Framing::Length(length) => Rest::Length(length),
+            Framing::Chunked => Rest::Chunked(Chunks::keeping_trailers()),
+            Framing::Close => Rest::Close,
+        }
+    }
+}
+
+/// The body of a response, and the rest of the request meanwhile.
+pub struct Answer {
+    rest: Rest,
+    /// Read and not passed on yet.
+    came: Bytes,
+    /// Both sides let the connection last.
+    keeps: bool,
+    /// The target takes nothing more of the request.
+    refused: bool,
+    /// None once the body has ended.
+    open: Option<(Upstream, Place, Upload)>,
+}
+
+thread_local! {
+    /// Bodies are read into it and cut off, so that they are passed on without a copy.
+    static ROOM: RefCell<BytesMut> = RefCell::default();
+}
+
+impl Answer {
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        loop {
+            match self.next() {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            self.end_if_over();
+            let Some((upstream, _, upload)) = &mut self.open else {
+                return Poll::Ready(None);
+            };
+            if !self.refused {
+                match upload.poll(cx, upstream) {
+                    Poll::Ready(Err(Broken::Sender(error))) => return Poll::Ready(Some(Err(error))),
+                    Poll::Ready(Err(Broken::Receiver)) => self.refused = true,
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+            }
+            let read = ROOM.with_borrow_mut(|room| {
+                if room.capacity() < LEAST {
+                    room.reserve(READ);
+                }
+                let read = ready!(pin!(upstream.read_buf(room)).poll(cx));
+                Poll::Ready(read.map(|_| room.split().freeze()))
+            });
+            match ready!(read) {
+                Ok(bytes) if bytes.is_empty() => match self.rest {
+                    Rest::Close => self.rest = Rest::Nothing,
+                    _ => return Poll::Ready(Some(Err("the target closed before its response ended".into()))),
+                },
+                Ok(bytes) => self.came = bytes,
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
+    }
+
+    /// The next frame of what has come.
+    fn next(&mut self) -> Result<Option<Frame<Bytes>>, Failure> {
+        while !self.came.is_empty() {
+            let data = match &mut self.rest {
+                Rest::Nothing => break,
+                Rest::Close => self.came.len(),
+                Rest::Length(left) => {
+                    let here = usize::try_from(*left).map_or(self.came.len(), |left| left.min(self.came.len()));
+                    *left -= here as u64;
+                    here
+                }
+                Rest::Chunked(chunks) if chunks.is_done() => break,
+                Rest::Chunked(chunks) => match chunks.step(&self.came)? {
+                    Step::Data(n) => n,
+                    Step::Framing(n) => {
+                        let _ = self.came.split_to(n);
+                        continue;
+                    }
+                    Step::End(n) => {
+                        let _ = self.came.split_to(n);
+                        return Ok(trailers(chunks)?.map(Frame::trailers));
+                    }
+                },
+            };
+            if data == 0 {
+                break;
+            }
+            return Ok(Some(Frame::data(self.came.split_to(data))));
+        }
+        Ok(None)
+    }
+
+    /// Nothing more comes.
+    pub fn is_over(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Keeps or closes the connection once the body has ended.
+    fn end_if_over(&mut self) {
+        let over = match &self.rest {
+            Rest::Nothing | Rest::Length(0) => true,
+            Rest::Chunked(chunks) => chunks.is_done(),
+            Rest::Length(_) | Rest::Close => false,
+        };
+        if let Some((upstream, place, upload)) = over.then(|| self.open.take()).flatten()
+            && self.keeps
+            && upload.is_done()
+            && self.came.is_empty()
+        {
+            upstream::keep(place, upstream);
+        }
+    }
+
+    pub fn size_hint(&self) -> SizeHint {
+        match self.rest {
+            Rest::Nothing => SizeHint::with_exact(0),
+            Rest::Length(left) => SizeHint::with_exact(left),
+            Rest::Chunked(_) | Rest::Close => SizeHint::default(),
+        }
+    }
+}
+
+fn trailers(chunks: &mut Chunks) -> Result<Option<HeaderMap>, Failure> {
+    let mut out = HeaderMap::new();
+    for (name, value) in chunks.take_trailers() {
+        out.append(HeaderName::from_bytes(&name)?, HeaderValue::from_bytes(&value)?);
+    }
+    Ok((!out.is_empty()).then_some(out))
+}
