@@ -299,6 +299,9 @@ def test_addresses_and_nat_gateways(ec2, place):
     held = ec2.describe_addresses(**by("tag:Name", "out"))["Addresses"][0]
     assert held["NetworkInterfaceId"] == interface["NetworkInterfaceId"]
     assert refusal(ec2.disassociate_address, AssociationId=held["AssociationId"])[0] == "AuthFailure"
+    assert refusal(ec2.modify_network_interface_attribute, NetworkInterfaceId=held["NetworkInterfaceId"],
+                   Description={"Value": "mine"}) == (
+        "AuthFailure", "You do not have permission to access the specified resource.")
     assert refusal(ec2.release_address, AllocationId=allocation) == (
         "InvalidIPAddress.InUse", f"Address {address['PublicIp']} is in use.")
     ec2.delete_nat_gateway(NatGatewayId=nat)

@@ -1,7 +1,7 @@
 //! Elastic addresses: allocated from the pool, associated with interfaces, given back.
 
 use super::ask::{self, error, filtered, one, some, text};
-use super::interfaces;
+use super::interfaces::{self, not_yours};
 use crate::filter::{Values, dry_run, invalid_value};
 use crate::public;
 use crate::records::{AddressRecord, InterfaceOwner, InterfaceRecord};
@@ -194,13 +194,6 @@ pub async fn associate(
 /// Addresses of NAT gateways, load balancers and endpoints are theirs to change.
 fn may_change(owner: &InterfaceOwner) -> bool {
     matches!(owner, InterfaceOwner::Task { .. } | InterfaceOwner::User)
-}
-
-fn not_yours() -> AwsError {
-    error(
-        "AuthFailure",
-        "You do not have permission to access the specified resource.",
-    )
 }
 
 /// Takes the public address off an interface's record.

@@ -18,6 +18,14 @@ pub fn not_found(id: &str) -> AwsError {
     )
 }
 
+/// What a requester-managed interface, or the address of one, answers who would change it.
+pub fn not_yours() -> AwsError {
+    error(
+        "AuthFailure",
+        "You do not have permission to access the specified resource.",
+    )
+}
+
 /// The interface of an id.
 ///
 /// # Errors
@@ -232,9 +240,11 @@ pub async fn detach(
     }
 }
 
+/// Changes a person's own interface; those of tasks, load balancers, gateways and endpoints change with who has them.
+///
 /// # Errors
-/// `InvalidNetworkInterfaceID.NotFound`, `InvalidGroup.NotFound`, `InvalidParameterCombination`,
-/// `UnsupportedOperation`.
+/// `InvalidNetworkInterfaceID.NotFound`, `AuthFailure`, `InvalidGroup.NotFound`, `InvalidParameterCombination`,
+/// `SecurityGroupsPerInterfaceLimitExceeded`, `UnsupportedOperation`, `DryRunOperation`.
 pub async fn modify_attribute(
     service: &Ec2,
     cx: &RequestContext,
@@ -272,6 +282,9 @@ pub async fn modify_attribute(
         .store
         .transact(|snapshot| {
             let held = find(snapshot, &cx.region, &id)?;
+            if held.owner != InterfaceOwner::User {
+                return Err(not_yours());
+            }
             let mut next = (*held.record).clone();
             if let Some(groups) = input.groups.as_ref().filter(|g| !g.is_empty()) {
                 few_enough(groups)?;
@@ -281,12 +294,6 @@ pub async fn modify_attribute(
                         let text = format!("The security group '{group}' does not exist");
                         return Err(error("InvalidGroup.NotFound", text));
                     }
-                }
-                if !matches!(next.owner, InterfaceOwner::User | InterfaceOwner::Task { .. }) {
-                    return Err(error(
-                        "OperationNotPermitted",
-                        "You are not allowed to change the groups of an interface that another service manages.",
-                    ));
                 }
                 next.security_groups.clone_from(groups);
             }
