@@ -286,6 +286,7 @@ pub async fn modify_attribute(
                 return Err(not_yours());
             }
             let mut next = (*held.record).clone();
+            let mut txn = Txn::new();
             if let Some(groups) = input.groups.as_ref().filter(|g| !g.is_empty()) {
                 few_enough(groups)?;
                 for group in groups {
@@ -295,13 +296,13 @@ pub async fn modify_attribute(
                         return Err(error("InvalidGroup.NotFound", text));
                     }
                 }
+                interface::lean_on_groups(&mut txn, &cx.region, groups);
                 next.security_groups.clone_from(groups);
             }
             if let Some(description) = input.description.as_ref().and_then(|d| d.value.clone()) {
                 next.description = description;
             }
             let key = InterfaceRecord::key(next.address);
-            let mut txn = Txn::new();
             txn.unchanged::<InterfaceRecord>(snapshot, &key).put(&key, next);
             Ok((txn, ()))
         })

@@ -7,9 +7,8 @@ use super::ask::{self, error, filtered, one, some, text};
 use super::{addresses, subnets};
 use crate::filter::{self, Values, dry_run, invalid_value};
 use crate::interface::{self, AllocateRequest, InterfaceOwner};
-use crate::records::{AddressRecord, InterfaceRecord, NatFailure, NatGatewayRecord, NatState};
-use crate::routing;
-use crate::{Ec2, api};
+use crate::records::{AddressRecord, InterfaceRecord, InternetGatewayRecord, NatFailure, NatGatewayRecord, NatState};
+use crate::{Ec2, api, lookup};
 use neargate_core::{AwsError, Ids, RequestContext};
 use neargate_store::{Snapshot, Txn, Versioned};
 
@@ -131,10 +130,10 @@ fn equip(
     address: Option<Versioned<AddressRecord>>,
     ids: &dyn Ids,
 ) -> Result<InterfaceRecord, NatFailure> {
+    let mut gateway = None;
     if let Some(address) = &address {
-        if !routing::has_internet_gateway(snapshot, &nat.region, &nat.vpc_id) {
-            return Err(NatFailure::NotAttached);
-        }
+        let attached = lookup::internet_gateway(snapshot, &nat.region, &nat.vpc_id);
+        gateway = Some(attached.ok_or(NatFailure::NotAttached)?);
         if address.interface_id.is_some() {
             return Err(NatFailure::AlreadyAssociated);
         }
@@ -162,6 +161,10 @@ fn equip(
         next.association_id = Some(format!("eipassoc-{}", ids.hex17()));
         let key = AddressRecord::key(next.address);
         txn.unchanged::<AddressRecord>(snapshot, &key).put(&key, next);
+    }
+    if let Some(gateway) = gateway {
+        // It is not detached meanwhile.
+        txn.unchanged::<InternetGatewayRecord>(snapshot, &InternetGatewayRecord::key(&nat.region, &gateway.id));
     }
     interface::replace(txn, held.clone());
     Ok(held)
