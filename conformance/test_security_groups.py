@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from botocore.exceptions import ClientError
 
 import images
 import leaks
@@ -150,18 +151,20 @@ def test_rules_change_on_running_tasks_at_once(ng, groups, tasks):
     client.soon(server.address)
 
 
-def test_group_members_follow_tasks_and_interfaces(ng, groups, tasks):
+def test_group_members_are_the_tasks_run_in_it_and_nobody_changes_their_interfaces(ng, groups, tasks):
     ec2 = ng.client("ec2")
     front, back, other = groups("front"), groups("back"), groups("other")
     ec2.authorize_security_group_ingress(GroupId=back, IpPermissions=tcp(**members(front)))
     server = tasks(back)
     tasks(front).soon(server.address)
-    stranger = tasks(other)
+    stranger, member = tasks(other), tasks(other, front)
+    member.soon(server.address)
     assert stranger.call(server.address) == "dropped"
-    ec2.modify_network_interface_attribute(NetworkInterfaceId=stranger.interface, Groups=[other, front])
-    stranger.soon(server.address)
-    ec2.modify_network_interface_attribute(NetworkInterfaceId=stranger.interface, Groups=[other])
-    stranger.soon(server.address, "dropped")
+    with pytest.raises(ClientError) as caught:
+        ec2.modify_network_interface_attribute(NetworkInterfaceId=stranger.interface, Groups=[other, front])
+    assert caught.value.response["Error"]["Code"] == "AuthFailure"
+    assert [g["GroupId"] for g in stranger.describe()["Groups"]] == [other]
+    assert stranger.call(server.address) == "dropped"
 
 
 def test_the_default_group_admits_its_own_members_only(ng, groups, tasks):

@@ -4,7 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 
 def refusal(call, **kwargs):
@@ -284,7 +284,6 @@ def test_addresses_and_nat_gateways(ec2, place):
     address = place.address(TagSpecifications=tags("elastic-ip", Name="out"))
     allocation = address["AllocationId"]
     assert address["PublicIp"].startswith("198.19.") and address["Domain"] == "vpc"
-    assert refusal(ec2.create_nat_gateway, SubnetId=subnet, AllocationId=allocation)[0] == "Gateway.NotAttached"
     place.gateway()
     made = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=allocation, ClientToken="n")["NatGateway"]
     again = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=allocation, ClientToken="n")["NatGateway"]
@@ -300,6 +299,9 @@ def test_addresses_and_nat_gateways(ec2, place):
     held = ec2.describe_addresses(**by("tag:Name", "out"))["Addresses"][0]
     assert held["NetworkInterfaceId"] == interface["NetworkInterfaceId"]
     assert refusal(ec2.disassociate_address, AssociationId=held["AssociationId"])[0] == "AuthFailure"
+    assert refusal(ec2.modify_network_interface_attribute, NetworkInterfaceId=held["NetworkInterfaceId"],
+                   Description={"Value": "mine"}) == (
+        "AuthFailure", "You do not have permission to access the specified resource.")
     assert refusal(ec2.release_address, AllocationId=allocation) == (
         "InvalidIPAddress.InUse", f"Address {address['PublicIp']} is in use.")
     ec2.delete_nat_gateway(NatGatewayId=nat)
@@ -322,6 +324,45 @@ def test_addresses_and_nat_gateways(ec2, place):
     assert refusal(ec2.describe_addresses, AllocationIds=["eipalloc-00000000000000000"]) == (
         "InvalidAllocationID.NotFound", "The allocation ID 'eipalloc-00000000000000000' does not exist")
     assert refusal(ec2.describe_nat_gateways, NatGatewayIds=["nat-00000000000000000"])[0] == "NatGatewayNotFound"
+
+
+def test_nat_gateways_that_fail(ec2, place):
+    subnet, allocation = place.subnet(), place.address()["AllocationId"]
+    describe = lambda nat: ec2.describe_nat_gateways(NatGatewayIds=[nat])["NatGateways"][0]
+
+    def failed(**asked):
+        made = ec2.create_nat_gateway(SubnetId=subnet, **asked)["NatGateway"]
+        assert made["State"] == "pending" and "FailureCode" not in made
+        with pytest.raises(WaiterError, match="terminal failure state"):
+            ec2.get_waiter("nat_gateway_available").wait(NatGatewayIds=[made["NatGatewayId"]])
+        found = describe(made["NatGatewayId"])
+        assert found["State"] == "failed" and "NetworkInterfaceId" not in found["NatGatewayAddresses"][0]
+        return made["NatGatewayId"], found["FailureCode"], found["FailureMessage"]
+
+    first, *why = failed(AllocationId=allocation)
+    assert why == ["Gateway.NotAttached", f"Network {place.id} has no Internet gateway attached"]
+    assert refusal(ec2.create_route, RouteTableId=place.main()["RouteTableId"], DestinationCidrBlock="0.0.0.0/0",
+                   NatGatewayId=first)[0] == "InvalidNatGatewayID.NotFound"
+    assert "AssociationId" not in ec2.describe_addresses(AllocationIds=[allocation])["Addresses"][0]
+    assert not ec2.describe_network_interfaces(**by("subnet-id", subnet))["NetworkInterfaces"]
+
+    place.gateway()
+    holder = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=allocation)["NatGateway"]["NatGatewayId"]
+    ec2.get_waiter("nat_gateway_available").wait(NatGatewayIds=[holder])
+    second, *why = failed(AllocationId=allocation)
+    assert why == ["Resource.AlreadyAssociated", f"Elastic IP address [{allocation}] is already associated"]
+    assert describe(holder)["State"] == "available"
+    here = [{"Name": "vpc-id", "Values": [place.id]}, {"Name": "state", "Values": ["failed"]}]
+    found = ec2.describe_nat_gateways(Filter=here)["NatGateways"]
+    assert {n["NatGatewayId"] for n in found} == {first, second}
+    ec2.delete_nat_gateway(NatGatewayId=second)
+    ec2.get_waiter("nat_gateway_deleted").wait(NatGatewayIds=[second])
+
+    missing = "eipalloc-00000000000000000"
+    assert refusal(ec2.create_nat_gateway, SubnetId=subnet, AllocationId=missing) == (
+        "InvalidAllocationID.NotFound", f"The allocation ID '{missing}' does not exist")
+    assert refusal(ec2.create_nat_gateway, SubnetId="subnet-00000000000000000", AllocationId=allocation)[0] == (
+        "InvalidSubnetID.NotFound")
 
 
 def test_interfaces(ec2, place):

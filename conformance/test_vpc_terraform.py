@@ -39,19 +39,26 @@ def there(ec2):
     return {kind: sorted(items, key=str) for kind, items in left.items()}
 
 
-@pytest.mark.parametrize("stack", ["vpc", "vpc_parts"])
-def test_a_stack_is_applied_planned_empty_changed_and_destroyed(ng, tmp_path, stack):
-    shutil.copy(ROOT / f"conformance/terraform/{stack}.tf", tmp_path / "main.tf")
+@pytest.fixture()
+def terraform(ng, tmp_path):
+    """Runs Terraform where the test's files are; answers what it wrote on standard error."""
     config = tmp_path / "terraformrc"
     source = f'filesystem_mirror {{\n    path = "{MIRROR}"\n  }}' if MIRROR else "direct {}"
     config.write_text(f"provider_installation {{\n  {source}\n}}\n")
     env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TF_"))}
     env = {**env, **ng.env, "TF_CLI_CONFIG_FILE": str(config), "TF_IN_AUTOMATION": "1"}
 
-    def terraform(*args):
+    def run(*args, fails=False):
         done = subprocess.run([TERRAFORM, *args, "-no-color"], cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+        assert (done.returncode != 0) == fails, done.stdout[-4000:] + done.stderr[-4000:]
+        return done.stderr
 
+    return run
+
+
+@pytest.mark.parametrize("stack", ["vpc", "vpc_parts"])
+def test_a_stack_is_applied_planned_empty_changed_and_destroyed(ng, terraform, tmp_path, stack):
+    shutil.copy(ROOT / f"conformance/terraform/{stack}.tf", tmp_path / "main.tf")
     ec2 = ng.client("ec2")
     before = there(ec2)
     terraform("init")
@@ -60,4 +67,15 @@ def test_a_stack_is_applied_planned_empty_changed_and_destroyed(ng, tmp_path, st
         terraform("plan", "-detailed-exitcode", "-var", f"changed={changed}")
     assert there(ec2) != before
     terraform("destroy", "-auto-approve", "-var", "changed=true")
+    assert there(ec2) == before
+
+
+def test_a_nat_gateway_that_fails_is_told_and_destroyed(ng, terraform, tmp_path):
+    shutil.copy(ROOT / "conformance/terraform/vpc_failed_nat.tf", tmp_path / "main.tf")
+    ec2 = ng.client("ec2")
+    before = there(ec2)
+    terraform("init")
+    told = " ".join(terraform("apply", "-auto-approve", fails=True).replace("│", " ").split())
+    assert "unexpected state 'failed', wanted target 'available'. last error: Gateway.NotAttached: Network vpc-" in told
+    terraform("destroy", "-auto-approve")
     assert there(ec2) == before

@@ -125,11 +125,18 @@ impl Snapshot {
     }
 
     pub(crate) fn holds(&self, compare: &Compare) -> bool {
-        let entry = self.entries.get(&compare.key);
+        let key = &compare.key;
         match compare.condition {
-            Condition::Absent => entry.is_none(),
-            Condition::Exists => entry.is_some(),
-            Condition::ModifiedAt(revision) => entry.is_some_and(|e| e.modified == revision),
+            Condition::Absent => !self.entries.contains_key(key),
+            Condition::Exists => self.entries.contains_key(key),
+            Condition::ModifiedAt(revision) => self.entries.get(key).is_some_and(|e| e.modified == revision),
+            Condition::NoneNewer(revision) => {
+                let mut under = self
+                    .entries
+                    .range(key.clone()..)
+                    .take_while(|(k, _)| k.starts_with(&**key));
+                under.all(|(_, entry)| entry.modified <= revision)
+            }
         }
     }
 

@@ -11,9 +11,12 @@ pub enum Condition {
     Exists,
     /// The record was last changed at this revision.
     ModifiedAt(Revision),
+    /// No key that starts with this one was made or changed after the revision. What was deleted does not count. In etcd a
+    /// comparison of a range's modification revisions.
+    NoneNewer(Revision),
 }
 
-/// A condition on one key.
+/// A condition on one key, or on all that start with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compare {
     pub key: Arc<str>,
@@ -75,6 +78,25 @@ impl Txn {
             None => Condition::Absent,
         };
         self.expect::<R>(key, condition)
+    }
+
+    /// Commits only if there is an `R` at `key`. Asked for again it stays one condition: many changes of one transaction
+    /// may lean on the same record.
+    pub fn exists<R: Record>(&mut self, key: &str) -> &mut Self {
+        let compare = Compare {
+            key: full_key::<R>(key),
+            condition: Condition::Exists,
+        };
+        if !self.compares.contains(&compare) {
+            self.compares.push(compare);
+        }
+        self
+    }
+
+    /// Commits only if no `R` whose key starts with `prefix` was made or changed after `snapshot`: what was found missing
+    /// among them there is missing still.
+    pub fn none_newer<R: Record>(&mut self, snapshot: &Snapshot, prefix: &str) -> &mut Self {
+        self.expect::<R>(prefix, Condition::NoneNewer(snapshot.revision()))
     }
 
     pub fn put<R: Record>(&mut self, key: &str, record: R) -> &mut Self {

@@ -32,6 +32,7 @@ macro_rules! contract {
 contract!([
     a_commit_is_seen_whole_with_its_revision,
     conditions_hold_or_nothing_happens,
+    what_appears_under_a_prefix_refuses_who_found_nothing_there,
     limits_are_kept,
     a_change_of_nothing_takes_no_revision,
     indexes_and_counters_follow_every_change,
@@ -91,6 +92,34 @@ async fn conditions_hold_or_nothing_happens(store: Store) {
     let mut txn = put("a", "two");
     txn.unchanged::<Note>(&store.snapshot(), "a")
         .unchanged::<Note>(&store.snapshot(), "b");
+    store.commit(txn).await.unwrap();
+}
+
+async fn what_appears_under_a_prefix_refuses_who_found_nothing_there(store: Store) {
+    store.commit(put("in/old", "x")).await.unwrap();
+    let found = store.snapshot();
+    let decided = |prefix: &str| {
+        let mut txn = put("owner", "gone");
+        txn.none_newer::<Note>(&found, prefix);
+        txn
+    };
+    store.commit(put("out", "x")).await.unwrap();
+    store.commit(decided("in/")).await.unwrap();
+    let mut txn = Txn::new();
+    txn.delete::<Note>("in/old");
+    store.commit(txn).await.unwrap();
+    store.commit(decided("in/")).await.unwrap();
+    for (key, prefix) in [("in/new", "in/"), ("in/new", "in/n"), ("in/new", "")] {
+        store.commit(put(key, "x")).await.unwrap();
+        let error = store.commit(decided(prefix)).await.unwrap_err();
+        assert!(matches!(&error, CommitError::Conflict { .. }), "{error}");
+    }
+    store.commit(decided("in/newer")).await.unwrap();
+
+    let mut txn = put("a", "x");
+    for _ in 0..=MAX_OPS {
+        txn.exists::<Note>("owner");
+    }
     store.commit(txn).await.unwrap();
 }
 

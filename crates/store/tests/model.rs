@@ -22,6 +22,8 @@ enum Expect {
     Exists,
     /// At the revision the model has, plus this.
     Modified(u64),
+    /// No key at all changed after the newest revision less this.
+    NoneNewer(u64),
 }
 
 /// Value, created, modified.
@@ -33,7 +35,8 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Expect::Exists),
         Just(Expect::Modified(0)),
         Just(Expect::Modified(0)),
-        Just(Expect::Modified(1))
+        Just(Expect::Modified(1)),
+        (0_u64..3).prop_map(Expect::NoneNewer)
     ];
     // Long values are stored packed.
     let value = prop_oneof!["[ab]{1,2}", "[a-c]{300,400}"];
@@ -58,6 +61,10 @@ fn model_commit(
         Expect::Absent => !model.contains_key(key),
         Expect::Exists => model.contains_key(key),
         Expect::Modified(off) => *off == 0 && model.contains_key(key),
+        Expect::NoneNewer(back) => {
+            let since = revision.saturating_sub(*back);
+            model.values().all(|(_, _, modified)| *modified <= since)
+        }
     });
     let twice = ops
         .iter()
@@ -84,7 +91,7 @@ fn model_commit(
     Some(*revision)
 }
 
-fn txn(model: &Model, conditions: &[(u8, Expect)], ops: &[(u8, Option<String>)]) -> Txn {
+fn txn(model: &Model, revision: Revision, conditions: &[(u8, Expect)], ops: &[(u8, Option<String>)]) -> Txn {
     let mut txn = Txn::new();
     for (key, expect) in conditions {
         let modified = model.get(key).map_or(1, |(_, _, modified)| *modified);
@@ -92,6 +99,10 @@ fn txn(model: &Model, conditions: &[(u8, Expect)], ops: &[(u8, Option<String>)])
             Expect::Absent => Condition::Absent,
             Expect::Exists => Condition::Exists,
             Expect::Modified(off) => Condition::ModifiedAt(modified + off),
+            Expect::NoneNewer(back) => {
+                txn.expect::<Note>("", Condition::NoneNewer(revision.saturating_sub(*back)));
+                continue;
+            }
         };
         txn.expect::<Note>(&key.to_string(), condition);
     }
@@ -142,7 +153,7 @@ fn run(steps: &[Step], open: impl Fn() -> Store) -> Result<(), TestCaseError> {
             let Step::Commit { conditions, ops } = step else {
                 continue;
             };
-            let txn = txn(&model, conditions, ops);
+            let txn = txn(&model, revision, conditions, ops);
             let expected = model_commit(&mut model, &mut revision, conditions, ops);
             match runtime.block_on(store.commit(txn)) {
                 Ok(answered) => prop_assert_eq!(Some(answered), expected),

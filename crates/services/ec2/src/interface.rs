@@ -1,12 +1,15 @@
 //! Network interfaces of tasks: an address of the subnet, taken and given back within a caller's transaction.
 //!
-//! Placement takes, whoever ends a task gives back. The invariant: two interfaces never hold one address, because an
-//! interface's key is its address and `allocate` commits only while that key is absent.
+//! Placement takes, whoever ends a task gives back. The invariants: two interfaces never hold one address, because an
+//! interface's key is its address and `allocate` commits only while that key is absent; and an interface's subnet and
+//! groups are there, because whoever makes or regroups one commits only while they are (`lean_on_groups`), and whoever
+//! deletes them only while no interface has come meanwhile (`none_newer_in`).
 
+use crate::cidr::Cidr;
 use crate::lookup;
 use crate::public;
 pub use crate::records::InterfaceOwner;
-use crate::records::{InterfaceRecord, SubnetRecord};
+use crate::records::{InterfaceRecord, SecurityGroupRecord, SubnetRecord, VpcRecord};
 use neargate_core::{Ids, Tags, Timestamp};
 use neargate_store::{Compare, Condition, Snapshot, Txn, full_key};
 use std::net::Ipv4Addr;
@@ -43,8 +46,8 @@ pub enum AllocateError {
     NoFreePublicAddress,
 }
 
-/// Takes a free address of the subnet and adds the interface to `txn`, with the condition that the address is still
-/// free when it commits. Several may be taken in one transaction.
+/// Takes a free address of the subnet and adds the interface to `txn`, with the conditions that the address is still
+/// free and subnet and groups still there when it commits. Several may be taken in one transaction.
 ///
 /// # Errors
 /// `AllocateError`; `txn` is as it was.
@@ -117,7 +120,30 @@ pub fn allocate(
     let key = InterfaceRecord::key(address);
     txn.expect::<InterfaceRecord>(&key, Condition::Absent)
         .put(&key, record.clone());
+    txn.exists::<SubnetRecord>(&SubnetRecord::key(&record.region, &record.subnet_id));
+    lean_on_groups(txn, &record.region, &record.security_groups);
     Ok(record)
+}
+
+/// Commits `txn`, which gives an interface these groups, only while they are there.
+pub fn lean_on_groups(txn: &mut Txn, region: &str, groups: &[String]) {
+    for group in groups {
+        txn.exists::<SecurityGroupRecord>(&SecurityGroupRecord::key(region, group));
+    }
+}
+
+/// Commits `txn` only if no interface with an address in `range` was made or changed after `snapshot`, whose interfaces it
+/// was decided on. A few outside the range may count too: they only cost another look.
+pub(crate) fn none_newer_in(txn: &mut Txn, snapshot: &Snapshot, range: Cidr) {
+    txn.none_newer::<InterfaceRecord>(snapshot, &InterfaceRecord::keys_in(range));
+}
+
+/// As `none_newer_in`, for all ranges of a VPC, which takes no further ones meanwhile.
+pub(crate) fn none_newer_of(txn: &mut Txn, snapshot: &Snapshot, vpc: &VpcRecord) {
+    txn.unchanged::<VpcRecord>(snapshot, &VpcRecord::key(&vpc.region, &vpc.id));
+    for range in vpc.ranges() {
+        none_newer_in(txn, snapshot, range);
+    }
 }
 
 /// Puts the interface into `txn` instead of what `allocate` put there.

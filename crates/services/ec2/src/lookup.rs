@@ -1,6 +1,6 @@
 //! What other services ask of EC2's state: pure reads of a snapshot.
 
-use crate::records::{InterfaceRecord, SecurityGroupRecord, SubnetRecord, VpcRecord};
+use crate::records::{InterfaceRecord, InternetGatewayRecord, SecurityGroupRecord, SubnetRecord, VpcRecord};
 use neargate_store::{Snapshot, Versioned};
 
 /// The VPC `id` of `region`.
@@ -44,4 +44,12 @@ pub fn subnets(snapshot: &Snapshot, region: &str, vpc_id: &str) -> Vec<Versioned
         .range::<SubnetRecord>(&format!("{region}/"))
         .map(|(_, subnet)| subnet);
     all.filter(|subnet| subnet.vpc_id == vpc_id).collect()
+}
+
+/// The internet gateway attached to `vpc_id`.
+pub fn internet_gateway(snapshot: &Snapshot, region: &str, vpc_id: &str) -> Option<Versioned<InternetGatewayRecord>> {
+    let mut all = snapshot
+        .range::<InternetGatewayRecord>(&format!("{region}/"))
+        .map(|(_, gateway)| gateway);
+    all.find(|gateway| gateway.vpc_id.as_deref() == Some(vpc_id))
 }

@@ -154,13 +154,3 @@ pub fn list_ranges(snapshot: &Snapshot, region: &str, id: &str) -> Vec<Cidr> {
     let entries = list.iter().flat_map(|list| &list.entries);
     entries.filter_map(|entry| cidr::parse(&entry.cidr)).collect()
 }
-
-/// True when an internet gateway is attached to the VPC.
-pub fn has_internet_gateway(snapshot: &Snapshot, region: &str, vpc_id: &str) -> bool {
-    let mut gateways = snapshot
-        .range::<InternetGatewayRecord>(&format!("{region}/"))
-        .map(|(_, g)| g)
-        .collect::<Vec<_>>();
-    gateways.retain(|g| g.vpc_id.as_deref() == Some(vpc_id));
-    !gateways.is_empty()
-}

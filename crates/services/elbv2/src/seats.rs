@@ -9,7 +9,7 @@ use crate::refusal::{absent, configuration, validation};
 use neargate_core::{AwsError, Ids, Timestamp};
 use neargate_ec2::interface::{self, AllocateError, AllocateRequest, InterfaceOwner};
 use neargate_ec2::records::{AddressRecord, InternetGatewayRecord};
-use neargate_ec2::{InterfaceRecord, SubnetRecord};
+use neargate_ec2::{InterfaceRecord, SubnetRecord, lookup};
 use neargate_link::gateway::BalancerKind;
 use neargate_store::{Snapshot, Txn, Versioned, full_key};
 use std::collections::BTreeSet;
@@ -69,8 +69,7 @@ pub fn admit(
     }
     if let Some(first) = out.first().filter(|_| !sitter.internal) {
         let vpc_id = &first.subnet.vpc_id;
-        let mut gateways = snapshot.range::<InternetGatewayRecord>(&format!("{}/", sitter.region));
-        if !gateways.any(|(_, gateway)| gateway.vpc_id.as_ref() == Some(vpc_id)) {
+        if lookup::internet_gateway(snapshot, sitter.region, vpc_id).is_none() {
             return Err(errors::invalid_subnet_exception(format!(
                 "VPC {vpc_id} has no internet gateway"
             )));
@@ -164,6 +163,11 @@ pub fn take(
         if !wanted.iter().any(|wanted| same(seat, wanted)) {
             interface::release(snapshot, txn, &record.region, &seat.interface_id);
         }
+    }
+    let gateway = lookup::internet_gateway(snapshot, &record.region, &record.vpc_id);
+    if let Some(gateway) = gateway.filter(|_| !record.internal) {
+        // It is not detached while public addresses come.
+        txn.unchanged::<InternetGatewayRecord>(snapshot, &InternetGatewayRecord::key(&record.region, &gateway.id));
     }
     let mut seats = Vec::new();
     for wanted in wanted {

@@ -1,12 +1,11 @@
 //! Elastic addresses: allocated from the pool, associated with interfaces, given back.
 
 use super::ask::{self, error, filtered, one, some, text};
-use super::interfaces;
+use super::interfaces::{self, not_yours};
 use crate::filter::{Values, dry_run, invalid_value};
 use crate::public;
-use crate::records::{AddressRecord, InterfaceOwner, InterfaceRecord};
-use crate::routing;
-use crate::{Ec2, api};
+use crate::records::{AddressRecord, InterfaceOwner, InterfaceRecord, InternetGatewayRecord};
+use crate::{Ec2, api, lookup};
 use neargate_core::{AwsError, RequestContext};
 use neargate_store::{Snapshot, Txn, Versioned};
 use std::net::Ipv4Addr;
@@ -135,17 +134,19 @@ pub async fn associate(
                     input.private_ip_address.as_deref().unwrap_or_default()
                 )));
             }
-            if !routing::has_internet_gateway(snapshot, &cx.region, &interface.vpc_id) {
-                return Err(error(
+            let gateway = lookup::internet_gateway(snapshot, &cx.region, &interface.vpc_id).ok_or_else(|| {
+                error(
                     "Gateway.NotAttached",
                     format!("Network {} is not attached to any internet gateway", interface.vpc_id),
-                ));
-            }
+                )
+            })?;
             if address.interface_id.as_deref() == Some(&interface_id) {
                 let known = address.association_id.clone().unwrap_or_default();
                 return Ok((Txn::new(), known));
             }
             let mut txn = Txn::new();
+            // It is not detached meanwhile.
+            txn.unchanged::<InternetGatewayRecord>(snapshot, &InternetGatewayRecord::key(&cx.region, &gateway.id));
             if !may_change(&interface.owner) {
                 return Err(not_yours());
             }
@@ -194,13 +195,6 @@ pub async fn associate(
 /// Addresses of NAT gateways, load balancers and endpoints are theirs to change.
 fn may_change(owner: &InterfaceOwner) -> bool {
     matches!(owner, InterfaceOwner::Task { .. } | InterfaceOwner::User)
-}
-
-fn not_yours() -> AwsError {
-    error(
-        "AuthFailure",
-        "You do not have permission to access the specified resource.",
-    )
 }
 
 /// Takes the public address off an interface's record.

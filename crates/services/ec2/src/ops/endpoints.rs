@@ -388,6 +388,7 @@ pub async fn modify(
                 }
             }
             if change_groups(snapshot, &mut record, &input)? {
+                interface::lean_on_groups(&mut txn, &cx.region, &record.security_groups);
                 for (_, interface) in &record.interfaces {
                     if let Some(held) = crate::lookup::interface(snapshot, &cx.region, interface) {
                         let mut next = (*held.record).clone();

@@ -1,8 +1,10 @@
 //! Rules of security groups: authorized, revoked, changed, described.
 
 use super::ask::{self, error, filtered, one, some, text};
+use super::prefix_lists;
 use super::security_groups::{find, named};
 use crate::filter::{self, Values, dry_run};
+use crate::interface::lean_on_groups;
 use crate::permissions::{self, Flat};
 use crate::records::{GroupRule, RulePeer, SecurityGroupRecord, VpcRecord};
 use crate::{Ec2, api};
@@ -63,6 +65,17 @@ fn few_enough(
     Ok(())
 }
 
+/// Commits `txn`, which adds these rules, only while the groups and prefix lists that they name are there.
+fn lean_on_peers(snapshot: &Snapshot, txn: &mut Txn, region: &str, rules: &[GroupRule]) {
+    for rule in rules {
+        match &rule.peer {
+            RulePeer::Ipv4(_) | RulePeer::Ipv6(_) => {}
+            RulePeer::Group(id) => lean_on_groups(txn, region, std::slice::from_ref(id)),
+            RulePeer::PrefixList(id) => prefix_lists::lean_on(snapshot, txn, region, id),
+        }
+    }
+}
+
 async fn authorize(
     service: &Ec2,
     cx: &RequestContext,
@@ -98,6 +111,7 @@ async fn authorize(
                 .map(|r| shape(snapshot, &next, r, &service.account))
                 .collect();
             let mut txn = Txn::new();
+            lean_on_peers(snapshot, &mut txn, &cx.region, &rules);
             txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);
             Ok((txn, shaped))
         })
@@ -295,6 +309,7 @@ pub async fn modify(
         .transact(|snapshot| {
             let group = find(snapshot, &cx.region, &group_id)?;
             let mut next = (*group.record).clone();
+            let mut txn = Txn::new();
             for update in &updates {
                 let id = update.security_group_rule_id.as_deref().unwrap_or_default();
                 let Some(at) = next.rules.iter().position(|r| r.id == id) else {
@@ -317,12 +332,12 @@ pub async fn modify(
                         format!("the specified rule \"{}\" already exists", permissions::spoken(&rule)),
                     ));
                 }
+                lean_on_peers(snapshot, &mut txn, &cx.region, std::slice::from_ref(&rule));
                 next.rules[at] = rule;
             }
             few_enough(service, snapshot, &cx.region, &next, false)?;
             few_enough(service, snapshot, &cx.region, &next, true)?;
             let key = SecurityGroupRecord::key(&cx.region, &group_id);
-            let mut txn = Txn::new();
             txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);
             Ok((txn, ()))
         })

@@ -18,6 +18,14 @@ pub fn not_found(id: &str) -> AwsError {
     )
 }
 
+/// What a requester-managed interface, or the address of one, answers who would change it.
+pub fn not_yours() -> AwsError {
+    error(
+        "AuthFailure",
+        "You do not have permission to access the specified resource.",
+    )
+}
+
 /// The interface of an id.
 ///
 /// # Errors
@@ -232,9 +240,11 @@ pub async fn detach(
     }
 }
 
+/// Changes a person's own interface; those of tasks, load balancers, gateways and endpoints change with who has them.
+///
 /// # Errors
-/// `InvalidNetworkInterfaceID.NotFound`, `InvalidGroup.NotFound`, `InvalidParameterCombination`,
-/// `UnsupportedOperation`.
+/// `InvalidNetworkInterfaceID.NotFound`, `AuthFailure`, `InvalidGroup.NotFound`, `InvalidParameterCombination`,
+/// `SecurityGroupsPerInterfaceLimitExceeded`, `UnsupportedOperation`, `DryRunOperation`.
 pub async fn modify_attribute(
     service: &Ec2,
     cx: &RequestContext,
@@ -272,7 +282,11 @@ pub async fn modify_attribute(
         .store
         .transact(|snapshot| {
             let held = find(snapshot, &cx.region, &id)?;
+            if held.owner != InterfaceOwner::User {
+                return Err(not_yours());
+            }
             let mut next = (*held.record).clone();
+            let mut txn = Txn::new();
             if let Some(groups) = input.groups.as_ref().filter(|g| !g.is_empty()) {
                 few_enough(groups)?;
                 for group in groups {
@@ -282,19 +296,13 @@ pub async fn modify_attribute(
                         return Err(error("InvalidGroup.NotFound", text));
                     }
                 }
-                if !matches!(next.owner, InterfaceOwner::User | InterfaceOwner::Task { .. }) {
-                    return Err(error(
-                        "OperationNotPermitted",
-                        "You are not allowed to change the groups of an interface that another service manages.",
-                    ));
-                }
+                interface::lean_on_groups(&mut txn, &cx.region, groups);
                 next.security_groups.clone_from(groups);
             }
             if let Some(description) = input.description.as_ref().and_then(|d| d.value.clone()) {
                 next.description = description;
             }
             let key = InterfaceRecord::key(next.address);
-            let mut txn = Txn::new();
             txn.unchanged::<InterfaceRecord>(snapshot, &key).put(&key, next);
             Ok((txn, ()))
         })

@@ -3,6 +3,7 @@
 use super::ask::{self, by_ids, error, filtered, one, some, text};
 use super::vpcs;
 use crate::filter::{self, Values, dry_run};
+use crate::interface;
 use crate::records::{InterfaceRecord, InternetGatewayRecord, VpcRecord};
 use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext};
@@ -100,31 +101,41 @@ pub async fn detach(
     );
     service
         .store
-        .transact(|snapshot| {
-            let gateway = find(snapshot, &cx.region, &id)?;
-            if gateway.vpc_id.as_ref() != Some(&vpc_id) {
-                return Err(error(
-                    "Gateway.NotAttached",
-                    format!("resource {id} is not attached to network {vpc_id}"),
-                ));
-            }
-            let mapped = snapshot
-                .range::<InterfaceRecord>("")
-                .any(|(_, i)| i.vpc_id == vpc_id && i.public_address.is_some());
-            if mapped {
-                return Err(error(
-                    "DependencyViolation",
-                    format!("Network {vpc_id} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway."),
-                ));
-            }
-            let mut next = (*gateway.record).clone();
-            next.vpc_id = None;
-            let key = InternetGatewayRecord::key(&cx.region, &id);
-            let mut txn = Txn::new();
-            txn.unchanged::<InternetGatewayRecord>(snapshot, &key).put(&key, next);
-            Ok((txn, ()))
-        })
+        .transact(|snapshot| Ok::<_, AwsError>((detachment(snapshot, &cx.region, &id, &vpc_id)?, ())))
         .await
+}
+
+/// Detaches the gateway, unless something in its VPC has a public address by the time it commits.
+///
+/// # Errors
+/// `InvalidInternetGatewayID.NotFound`, `Gateway.NotAttached`, `DependencyViolation`.
+pub fn detachment(snapshot: &Snapshot, region: &str, id: &str, vpc_id: &str) -> Result<Txn, AwsError> {
+    let gateway = find(snapshot, region, id)?;
+    if gateway.vpc_id.as_deref() != Some(vpc_id) {
+        return Err(error(
+            "Gateway.NotAttached",
+            format!("resource {id} is not attached to network {vpc_id}"),
+        ));
+    }
+    let vpc = vpcs::find(snapshot, region, vpc_id)?;
+    let mapped = snapshot
+        .range::<InterfaceRecord>("")
+        .any(|(_, i)| i.vpc_id == vpc_id && i.public_address.is_some());
+    if mapped {
+        return Err(error(
+            "DependencyViolation",
+            format!(
+                "Network {vpc_id} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway."
+            ),
+        ));
+    }
+    let mut next = (*gateway.record).clone();
+    next.vpc_id = None;
+    let key = InternetGatewayRecord::key(region, id);
+    let mut txn = Txn::new();
+    interface::none_newer_of(&mut txn, snapshot, &vpc);
+    txn.unchanged::<InternetGatewayRecord>(snapshot, &key).put(&key, next);
+    Ok(txn)
 }
 
 /// # Errors

@@ -1,22 +1,20 @@
-//! NAT gateways: available at once, described for an hour after they are deleted.
+//! NAT gateways: available or failed at once, described for an hour after their end.
+//!
+//! CreateNatGateway refuses what is wrong in the request itself and answers `pending` otherwise; what AWS finds out
+//! only while it makes the gateway (`equip`) is read in DescribeNatGateways, as waiters and Terraform do.
 
 use super::ask::{self, error, filtered, one, some, text};
 use super::{addresses, subnets};
 use crate::filter::{self, Values, dry_run, invalid_value};
 use crate::interface::{self, AllocateRequest, InterfaceOwner};
-use crate::records::{AddressRecord, NatGatewayRecord};
-use crate::routing;
-use crate::{Ec2, api};
-use neargate_core::{AwsError, RequestContext};
-use neargate_store::Txn;
-use std::time::Duration;
-
-/// How long a deleted one is described.
-const REMEMBERED: Duration = Duration::from_secs(3600);
+use crate::records::{AddressRecord, InterfaceRecord, InternetGatewayRecord, NatFailure, NatGatewayRecord, NatState};
+use crate::{Ec2, api, lookup};
+use neargate_core::{AwsError, Ids, RequestContext};
+use neargate_store::{Snapshot, Txn, Versioned};
 
 /// # Errors
-/// `InvalidSubnetID.NotFound`, `InvalidAllocationID.NotFound`, `MissingParameter`, `Gateway.NotAttached`,
-/// `Resource.AlreadyAssociated`, `IdempotentParameterMismatch`, `UnsupportedOperation`, `DryRunOperation`.
+/// `InvalidSubnetID.NotFound`, `InvalidAllocationID.NotFound`, `MissingParameter`, `IdempotentParameterMismatch`,
+/// `UnsupportedOperation`, `DryRunOperation`.
 pub async fn create(
     service: &Ec2,
     cx: &RequestContext,
@@ -72,7 +70,7 @@ pub async fn create(
             let token = input.client_token.as_ref().filter(|t| !t.is_empty());
             let earlier = snapshot
                 .range::<NatGatewayRecord>(&here)
-                .find(|(_, n)| token.is_some() && n.client_token.as_ref() == token);
+                .find(|(_, n)| token.is_some() && n.client_token.as_ref() == token && n.is_remembered(cx.now));
             if let (Some((_, earlier)), Some(token)) = (earlier, token) {
                 let same = earlier.subnet_id == subnet_id && earlier.allocation_id == input.allocation_id;
                 return match same {
@@ -81,62 +79,36 @@ pub async fn create(
                 };
             }
             let subnet = subnets::find(snapshot, &cx.region, &subnet_id)?;
-            if public && !routing::has_internet_gateway(snapshot, &cx.region, &subnet.vpc_id) {
-                return Err(error(
-                    "Gateway.NotAttached",
-                    format!("Network {} has no Internet gateway attached", subnet.vpc_id),
-                ));
-            }
-            let mut txn = Txn::new();
-            let request = AllocateRequest {
-                region: cx.region.clone(),
-                subnet_id: subnet_id.clone(),
-                security_groups: Vec::new(),
-                description: format!("Interface for NAT Gateway {id}"),
-                now: cx.now,
-                start_hint: None,
-                owner: InterfaceOwner::NatGateway { id: id.clone() },
-                public: false,
-            };
-            let mut held =
-                interface::allocate(snapshot, &mut txn, request, &*service.ids).map_err(super::interfaces::refused)?;
-            // AWS gives these no groups.
-            held.security_groups.clear();
-            if let Some(allocation) = &input.allocation_id {
-                let address = addresses::by_allocation(snapshot, &cx.region, allocation)?;
-                if address.interface_id.is_some() {
-                    return Err(error(
-                        "Resource.AlreadyAssociated",
-                        format!("Elastic IP address [{allocation}] is already associated"),
-                    ));
-                }
-                held.public_address = Some(address.address);
-                let mut next = (*address.record).clone();
-                next.interface_id = Some(held.id.clone());
-                next.private_address = Some(held.address);
-                next.association_id = Some(format!("eipassoc-{}", service.ids.hex17()));
-                let key = AddressRecord::key(next.address);
-                txn.unchanged::<AddressRecord>(snapshot, &key).put(&key, next);
-            }
-            let nat = NatGatewayRecord {
+            let address = input.allocation_id.as_deref();
+            let address = address.map(|id| addresses::by_allocation(snapshot, &cx.region, id));
+            let mut nat = NatGatewayRecord {
                 region: cx.region.clone(),
                 id: id.clone(),
                 vpc_id: subnet.vpc_id.clone(),
                 subnet_id: subnet_id.clone(),
-                interface_id: held.id.clone(),
-                private_address: held.address,
+                interface_id: None,
+                private_address: None,
                 allocation_id: input.allocation_id.clone(),
-                public_address: held.public_address,
+                public_address: None,
                 created_at: cx.now,
                 deleted_at: None,
+                failure: None,
                 client_token: token.cloned(),
                 tags: tags.clone(),
             };
-            interface::replace(&mut txn, held);
+            let mut txn = Txn::new();
+            match equip(snapshot, &mut txn, &nat, address.transpose()?, &*service.ids) {
+                Ok(held) => {
+                    nat.interface_id = Some(held.id);
+                    nat.private_address = Some(held.address);
+                    nat.public_address = held.public_address;
+                }
+                Err(failure) => nat.failure = Some(failure),
+            }
             txn.put(&NatGatewayRecord::key(&cx.region, &id), nat.clone());
             // Those whose hour is over are forgotten along the way.
             for (key, old) in snapshot.range::<NatGatewayRecord>(&here).take(50) {
-                if old.deleted_at.is_some_and(|at| cx.now.since(at) >= REMEMBERED) {
+                if !old.is_remembered(cx.now) {
                     txn.unchanged::<NatGatewayRecord>(snapshot, key)
                         .delete::<NatGatewayRecord>(key);
                 }
@@ -144,12 +116,79 @@ pub async fn create(
             Ok((txn, nat))
         })
         .await?;
-    let mut shaped = shape(&made);
-    shaped.state = text("pending");
     Ok(api::CreateNatGatewayResult {
         client_token: input.client_token,
-        nat_gateway: Some(shaped),
+        nat_gateway: Some(pending(made)),
     })
+}
+
+/// Gives a new gateway its interface and its elastic address within `txn`, which stays without either when that fails.
+fn equip(
+    snapshot: &Snapshot,
+    txn: &mut Txn,
+    nat: &NatGatewayRecord,
+    address: Option<Versioned<AddressRecord>>,
+    ids: &dyn Ids,
+) -> Result<InterfaceRecord, NatFailure> {
+    let mut gateway = None;
+    if let Some(address) = &address {
+        let attached = lookup::internet_gateway(snapshot, &nat.region, &nat.vpc_id);
+        gateway = Some(attached.ok_or(NatFailure::NotAttached)?);
+        if address.interface_id.is_some() {
+            return Err(NatFailure::AlreadyAssociated);
+        }
+    }
+    let request = AllocateRequest {
+        region: nat.region.clone(),
+        subnet_id: nat.subnet_id.clone(),
+        security_groups: Vec::new(),
+        description: format!("Interface for NAT Gateway {}", nat.id),
+        now: nat.created_at,
+        start_hint: None,
+        owner: InterfaceOwner::NatGateway { id: nat.id.clone() },
+        public: false,
+    };
+    // The subnet is there, and neither groups nor a public address are asked for: nothing else can be missing.
+    let held = interface::allocate(snapshot, txn, request, ids);
+    let mut held = held.map_err(|_| NatFailure::NoFreeAddress)?;
+    // AWS gives these no groups.
+    held.security_groups.clear();
+    if let Some(address) = address {
+        held.public_address = Some(address.address);
+        let mut next = (*address.record).clone();
+        next.interface_id = Some(held.id.clone());
+        next.private_address = Some(held.address);
+        next.association_id = Some(format!("eipassoc-{}", ids.hex17()));
+        let key = AddressRecord::key(next.address);
+        txn.unchanged::<AddressRecord>(snapshot, &key).put(&key, next);
+    }
+    if let Some(gateway) = gateway {
+        // It is not detached meanwhile.
+        txn.unchanged::<InternetGatewayRecord>(snapshot, &InternetGatewayRecord::key(&nat.region, &gateway.id));
+    }
+    interface::replace(txn, held.clone());
+    Ok(held)
+}
+
+/// `FailureCode` and `FailureMessage`.
+fn told(nat: &NatGatewayRecord, failure: NatFailure) -> (&'static str, String) {
+    match failure {
+        NatFailure::NotAttached => (
+            "Gateway.NotAttached",
+            format!("Network {} has no Internet gateway attached", nat.vpc_id),
+        ),
+        NatFailure::AlreadyAssociated => (
+            "Resource.AlreadyAssociated",
+            format!(
+                "Elastic IP address [{}] is already associated",
+                nat.allocation_id.as_deref().unwrap_or_default()
+            ),
+        ),
+        NatFailure::NoFreeAddress => (
+            "InsufficientFreeAddressesInSubnet",
+            "Subnet has insufficient free addresses to create this NAT gateway".to_owned(),
+        ),
+    }
 }
 
 fn not_found(id: &str) -> AwsError {
@@ -169,12 +208,15 @@ pub async fn delete(
     service
         .store
         .transact(|snapshot| {
-            let Some(nat) = snapshot.get::<NatGatewayRecord>(&key) else {
+            let nat = snapshot.get::<NatGatewayRecord>(&key);
+            let Some(nat) = nat.filter(|nat| nat.is_remembered(cx.now)) else {
                 return Err(not_found(&id));
             };
             let mut txn = Txn::new();
-            if nat.is_available() {
-                interface::release(snapshot, &mut txn, &cx.region, &nat.interface_id);
+            if nat.state() != NatState::Deleted {
+                if let Some(interface) = &nat.interface_id {
+                    interface::release(snapshot, &mut txn, &cx.region, interface);
+                }
                 let mut next = (*nat.record).clone();
                 next.deleted_at = Some(cx.now);
                 txn.unchanged::<NatGatewayRecord>(snapshot, &key).put(&key, next);
@@ -197,9 +239,8 @@ pub async fn describe(
     dry_run(input.dry_run)?;
     let snapshot = service.store.snapshot();
     let here = format!("{}/", cx.region);
-    let remembered = |n: &NatGatewayRecord| n.deleted_at.is_none_or(|at| cx.now.since(at) < REMEMBERED);
     let all = snapshot.range::<NatGatewayRecord>(&here).map(|(_, n)| n);
-    let mut found: Vec<_> = all.filter(|n| remembered(n)).collect();
+    let mut found: Vec<_> = all.filter(|n| n.is_remembered(cx.now)).collect();
     let ids = input.nat_gateway_ids.unwrap_or_default();
     if let Some(id) = ids.iter().find(|id| !found.iter().any(|n| n.id == **id)) {
         return Err(not_found(id));
@@ -222,9 +263,10 @@ pub async fn describe(
 }
 
 fn state(nat: &NatGatewayRecord) -> &'static str {
-    match nat.is_available() {
-        true => "available",
-        false => "deleted",
+    match nat.state() {
+        NatState::Available => "available",
+        NatState::Failed => "failed",
+        NatState::Deleted => "deleted",
     }
 }
 
@@ -247,20 +289,39 @@ fn connectivity(nat: &NatGatewayRecord) -> &'static str {
     }
 }
 
+/// The gateway as CreateNatGateway answers it, which does not say yet how it went.
+fn pending(nat: NatGatewayRecord) -> api::NatGateway {
+    let mut shaped = shape(&NatGatewayRecord { failure: None, ..nat });
+    shaped.state = text("pending");
+    for address in shaped.nat_gateway_addresses.iter_mut().flatten() {
+        address.status = text(match address.allocation_id {
+            Some(_) => "associating",
+            None => "assigning",
+        });
+    }
+    shaped
+}
+
 fn shape(nat: &NatGatewayRecord) -> api::NatGateway {
     let address = api::NatGatewayAddress {
         allocation_id: nat.allocation_id.clone(),
-        network_interface_id: text(&nat.interface_id),
-        private_ip: Some(nat.private_address.to_string()),
+        network_interface_id: nat.interface_id.clone(),
+        private_ip: nat.private_address.map(|a| a.to_string()),
         public_ip: nat.public_address.map(|a| a.to_string()),
         is_primary: Some(true),
-        status: text("succeeded"),
+        status: text(match nat.failure {
+            None => "succeeded",
+            Some(_) => "failed",
+        }),
         ..Default::default()
     };
+    let failure = nat.failure.map(|failure| told(nat, failure));
     api::NatGateway {
         connectivity_type: text(connectivity(nat)),
         create_time: Some(nat.created_at),
         delete_time: nat.deleted_at,
+        failure_code: failure.as_ref().and_then(|(code, _)| text(code)),
+        failure_message: failure.map(|(_, message)| message),
         nat_gateway_addresses: Some(vec![address]),
         nat_gateway_id: text(&nat.id),
         state: text(state(nat)),

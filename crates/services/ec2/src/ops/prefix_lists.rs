@@ -279,29 +279,44 @@ pub async fn delete(
         .store
         .transact(|snapshot| {
             let known = find(snapshot, &cx.region, &id)?;
-            let key = PrefixListRecord::key(&cx.region, &id);
-            let named = snapshot.count_indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_PREFIX_LIST, &key) > 0;
-            let destination = Destination::PrefixList(id.clone());
-            let mut tables = snapshot
-                .range::<RouteTableRecord>(&format!("{}/", cx.region))
-                .map(|(_, t)| t)
-                .collect::<Vec<_>>();
-            tables.retain(|t| t.routes.iter().any(|r| r.destination == destination));
-            if named || !tables.is_empty() {
-                return Err(error(
-                    "DependencyViolation",
-                    format!("The prefix list '{id}' is in use and cannot be deleted."),
-                ));
-            }
-            let mut txn = Txn::new();
-            txn.unchanged::<PrefixListRecord>(snapshot, &key)
-                .delete::<PrefixListRecord>(&key);
-            Ok((txn, (*known.record).clone()))
+            Ok::<_, AwsError>((deletion(snapshot, &cx.region, &id)?, (*known.record).clone()))
         })
         .await?;
     Ok(api::DeleteManagedPrefixListResult {
         prefix_list: Some(shape(&gone, &service.account, "delete-complete")),
     })
+}
+
+/// Takes away a list that neither a rule nor a route names, unless one does by the time it commits.
+///
+/// # Errors
+/// `DependencyViolation`.
+pub fn deletion(snapshot: &Snapshot, region: &str, id: &str) -> Result<Txn, AwsError> {
+    let key = PrefixListRecord::key(region, id);
+    let here = format!("{region}/");
+    let named = snapshot.count_indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_PREFIX_LIST, &key) > 0;
+    let destination = Destination::PrefixList(id.to_owned());
+    let mut tables = snapshot.range::<RouteTableRecord>(&here);
+    if named || tables.any(|(_, table)| table.routes.iter().any(|r| r.destination == destination)) {
+        return Err(error(
+            "DependencyViolation",
+            format!("The prefix list '{id}' is in use and cannot be deleted."),
+        ));
+    }
+    let mut txn = Txn::new();
+    txn.none_newer::<SecurityGroupRecord>(snapshot, &here)
+        .none_newer::<RouteTableRecord>(snapshot, &here)
+        .unchanged::<PrefixListRecord>(snapshot, &key)
+        .delete::<PrefixListRecord>(&key);
+    Ok(txn)
+}
+
+/// Commits `txn`, which names the list, only while it is there; AWS's own always are.
+pub fn lean_on(snapshot: &Snapshot, txn: &mut Txn, region: &str, id: &str) {
+    let key = PrefixListRecord::key(region, id);
+    if snapshot.contains::<PrefixListRecord>(&key) {
+        txn.exists::<PrefixListRecord>(&key);
+    }
 }
 
 /// # Errors

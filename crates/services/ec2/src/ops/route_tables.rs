@@ -1,7 +1,7 @@
 //! Route tables and their associations.
 
 use super::ask::{self, by_ids, error, filtered, one, text};
-use super::{subnets, vpcs};
+use super::{prefix_lists, subnets, vpcs};
 use crate::filter::{self, Values, dry_run, invalid_value};
 use crate::records::{
     Destination, EndpointRecord, RouteTableAssociation, RouteTableRecord, RouteTarget, SubnetRecord, VpcRecord,
@@ -115,6 +115,11 @@ pub async fn change(
             let key = table.own_key();
             let next = with(snapshot, (*table.record).clone())?;
             let mut txn = Txn::new();
+            for route in next.routes.iter().filter(|route| !table.routes.contains(route)) {
+                if let Destination::PrefixList(id) = &route.destination {
+                    prefix_lists::lean_on(snapshot, &mut txn, &cx.region, id);
+                }
+            }
             txn.unchanged::<RouteTableRecord>(snapshot, &key).put(&key, next);
             Ok::<_, AwsError>((txn, ()))
         })

@@ -3,6 +3,7 @@
 use super::ask::{self, error, text};
 use super::vpcs;
 use crate::filter::{dry_run, invalid_value};
+use crate::interface;
 use crate::records::{GroupRule, InterfaceRecord, RulePeer, SecurityGroupRecord, VpcRecord};
 use crate::region;
 use crate::{Ec2, api};
@@ -183,36 +184,46 @@ pub async fn delete(
         .transact(|snapshot| {
             let (id, name) = (input.group_id.as_deref(), input.group_name.as_deref());
             let group = named(service, snapshot, &cx.region, id, name)?;
-            if group.name == "default" {
-                return Err(error(
-                    "CannotDelete",
-                    format!(
-                        "the specified group: \"{}\" name: \"default\" cannot be deleted by a user",
-                        group.id
-                    ),
-                ));
-            }
-            let value = format!("{}/{}", cx.region, group.id);
-            let referenced =
-                snapshot.count_indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_REFERENCE, &value) > 0;
-            let held = snapshot
-                .range::<InterfaceRecord>("")
-                .any(|(_, i)| i.region == cx.region && i.security_groups.contains(&group.id));
-            if referenced || held {
-                return Err(error(
-                    "DependencyViolation",
-                    format!("resource {} has a dependent object", group.id),
-                ));
-            }
-            let key = SecurityGroupRecord::key(&cx.region, &group.id);
-            let mut txn = Txn::new();
-            txn.unchanged::<SecurityGroupRecord>(snapshot, &key)
-                .delete::<SecurityGroupRecord>(&key);
-            Ok((txn, group.id.clone()))
+            Ok::<_, AwsError>((deletion(snapshot, &group)?, group.id.clone()))
         })
         .await?;
     Ok(api::DeleteSecurityGroupResult {
         group_id: text(&id),
         r#return: Some(true),
     })
+}
+
+/// Takes away a group that neither an interface nor another group's rule names, unless one does by the time it commits.
+///
+/// # Errors
+/// `CannotDelete`, `DependencyViolation`.
+pub fn deletion(snapshot: &Snapshot, group: &SecurityGroupRecord) -> Result<Txn, AwsError> {
+    if group.name == "default" {
+        return Err(error(
+            "CannotDelete",
+            format!(
+                "the specified group: \"{}\" name: \"default\" cannot be deleted by a user",
+                group.id
+            ),
+        ));
+    }
+    let vpc = vpcs::find(snapshot, &group.region, &group.vpc_id)?;
+    let value = format!("{}/{}", group.region, group.id);
+    let referenced = snapshot.count_indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_REFERENCE, &value) > 0;
+    let held = snapshot
+        .range::<InterfaceRecord>("")
+        .any(|(_, i)| i.region == group.region && i.security_groups.contains(&group.id));
+    if referenced || held {
+        return Err(error(
+            "DependencyViolation",
+            format!("resource {} has a dependent object", group.id),
+        ));
+    }
+    let mut txn = Txn::new();
+    txn.none_newer::<SecurityGroupRecord>(snapshot, &format!("{}/", group.region));
+    interface::none_newer_of(&mut txn, snapshot, &vpc);
+    let key = SecurityGroupRecord::key(&group.region, &group.id);
+    txn.unchanged::<SecurityGroupRecord>(snapshot, &key)
+        .delete::<SecurityGroupRecord>(&key);
+    Ok(txn)
 }

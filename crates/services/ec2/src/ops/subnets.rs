@@ -4,7 +4,8 @@ use super::ask::{self, error};
 use super::{describe_subnets, vpcs};
 use crate::cidr;
 use crate::filter::{dry_run, invalid_value};
-use crate::records::{EndpointRecord, InterfaceRecord, NatGatewayRecord, RouteTableRecord, SubnetRecord, VpcRecord};
+use crate::interface;
+use crate::records::{InterfaceRecord, RouteTableRecord, SubnetRecord, VpcRecord};
 use crate::region;
 use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext};
@@ -140,33 +141,33 @@ pub async fn delete(service: &Ec2, cx: &RequestContext, input: api::DeleteSubnet
     let id = input.subnet_id.unwrap_or_default();
     service
         .store
-        .transact(|snapshot| {
-            find(snapshot, &cx.region, &id)?;
-            let here = format!("{}/", cx.region);
-            let held = snapshot.count(&InterfaceRecord::in_subnet(&cx.region, &id)) > 0
-                || snapshot
-                    .range::<NatGatewayRecord>(&here)
-                    .any(|(_, n)| n.subnet_id == id && n.is_available())
-                || snapshot
-                    .range::<EndpointRecord>(&here)
-                    .any(|(_, e)| e.interfaces.iter().any(|(subnet, _)| *subnet == id));
-            if held {
-                return Err(ask::in_use("subnet", &id));
-            }
-            let mut txn = Txn::new();
-            for (key, table) in snapshot.range::<RouteTableRecord>(&here) {
-                if table.associations.iter().any(|a| a.subnet_id == id) {
-                    let mut next = (*table.record).clone();
-                    next.associations.retain(|a| a.subnet_id != id);
-                    txn.unchanged::<RouteTableRecord>(snapshot, key).put(key, next);
-                }
-            }
-            let key = SubnetRecord::key(&cx.region, &id);
-            txn.unchanged::<SubnetRecord>(snapshot, &key)
-                .delete::<SubnetRecord>(&key);
-            Ok((txn, ()))
-        })
+        .transact(|snapshot| Ok::<_, AwsError>((deletion(snapshot, &cx.region, &id)?, ())))
         .await
+}
+
+/// Takes away a subnet and its association with a route table, unless an interface is in it by the time it commits.
+///
+/// # Errors
+/// `InvalidSubnetID.NotFound`, `DependencyViolation`.
+pub fn deletion(snapshot: &Snapshot, region: &str, id: &str) -> Result<Txn, AwsError> {
+    let subnet = find(snapshot, region, id)?;
+    // NAT gateways, load balancers and endpoints are in a subnet by an interface.
+    if snapshot.count(&InterfaceRecord::in_subnet(region, id)) > 0 {
+        return Err(ask::in_use("subnet", id));
+    }
+    let mut txn = Txn::new();
+    interface::none_newer_in(&mut txn, snapshot, subnet.cidr);
+    for (key, table) in snapshot.range::<RouteTableRecord>(&format!("{region}/")) {
+        if table.associations.iter().any(|a| a.subnet_id == id) {
+            let mut next = (*table.record).clone();
+            next.associations.retain(|a| a.subnet_id != id);
+            txn.unchanged::<RouteTableRecord>(snapshot, key).put(key, next);
+        }
+    }
+    let key = SubnetRecord::key(region, id);
+    txn.unchanged::<SubnetRecord>(snapshot, &key)
+        .delete::<SubnetRecord>(&key);
+    Ok(txn)
 }
 
 /// # Errors
@@ -285,6 +286,10 @@ pub async fn create_default(
                 ));
             }
             let mut txn = Txn::new();
+            // Touching the VPC keeps two subnets that overlap from being made at once, and the VPC from being deleted.
+            let vpc_key = VpcRecord::key(&cx.region, &vpc_id);
+            txn.unchanged::<VpcRecord>(snapshot, &vpc_key)
+                .put_shared(&vpc_key, vpc.record);
             txn.unchanged::<SubnetRecord>(snapshot, &key).put(&key, subnet.clone());
             Ok((txn, subnet))
         })

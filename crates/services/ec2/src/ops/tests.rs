@@ -10,6 +10,8 @@ use neargate_wire::ServiceDispatch;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+mod races;
+
 fn ec2() -> Ec2 {
     Ec2 {
         store: Store::in_memory(&crate::kinds()),

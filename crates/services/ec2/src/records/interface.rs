@@ -74,6 +74,13 @@ impl InterfaceRecord {
         format!("{:08x}", u32::from(address))
     }
 
+    /// What the keys of all addresses in a range start with; ranges of a length between two digits share it with others.
+    pub fn keys_in((base, prefix): (Ipv4Addr, u8)) -> String {
+        let mut key = Self::key(base);
+        key.truncate(usize::from(prefix) / 4);
+        key
+    }
+
     /// First host address of the subnet: the VPC router.
     pub fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.subnet_cidr.0) + 1)

@@ -14,7 +14,7 @@ mod vpc;
 
 pub use address::AddressRecord;
 pub use endpoint::EndpointRecord;
-pub use gateways::{InternetGatewayRecord, NatGatewayRecord};
+pub use gateways::{InternetGatewayRecord, NatFailure, NatGatewayRecord, NatState};
 pub use interface::{InterfaceOwner, InterfaceRecord};
 pub use pool::PoolRecord;
 pub use prefix_list::{PrefixListEntry, PrefixListRecord};

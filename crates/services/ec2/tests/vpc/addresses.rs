@@ -154,10 +154,6 @@ async fn a_nat_gateways_address_cannot_be_taken_from_it() {
             "AuthFailure: You do not have permission to access the specified resource."
         );
     }
-    let refused = world
-        .refused("CreateNatGateway", json!({"SubnetId": subnet, "AllocationId": id}))
-        .await;
-    assert!(refused.starts_with("Resource.AlreadyAssociated: "), "{refused}");
     let found = world.ok("DescribeNatGateways", json!({"NatGatewayIds": [nat]})).await;
     assert_eq!(found["NatGateways"][0]["NatGatewayAddresses"][0]["PublicIp"], json!(ip));
 }
@@ -248,4 +244,46 @@ async fn an_interfaces_groups_and_description_change() {
     let both = json!({"NetworkInterfaceId": interface, "Groups": [group], "Description": {"Value": "x"}});
     let refused = world.refused("ModifyNetworkInterfaceAttribute", both).await;
     assert!(refused.starts_with("InvalidParameterCombination: "), "{refused}");
+}
+
+#[tokio::test]
+async fn an_interface_that_something_else_made_is_not_for_people_to_change() {
+    let world = World::new().await;
+    let (vpc, subnet) = place(&world).await;
+    let group = world.group(&vpc, "web").await;
+    let (allocation, _) = world.address().await;
+    let nat = world.nat(&subnet, Some(&allocation)).await;
+    let endpoint = json!({"VpcId": vpc, "ServiceName": "com.amazonaws.us-east-1.logs", "VpcEndpointType": "Interface",
+                          "PrivateDnsEnabled": false, "SubnetIds": [subnet]});
+    world.ok("CreateVpcEndpoint", endpoint).await;
+    world.task(&subnet, false).await;
+    let found = world
+        .ok("DescribeNetworkInterfaces", filter("requester-managed", "true"))
+        .await;
+    let managed = each(&found["NetworkInterfaces"], "NetworkInterfaceId");
+    assert_eq!(managed.len(), 3, "of the task, the endpoint and {nat}");
+    for id in managed {
+        for change in [
+            json!({"Groups": [group]}),
+            json!({"Groups": ["sg-0"]}),
+            json!({"Description": {"Value": "mine"}}),
+            json!({"SourceDestCheck": {"Value": true}}),
+        ] {
+            let mut input = json!({"NetworkInterfaceId": id});
+            input
+                .as_object_mut()
+                .unwrap()
+                .extend(change.as_object().unwrap().clone());
+            assert_eq!(
+                world.refused("ModifyNetworkInterfaceAttribute", input).await,
+                "AuthFailure: You do not have permission to access the specified resource."
+            );
+        }
+        assert_eq!(
+            world
+                .refused("DeleteNetworkInterface", json!({"NetworkInterfaceId": id}))
+                .await,
+            format!("InvalidParameterValue: Network interface '{id}' is currently in use.")
+        );
+    }
 }

@@ -4,6 +4,7 @@ mod addresses;
 mod deletion;
 mod endpoints;
 mod groups;
+mod nat_gateways;
 mod network;
 mod routes;
 mod subnets;

@@ -11,7 +11,7 @@ use crate::records::{
 };
 use neargate_core::{Ids, Timestamp};
 use neargate_ec2::interface::{self, AllocateRequest, InterfaceOwner};
-use neargate_store::{Change, CommitError, Record, Revision, Snapshot, Store, Txn};
+use neargate_store::{Change, CommitError, MAX_OPS, Record, Revision, Snapshot, Store, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,6 +19,9 @@ use tokio::sync::{broadcast, watch};
 
 /// Tasks placed in one commit: each is three changes (itself, interface, public address), of the 128 a commit may have.
 const BATCH: usize = 40;
+/// Conditions that one more task may need, of the 128 a commit may have: itself, interface, public address, and a subnet
+/// and five security groups that no task before it leans on.
+const CONDITIONS: usize = 9;
 /// Shapes of tasks that share one commit.
 const SHAPES: usize = 6;
 /// How long the place of a DAEMON's task that stopped is kept for its successor, if none comes.
@@ -475,6 +478,9 @@ fn plan_batch(ecs: &Ecs, choices: &mut Choices) -> (Txn, usize, bool) {
     let snapshot = ecs.store.snapshot();
     let batch = state.next(BATCH);
     for (shape, key) in &batch {
+        if txn.compares.len() + CONDITIONS > MAX_OPS {
+            break;
+        }
         if refused.contains(shape) {
             continue;
         }

@@ -33,6 +33,7 @@ pub async fn handle(
             }
             let mut txn = Txn::new();
             regroup(snapshot, &mut txn, &next);
+            neargate_ec2::interface::lean_on_groups(&mut txn, &next.region, &next.security_groups);
             let key = LoadBalancerRecord::key(&next.region, &next.name);
             txn.unchanged::<LoadBalancerRecord>(snapshot, &key)
                 .put(&key, next.clone());

@@ -3,6 +3,7 @@ use crate::launch::Capacity;
 use crate::launch::{LaunchRequest, StopAsk, ask_stop, new_task};
 use crate::records::{ClusterRecord, ServiceLink, TaskDefinitionRecord};
 use crate::testing::{FakeNode, World};
+use neargate_ec2::SecurityGroupRecord;
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -124,6 +125,30 @@ async fn a_full_batch_of_tasks_with_public_addresses_fits_one_commit() {
     world.define("web", json!({})).await;
     for _ in 0..BATCH {
         waiting_with(&world, "web", Some("ENABLED")).await;
+    }
+    let _node = world.node("n1", 1 << 20, 512 * 100).await;
+    assert_eq!(place_waiting(&world.ecs).await.unwrap(), BATCH);
+    assert_sound(&world);
+}
+
+#[tokio::test]
+async fn tasks_of_more_groups_than_one_commit_can_lean_on_are_placed_in_several() {
+    let world = World::new().await;
+    world.define("web", json!({})).await;
+    let snapshot = world.ecs.store.snapshot();
+    let vpc = neargate_ec2::subnet(&snapshot, "us-east-1", &world.subnets[0]).unwrap();
+    let default = neargate_ec2::default_security_group(&snapshot, "us-east-1", &vpc.vpc_id).unwrap();
+    for n in 0..BATCH {
+        let arn = waiting_with(&world, "web", Some("ENABLED")).await;
+        let ids: Vec<String> = (0..5).map(|m| format!("sg-{n}-{m}")).collect();
+        for id in &ids {
+            let mut group = SecurityGroupRecord::clone(&default);
+            (group.id, group.name) = (id.clone(), id.clone());
+            world.put(&SecurityGroupRecord::key("us-east-1", id), group).await;
+        }
+        let mut task = world.task(&arn);
+        task.network.as_mut().unwrap().security_groups = Some(ids);
+        world.put(&task.own_key(), task).await;
     }
     let _node = world.node("n1", 1 << 20, 512 * 100).await;
     assert_eq!(place_waiting(&world.ecs).await.unwrap(), BATCH);
