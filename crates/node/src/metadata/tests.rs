@@ -6,7 +6,7 @@ use crate::testing;
 use neargate_core::Timestamp;
 use neargate_link::{AwslogsSpec, LogSpec};
 use neargate_netns::{Carried, Counters};
-use neargate_runtime::Usage;
+use neargate_runtime::{BlockIo, Usage};
 use serde_json::json;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 10);
@@ -237,6 +237,12 @@ fn statistics_have_dockers_form() {
     assert!(first.get("network_rate_stats").is_none());
     let second = stats::document("id", "app", &now, Some(&before), machine);
     assert_eq!(second["cpu_stats"]["cpu_usage"]["total_usage"], 300);
+            block_io: vec![BlockIo {
+                major: 8,
+                minor: 16,
+                operation: "Write".to_owned(),
+                bytes,
+            }],
     assert_eq!(second["precpu_stats"]["system_cpu_usage"], 1000);
     assert_eq!(second["memory_stats"]["limit"], 1 << 30);
     assert_eq!(second["networks"]["eth0"]["rx_bytes"], 150);
@@ -255,3 +261,8 @@ fn the_machine_is_read_from_proc() {
     );
     assert_eq!((stats::machine_cpu("", 100), stats::machine_memory("")), (0, 0));
 }
+    assert_eq!(
+        second["blkio_stats"]["io_service_bytes_recursive"],
+        json!([{ "major": 8, "minor": 16, "op": "Write", "value": 150 }])
+    );
+    assert_eq!(second["blkio_stats"]["io_serviced_recursive"], json!([]));
