@@ -103,6 +103,11 @@ def test_a_fargate_task_is_told_what_ecs_tells_it(ng):
     assert stats["memory_stats"]["usage"] > 0 and stats["memory_stats"]["limit"] == 64 << 20
     assert stats["cpu_stats"]["cpu_usage"]["total_usage"] > 0 and stats["pids_stats"]["current"] >= 1
     assert stats["networks"]["eth0"]["tx_bytes"] > 0
+    # Which device the data directory is on, and whether its cgroup counts, is the machine's.
+    for entry in stats["blkio_stats"]["io_service_bytes_recursive"]:
+        assert set(entry) == {"major", "minor", "op", "value"}, entry
+    storage = whole["EphemeralStorageMetrics"]
+    assert storage["Reserved"] == 20496 and 0 <= storage["Utilized"] < 20, storage
     assert list(told["/task/stats"]) == [told["id"]]
     assert told["v3"]["TaskARN"] == told["v2"]["TaskARN"] == task["taskArn"]
     assert told["/nothing"] is None
@@ -112,6 +117,7 @@ def test_a_fargate_task_is_told_what_ecs_tells_it(ng):
 def test_tasks_in_other_network_modes_are_told_too(ng, mode):
     told, task = run(ng, mode, mode, "EC2")
     assert told["/task"]["TaskARN"] == task["taskArn"] and told["/task"]["LaunchType"] == "EC2"
+    assert "EphemeralStorageMetrics" not in told["/task"]
     assert told[""]["Networks"][0]["NetworkMode"] == mode
     assert told["v2"] is None
 

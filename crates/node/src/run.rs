@@ -70,6 +70,7 @@ pub async fn run(
         registry.clone(),
         ports.clock.clone(),
         Box::new(HostNetwork::new(network.clone())),
+        metadata::Storage::new(Dirs::new(&config.data_dir)),
         config.cgroup_base(),
     );
     let metadata = tokio::spawn(async move {

@@ -6,9 +6,11 @@
 mod document;
 mod server;
 mod stats;
+mod storage;
 
 pub use document::Version;
 pub use server::{Server, serve};
+pub use storage::Storage;
 
 use crate::bundle::launch::runtime_id;
 use crate::plan::network_of;

@@ -2,7 +2,7 @@
 
 use super::document::{self, Around, Version};
 use super::stats::{self, Machine, Sample};
-use super::{Found, Known, Registry};
+use super::{Found, Known, Registry, Storage};
 use crate::bundle::launch::runtime_id;
 use crate::ports::TaskNetwork;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use neargate_core::{Clock as CoreClock, Timestamp};
+use neargate_link::LaunchType;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -38,6 +39,7 @@ pub struct Server {
     registry: Arc<Registry>,
     clock: Arc<dyn CoreClock>,
     network: Box<dyn TaskNetwork>,
+    storage: Storage,
     /// Of all tasks of this node.
     cgroup_base: String,
     machine: Machine,
@@ -50,6 +52,7 @@ impl Server {
         registry: Arc<Registry>,
         clock: Arc<dyn CoreClock>,
         network: Box<dyn TaskNetwork>,
+        storage: Storage,
         cgroup_base: String,
     ) -> Server {
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -61,6 +64,7 @@ impl Server {
             registry,
             clock,
             network,
+            storage,
             cgroup_base,
             machine,
             samples: Mutex::default(),
@@ -85,7 +89,13 @@ impl Server {
             [version @ ("v3" | "v4"), id, ref what @ ..] => {
                 let version = if version == "v4" { Version::V4 } else { Version::V3 };
                 let found = self.found(id, peer)?;
-                let around = self.around(&found.task);
+                let mut around = self.around(&found.task);
+                if let ["task" | "taskWithTags"] = what
+                    && version == Version::V4
+                    && found.task.spec.launch_type == LaunchType::Fargate
+                {
+                    around.storage_used = self.storage.used(&found.task.spec.id);
+                }
                 match what {
                     [] => Ok(document::container(&found.task, found.container, version, &around)),
                     ["task"] => Ok(document::task(&found.task, version, &around, false)),
@@ -151,6 +161,7 @@ impl Server {
             resolver: self.network.resolver_of(&task.spec.network),
             at: self.now(),
             error_bound_millis: error_bound(),
+            storage_used: None,
         }
     }
 }

@@ -3,8 +3,8 @@ use super::stats::{self, Machine, Sample};
 use super::*;
 use crate::plan::observed::Event;
 use crate::testing;
-use neargate_core::Timestamp;
-use neargate_link::{AwslogsSpec, LogSpec};
+use neargate_core::{MiB, Timestamp};
+use neargate_link::{AwslogsSpec, LaunchType, LogSpec};
 use neargate_netns::{Carried, Counters};
 use neargate_runtime::{BlockIo, Usage};
 use serde_json::json;
@@ -64,6 +64,7 @@ fn around() -> Around {
         resolver: Ipv4Addr::new(172, 31, 0, 2),
         at: Timestamp(5000),
         error_bound_millis: Some(0.5),
+        storage_used: Some(MiB(12)),
     }
 }
 
@@ -185,6 +186,26 @@ fn version_4_says_what_ecs_says() {
 }
 
 #[test]
+fn fargate_tasks_are_told_of_their_storage() {
+    let told = |gib, launch_type, version, around: &Around| {
+        let mut spec = spec();
+        spec.ephemeral_storage_gib = gib;
+        spec.launch_type = launch_type;
+        document::task(&running(&spec, Some(OWN)), version, around, false)["EphemeralStorageMetrics"].clone()
+    };
+    let fargate = |gib| told(Some(gib), LaunchType::Fargate, Version::V4, &around());
+    assert_eq!(fargate(20), json!({ "Utilized": 12, "Reserved": 20_496 }));
+    assert_eq!(fargate(21), json!({ "Utilized": 12, "Reserved": 21_504 }));
+    let unknown = Around {
+        storage_used: None,
+        ..around()
+    };
+    assert_eq!(told(Some(20), LaunchType::Fargate, Version::V4, &unknown), json!(null));
+    assert_eq!(told(Some(20), LaunchType::Fargate, Version::V3, &around()), json!(null));
+    assert_eq!(told(None, LaunchType::Ec2, Version::V4, &around()), json!(null));
+}
+
+#[test]
 fn a_task_that_starts_is_as_far_as_its_slowest_container() {
     let spec = spec();
     let mut known = Known {
@@ -216,6 +237,12 @@ fn statistics_have_dockers_form() {
             cpu,
             memory: 4096,
             pids: 2,
+            block_io: vec![BlockIo {
+                major: 8,
+                minor: 16,
+                operation: "Write".to_owned(),
+                bytes,
+            }],
             ..Usage::default()
         },
         machine_cpu: 10 * cpu,
@@ -237,16 +264,15 @@ fn statistics_have_dockers_form() {
     assert!(first.get("network_rate_stats").is_none());
     let second = stats::document("id", "app", &now, Some(&before), machine);
     assert_eq!(second["cpu_stats"]["cpu_usage"]["total_usage"], 300);
-            block_io: vec![BlockIo {
-                major: 8,
-                minor: 16,
-                operation: "Write".to_owned(),
-                bytes,
-            }],
     assert_eq!(second["precpu_stats"]["system_cpu_usage"], 1000);
     assert_eq!(second["memory_stats"]["limit"], 1 << 30);
     assert_eq!(second["networks"]["eth0"]["rx_bytes"], 150);
     assert_eq!(second["network_rate_stats"]["rx_bytes_per_sec"], 50.0);
+    assert_eq!(
+        second["blkio_stats"]["io_service_bytes_recursive"],
+        json!([{ "major": 8, "minor": 16, "op": "Write", "value": 150 }])
+    );
+    assert_eq!(second["blkio_stats"]["io_serviced_recursive"], json!([]));
 }
 
 #[test]
@@ -261,8 +287,3 @@ fn the_machine_is_read_from_proc() {
     );
     assert_eq!((stats::machine_cpu("", 100), stats::machine_memory("")), (0, 0));
 }
-    assert_eq!(
-        second["blkio_stats"]["io_service_bytes_recursive"],
-        json!([{ "major": 8, "minor": 16, "op": "Write", "value": 150 }])
-    );
-    assert_eq!(second["blkio_stats"]["io_serviced_recursive"], json!([]));
