@@ -9,8 +9,10 @@ use crate::dirs::Dirs;
 use crate::quota;
 use neargate_core::MiB;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statx};
+use rustix::io::Errno;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -84,9 +86,10 @@ impl Storage {
             holds_until: now,
         });
         if !count.under_way && count.holds_until <= now && under_way < COUNTS {
-            count.under_way = true;
             let (counts, task, dir) = (counts.clone(), task_id.to_owned(), dir.to_owned());
-            std::thread::spawn(move || counts.count(task, &dir));
+            let counting = std::thread::Builder::new().spawn(move || counts.count(task, &dir));
+            // A machine without a thread to spare is asked again.
+            count.under_way = counting.is_ok();
         }
         let is_waited_for = |all: &mut HashMap<String, Count>| all.get(task_id).is_some_and(|count| count.under_way);
         let waited = counts.ended.wait_timeout_while(all, WAIT, is_waited_for);
@@ -124,7 +127,8 @@ impl Counts {
 fn size_of(dir: &Path, deadline: Instant) -> io::Result<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let top = rustix::fs::open(dir, flags, Mode::empty())?;
-    let device = rustix::fs::fstat(&top)?.st_dev;
+    let device = |found: &Statx| (found.stx_dev_major, found.stx_dev_minor);
+    let own = device(&look(&top, c"")?);
     let mut total = 0;
     // From the top down to where the count is.
     let mut open = vec![level(top)?];
@@ -140,16 +144,16 @@ fn size_of(dir: &Path, deadline: Instant) -> io::Result<u64> {
         if name == c"." || name == c".." {
             continue;
         }
-        let Ok(found) = statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+        let Ok(found) = look(directory, name) else {
             continue;
         };
-        if found.st_dev != device {
+        if device(&found) != own {
             continue;
         }
         // A file of several names is found by each of them.
-        let is_directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-        let names = if is_directory { 1 } else { found.st_nlink.max(1) };
-        total += found.st_blocks.unsigned_abs() * 512 / names;
+        let is_directory = FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory;
+        let names = if is_directory { 1 } else { found.stx_nlink.max(1) };
+        total += found.stx_blocks * 512 / u64::from(names);
         if is_directory
             && open.len() < DEPTH
             && let Some((directory, _)) = open.last()
@@ -160,6 +164,12 @@ fn size_of(dir: &Path, deadline: Instant) -> io::Result<u64> {
         }
     }
     Ok(total)
+}
+
+/// What is called `name` in a directory, symbolic links not followed; the directory itself without a name.
+fn look(directory: &OwnedFd, name: &CStr) -> Result<Statx, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    statx(directory, name, flags, StatxFlags::BASIC_STATS)
 }
 
 /// A directory and what is in it.
