@@ -11,7 +11,6 @@ use neargate_core::{CpuUnits, MiB};
 use neargate_link::{ContainerSpec, LaunchType, LogSpec, NamespaceMode, NetworkSpec, TaskSpec};
 use neargate_runtime as rt;
 use sha2::{Digest, Sha256};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// The kernel's least share; what ECS's agent passes on for a container without `cpu`.
@@ -52,16 +51,15 @@ pub struct Surroundings<'a> {
     pub nofile_limit: i64,
 }
 
-/// The environment that container `index` is configured with. `resolver`: the node's, where task metadata is served too;
-/// `files`: variables of its environment files, file by file.
+/// The environment that container `index` is configured with. `metadata`: where it asks about itself; `files`: variables of
+/// its environment files, file by file.
 pub fn configured(
     spec: &TaskSpec,
     index: usize,
     image: &ImageConfig,
-    resolver: Ipv4Addr,
+    metadata: Vec<Variable>,
     files: &[Vec<Variable>],
 ) -> Vec<String> {
-    let metadata = crate::metadata::variables(spec, index, resolver);
     let provided = process::provided(spec.launch_type, &spec.region, metadata);
     process::configured(&spec.containers[index], image, &provided, files)
 }

@@ -72,7 +72,8 @@ fn around() -> Around {
 fn containers_are_told_where_to_ask() {
     let mut spec = spec();
     let id = runtime_id(&spec, 0);
-    let told = |spec: &TaskSpec| variables(spec, 0, RESOLVER);
+    let tokens = Tokens::default();
+    let told = |spec: &TaskSpec| variables(spec, 0, RESOLVER, &tokens);
     assert_eq!(
         told(&spec),
         [
@@ -84,10 +85,15 @@ fn containers_are_told_where_to_ask() {
                 "ECS_CONTAINER_METADATA_URI_V4".to_owned(),
                 format!("http://169.254.170.2/v4/{id}")
             ),
+            (
+                "ECS_AGENT_URI".to_owned(),
+                format!("http://169.254.170.2/api/{}", tokens.of(&id))
+            ),
         ]
     );
     spec.network = NetworkSpec::Host;
     assert!(told(&spec)[1].1.starts_with("http://172.31.0.2:51679/v4/"));
+    assert!(told(&spec)[2].1.starts_with("http://172.31.0.2:51679/api/"));
     spec.network = NetworkSpec::None;
     assert_eq!(told(&spec), []);
 }
@@ -113,9 +119,34 @@ fn tasks_on_the_machines_network_are_not_told_to_those_that_have_their_own() {
     host.arn = host.arn.replace("0123456789abcdef0123456789abcdef", &host.id);
     let host = running(&host, None);
     registry.observe(&host.spec, &host.observed);
+    let mut beside = TaskSpec::clone(&host.spec);
+    beside.id = "e".repeat(32);
+    beside.arn = beside.arn.replace('f', "e");
+    let beside = running(&beside, None);
+    registry.observe(&beside.spec, &beside.observed);
     let id = runtime_id(&host.spec, 0);
     assert!(registry.container(&id, RESOLVER).is_some());
     assert!(registry.container(&id, OWN).is_none());
+    // They have one address between them: only the token tells who acts.
+    let acts = |known: &Known, peer| {
+        let token = registry.tokens.of(&runtime_id(&known.spec, 0));
+        registry.acting(&token, peer).map(|spec| spec.id.clone())
+    };
+    assert_eq!(acts(&host, RESOLVER), Some(host.spec.id.clone()));
+    assert_eq!(acts(&beside, RESOLVER), Some(beside.spec.id.clone()));
+    assert_eq!(acts(&host, OWN), None);
+    assert!(registry.acting(&id, RESOLVER).is_none());
+}
+
+#[test]
+fn a_task_acts_for_itself_alone_whoevers_token_it_has() {
+    let (registry, known) = registered();
+    let id = runtime_id(&known.spec, 1);
+    let token = registry.tokens.of(&id);
+    assert_eq!(registry.acting(&token, OWN).unwrap().id, known.spec.id);
+    assert!(registry.acting(&token, OTHER).is_none());
+    assert!(registry.acting(&id, OWN).is_none(), "what others see is no token");
+    assert!(registry.acting(&Tokens::default().of(&id), OWN).is_none());
 }
 
 #[test]

@@ -446,7 +446,8 @@ impl Around<'_> {
             .collect::<Result<_, _>>()
             .map_err(|e| Failure::ResourceInitialization.because(e))?;
         let resolver = self.shared.ports.network.resolver();
-        Ok(configured(self.spec, index, image, resolver, &files))
+        let metadata = crate::metadata::variables(self.spec, index, resolver, &self.shared.metadata.tokens);
+        Ok(configured(self.spec, index, image, metadata, &files))
     }
 
     /// What a container is told of those that it links to.
