@@ -69,6 +69,18 @@ def test_links_name_other_containers_in_bridge_mode(run):
     assert lines == ["linked", "linked"]
 
 
+def test_links_tell_ports_name_and_environment_of_other_containers(run, own_image):
+    own_image("linked:test", Env=["PATH=/bin:/usr/bin", "SHADE=dark"], ExposedPorts={"9000/udp": {}})
+    db = {"name": "db", "image": "linked:test", "essential": False, "command": ["sleep", "600"], "stopTimeout": 2,
+          "portMappings": [{"containerPort": 8080}], "environment": [{"name": "COLOR", "value": "red"}]}
+    told = "MY_DB_PORT MY_DB_PORT_8080_TCP_PORT MY_DB_PORT_9000_UDP_PROTO MY_DB_NAME MY_DB_ENV_COLOR MY_DB_ENV_SHADE"
+    _, lines = run.sh(f"grep my-db /etc/hosts; for name in {told}; do printenv $name; done; printenv MY_DB_ENV_PATH || echo no path",
+                      fargate=False, links=["db:my-db"], containers=[db], task=BRIDGE,
+                      environment=[{"name": "MY_DB_ENV_COLOR", "value": "mine"}])
+    address = lines[0].split()[0]
+    assert lines[1:] == [f"tcp://{address}:8080", "8080", "udp", "/c/my-db", "mine", "dark", "no path"]
+
+
 def test_what_a_mode_cannot_have_is_refused_by_name(run):
     two = [{"name": "c", "portMappings": [{"containerPort": 80}]}, {"name": "d", "portMappings": [{"containerPort": 80}]}]
     assert "80 is mapped more than once" in refused(run, two)

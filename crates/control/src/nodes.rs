@@ -14,7 +14,10 @@ mod tests;
 
 use neargate_core::AwsError;
 use neargate_ecs::records::{NodeRecord, TaskRecord};
-use neargate_link::{LinkError, LinkListener, LogBatch, LogOpening, NetworkEntry, NodeHello, TaskReport, TaskSpec};
+use neargate_link::{
+    LinkError, LinkListener, LogBatch, LogOpening, NetworkEntry, NodeHello, ProtectionAnswer, ProtectionRequest,
+    TaskReport, TaskSpec,
+};
 use neargate_store::{Change, Snapshot, Store};
 use roster::Roster;
 use std::pin::Pin;
@@ -36,6 +39,10 @@ pub trait TaskPlane: Send + Sync + 'static {
 
     /// States that a node reported, oldest first; answers once they are stored. Some may have been reported before.
     fn apply_reports<'a>(&'a self, node_id: &'a str, reports: Vec<TaskReport>) -> BoxFuture<'a, Result<(), AwsError>>;
+
+    /// What a task on the node asks about its protection from scale-in, or changes. The node waits for no answer longer than
+    /// seconds.
+    fn task_protection<'a>(&'a self, node_id: &'a str, request: ProtectionRequest) -> BoxFuture<'a, ProtectionAnswer>;
 
     /// What the task's node must do for it; none once nothing is left to do. Depends on nothing but its arguments.
     fn assignment(&self, snapshot: &Snapshot, task: &TaskRecord) -> Option<Arc<TaskSpec>>;

@@ -210,6 +210,7 @@ impl DesiredSet {
             | ToNode::LogsStored { .. }
             | ToNode::LogOpened { .. }
             | ToNode::ReportsStored { .. }
+            | ToNode::Protection { .. }
             | ToNode::Pong => Ok(Changed::default()),
         }
     }

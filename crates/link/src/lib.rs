@@ -18,7 +18,9 @@ pub use desired::{Changed, DesiredSet, Offer, Resync};
 pub use error::LinkError;
 pub use frame::Framed;
 pub use gateway::{FromGateway, GatewayTable, ToGateway};
-pub use message::{FromNode, LogBatch, LogEvent, LogOpening, NodeHello, ToNode};
+pub use message::{
+    FromNode, LogBatch, LogEvent, LogOpening, NodeHello, ProtectionAnswer, ProtectionChange, ProtectionRequest, ToNode,
+};
 pub use network::{Holder, InterfaceEntry, NetworkEntry, Peer, Traffic, TrafficRule};
 pub use task::*;
 pub use unix::{Accepted, LinkListener, connect_unix};

@@ -55,6 +55,8 @@ pub enum ToNode {
     Pong,
     /// Answer to `OpenLog`: what the source writes has a place to go, or the AWS error that says why not.
     LogOpened { source: String, refused: Option<String> },
+    /// Answer to `Protection` of this number.
+    Protection { number: u64, answer: ProtectionAnswer },
 }
 
 /// A node to control.
@@ -80,6 +82,43 @@ pub enum FromNode {
     Ping,
     /// Asked before a container starts, and again on every connection until `LogOpened`.
     OpenLog(LogOpening),
+    /// Asked for a task's own program. It may stay without an answer: the node does not wait long.
+    Protection(ProtectionRequest),
+}
+
+/// A task asks about its protection from scale-in, or changes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtectionRequest {
+    /// The node's own count, by which it knows the answer.
+    pub number: u64,
+    /// `TaskSpec::id`.
+    pub task_id: String,
+    /// None asks only.
+    pub change: Option<ProtectionChange>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtectionChange {
+    pub enabled: bool,
+    /// None: ECS's own default.
+    pub expires_in_minutes: Option<i32>,
+}
+
+/// What ECS says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProtectionAnswer {
+    /// None: it is not protected.
+    Protection { until: Option<Timestamp> },
+    /// The task cannot be protected: ECS's failure.
+    Failure { reason: String, detail: Option<String> },
+    /// ECS's error.
+    Error {
+        /// Of HTTP.
+        status: u16,
+        code: String,
+        message: String,
+        request_id: String,
+    },
 }
 
 /// The place that a container's log is about to need.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <data>/node/id                                  the machine's id
+//! <data>/node/agent-key                           what tokens of containers are made of (0600)
 //! <data>/tasks/<task id>/spec.json                the task, written before anything of it starts (0600)
 //! <data>/tasks/<task id>/journal                  what happened to it, one JSON line an event
 //! <data>/tasks/<task id>/fs-<n>/{upper,work,…}    the writable layer of container n and its files of /etc
@@ -51,6 +52,10 @@ impl Dirs {
 
     pub fn node_id(&self) -> PathBuf {
         self.data.join("node/id")
+    }
+
+    pub fn agent_key(&self) -> PathBuf {
+        self.data.join("node/agent-key")
     }
 
     pub fn tasks(&self) -> PathBuf {

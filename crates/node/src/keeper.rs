@@ -207,6 +207,7 @@ impl Keeper {
         }
         self.outbox.reconnected();
         self.shared.logs.connected();
+        self.shared.metadata.questions.reconnected();
         loop {
             while let Some(message) = self.outbox.next_message() {
                 sender.send(&node, &message).await?;
@@ -219,6 +220,10 @@ impl Keeper {
                     while let Ok(news) = self.telling.try_recv() {
                         self.hear(news);
                     }
+                }
+                // There are never many, and somebody waits for each.
+                request = self.shared.metadata.questions.next() => {
+                    sender.send(&node, &FromNode::Protection(request)).await?;
                 }
                 Some(message) = self.logs.recv() => {
                     sender.send(&node, &message.message()).await?;
@@ -306,6 +311,10 @@ impl Keeper {
             }
             ToNode::LogOpened { source, refused } => {
                 self.shared.logs.opened(&source, refused);
+                Vec::new()
+            }
+            ToNode::Protection { number, answer } => {
+                self.shared.metadata.questions.answered(number, answer);
                 Vec::new()
             }
             ToNode::ReportsStored { sequence } => {

@@ -27,6 +27,8 @@ pub struct ImageConfig {
     pub working_dir: String,
     /// Paths inside that are volumes.
     pub volumes: Vec<String>,
+    /// `80/tcp`.
+    pub exposed_ports: Vec<String>,
     pub stop_signal: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Ephemeral storage held to its size, where the file system of the data directory has project quotas (ext4 or xfs mounted
 //! with `prjquota`). Elsewhere nothing is enforced, and the node says so in its attributes.
 //!
-//! Called when a task is put on disk and when it is taken off. A limited task's directory is a project of its own, which
+//! Called when a task is put on disk, when it asks for its use, and when it is taken off. A limited task's directory is a project of its own, which
 //! everything made in it belongs to.
 
 use rustix::fs::{Mode, OFlags};
@@ -86,6 +86,19 @@ pub fn release(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Bytes that a limited task's directory holds; none where it is not limited.
+pub fn used(dir: &Path) -> io::Result<Option<u64>> {
+    let fd = open(dir)?;
+    // File systems without projects know no such attribute.
+    let Ok(attributes) = attributes(&fd) else {
+        return Ok(None);
+    };
+    match attributes.project {
+        project if project >= FIRST_PROJECT => Ok(Some(limits(&fd, project)?.space)),
+        _ => Ok(None),
+    }
+}
+
 fn open(dir: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(
         dir,
@@ -155,6 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let limited = limit(dir.path(), "0123456789abcdef", 1);
         assert_eq!(limited.is_ok(), is_enforced(dir.path()), "{limited:?}");
+        assert_eq!(used(dir.path()).unwrap().is_some(), limited.is_ok());
         if limited.is_ok() {
             release(dir.path()).unwrap();
         }

@@ -6,7 +6,7 @@ use crate::dirs::Dirs;
 use crate::inventory;
 use crate::keeper::{Connector, Keeper, LogRetention};
 use crate::logs::LogHub;
-use crate::metadata::{self, Registry};
+use crate::metadata::{self, Registry, Tokens};
 use crate::ports::Ports;
 use crate::quota;
 use crate::slots::Slots;
@@ -64,12 +64,17 @@ pub async fn run(
         network: Box::new(HostNetwork::new(network.clone())),
         clock: Arc::new(SystemClock),
     };
-    let registry = Arc::new(Registry::default());
+    let dirs = Dirs::new(&config.data_dir);
+    dirs.prepare()
+        .map_err(NodeError::io("prepare the data directory", &config.data_dir))?;
+    let tokens = Tokens::open(&dirs).map_err(NodeError::io("keep the secret of tokens in", &dirs.agent_key()))?;
+    let registry = Arc::new(Registry::new(tokens));
     let resolver = network.resolver();
     let server = metadata::Server::new(
         registry.clone(),
         ports.clock.clone(),
         Box::new(HostNetwork::new(network.clone())),
+        metadata::Storage::new(dirs),
         config.cgroup_base(),
     );
     let metadata = tokio::spawn(async move {

@@ -2,7 +2,8 @@
 
 mod support;
 
-use neargate_link::{Condition, Dependency, Phase, StopOrder};
+use neargate_link::{Condition, Dependency, Phase, ProtectionAnswer, StopOrder};
+use neargate_node::metadata::Registry;
 use neargate_node::{NodeConfig, run_with};
 use std::path::Path;
 use std::sync::Arc;
@@ -487,6 +488,27 @@ async fn a_task_is_refused_with_a_reason_when_the_node_has_no_room() {
         reason.starts_with("ResourceInitializationError") && reason.contains("free space"),
         "{reason}"
     );
+    drop(shutdown);
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_tasks_ask_of_control_is_carried_there_and_back_whichever_control_it_is() {
+    let mut f = Fixture::new();
+    let config = NodeConfig::new(f.dir.path(), &f.dir.path().join("link.sock"), Path::new("/nonexistent"));
+    let (shutdown, down) = oneshot::channel::<()>();
+    let (ports, registry) = (f.machine.ports(), Arc::new(Registry::default()));
+    let known = registry.clone();
+    let running = tokio::spawn(async move { run_with(ports, known, config, async { drop(down.await) }).await });
+    for task in ["one", "two"] {
+        let answer = registry.questions.ask(task, None).await;
+        let expected = ProtectionAnswer::Failure {
+            reason: task.to_owned(),
+            detail: None,
+        };
+        assert_eq!(answer, Ok(expected));
+        f.restart_control().await;
+    }
     drop(shutdown);
     running.await.unwrap().unwrap();
 }

@@ -179,7 +179,14 @@ fn bridge_mode_publishes_ports_and_links_containers() {
         host_port: 0,
         transport: Transport::Tcp,
     }];
-    let mut client = container("client", &["sh", "-c", "wget -q -O - http://server/; exec sleep 1000"]);
+    let mut client = container(
+        "client",
+        &[
+            "sh",
+            "-c",
+            "wget -q -O - http://server/; echo $SERVER_NAME; exec sleep 1000",
+        ],
+    );
     client.links = vec!["app:server".into()];
     client.depends_on = vec![Dependency {
         container: "app".into(),
@@ -207,7 +214,7 @@ fn bridge_mode_publishes_ports_and_links_containers() {
     assert!((32768..=60999).contains(&binding.host_port));
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, binding.host_port));
     assert!(get_soon(local).contains("hello from busybox"));
-    m.logged(1, "client", &["hello from busybox"]);
+    m.logged(1, "client", &["hello from busybox", "/client/server"]);
 }
 
 #[test]

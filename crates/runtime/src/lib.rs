@@ -25,7 +25,7 @@ mod state;
 mod sys;
 mod user;
 
-pub use cgroup::{Usage, usage};
+pub use cgroup::{BlockIo, Usage, usage};
 pub use client::{ShimClient, ShimError};
 pub use exe::ShimExe;
 pub use launch::{

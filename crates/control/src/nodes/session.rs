@@ -2,11 +2,14 @@
 //!
 //! Reading never waits for sending: workers answer, the reader only sorts. Reports of a node are applied in order and
 //! fall together while one batch is being stored; logs have workers of their own, so that they never delay a state, and what
-//! containers wait for before they start does not wait for what others have written.
+//! containers wait for before they start does not wait for what others have written. What tasks ask about themselves never
+//! makes a connection wait: it is left unanswered instead.
 
 use super::assignments::{self, Pushes};
 use super::{Shared, roster, until_stored};
-use neargate_link::{ControlConnection, FromNode, LinkError, LogBatch, LogOpening, Sender, TaskReport, ToNode};
+use neargate_link::{
+    ControlConnection, FromNode, LinkError, LogBatch, LogOpening, ProtectionRequest, Sender, TaskReport, ToNode,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -18,6 +21,8 @@ const WAITING_MESSAGES: usize = 256;
 const WAITING_LOGS: usize = 32;
 /// Logs that are opened at the same time for one node, so that their commits go to disk together; more wait.
 const OPENING: usize = 64;
+/// Questions of one node's tasks that are answered at the same time, and as many wait.
+const ASKED: usize = 16;
 /// Reports stored together at most.
 const TOGETHER: usize = 64;
 /// A node that asks for its whole set this often without ever taking one over does not understand them.
@@ -89,6 +94,7 @@ struct Worker {
     messages: mpsc::Sender<Box<FromNode>>,
     logs: Option<mpsc::Sender<Box<LogBatch>>>,
     openings: Option<mpsc::Sender<LogOpening>>,
+    questions: Option<mpsc::Sender<ProtectionRequest>>,
 }
 
 /// The node's worker gave up: the connection is of no further use.
@@ -103,6 +109,7 @@ impl Worker {
             messages,
             logs: None,
             openings: None,
+            questions: None,
         }
     }
 
@@ -125,6 +132,18 @@ impl Worker {
                     openings
                 });
                 openings.send(opening).await.map_err(|_| GaveUp)
+            }
+            FromNode::Protection(request) => {
+                let node = &self.node;
+                let questions = self.questions.get_or_insert_with(|| {
+                    let (questions, inbox) = mpsc::channel(ASKED);
+                    tokio::spawn(node.clone().answer_questions(inbox));
+                    questions
+                });
+                if questions.try_send(request).is_err() {
+                    tracing::debug!(node = %node.id, "its tasks ask more than is answered");
+                }
+                Ok(())
             }
             other => self.messages.send(Box::new(other)).await.map_err(|_| GaveUp),
         }
@@ -167,7 +186,10 @@ impl Node {
                     self.store_reports(sequence, tasks).await
                 }
                 FromNode::Ping => self.sender.send(&self.id, &ToNode::Pong).await,
-                FromNode::NetworkApplied { .. } | FromNode::Logs(_) | FromNode::OpenLog(_) => Ok(()),
+                FromNode::NetworkApplied { .. }
+                | FromNode::Logs(_)
+                | FromNode::OpenLog(_)
+                | FromNode::Protection(_) => Ok(()),
             };
             if let Err(error) = outcome {
                 tracing::debug!(node = %self.id, %error, "the node can no longer be answered");
@@ -212,6 +234,30 @@ impl Node {
             refused: opened.err().map(|e| format!("{}: {}", e.code, e.message)),
         };
         if let Err(error) = self.sender.send(&self.id, &answer).await {
+            tracing::debug!(node = %self.id, %error, "the node can no longer be answered");
+        }
+    }
+
+    async fn answer_questions(self, mut inbox: mpsc::Receiver<ProtectionRequest>) {
+        let mut under_way = JoinSet::new();
+        loop {
+            tokio::select! {
+                request = inbox.recv(), if under_way.len() < ASKED => match request {
+                    Some(request) => {
+                        under_way.spawn(self.clone().answer_question(request));
+                    }
+                    // The connection is gone: who still waits is asked for again on the next.
+                    None => return,
+                },
+                Some(_) = under_way.join_next() => {}
+            }
+        }
+    }
+
+    async fn answer_question(self, request: ProtectionRequest) {
+        let number = request.number;
+        let answer = self.shared.plane.task_protection(&self.id, request).await;
+        if let Err(error) = self.sender.send(&self.id, &ToNode::Protection { number, answer }).await {
             tracing::debug!(node = %self.id, %error, "the node can no longer be answered");
         }
     }

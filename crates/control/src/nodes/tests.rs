@@ -19,6 +19,7 @@ enum Told {
     Reports(String, Vec<String>),
     Logs(u64),
     Opened(String),
+    Asked(String, ProtectionRequest),
 }
 
 /// Stands for ECS and CloudWatch Logs: notes what it is told.
@@ -52,6 +53,14 @@ impl TaskPlane for Fake {
     fn apply_reports<'a>(&'a self, node_id: &'a str, reports: Vec<TaskReport>) -> BoxFuture<'a, Result<(), AwsError>> {
         let ids = reports.into_iter().map(|report| report.task_id).collect();
         Box::pin(async move { self.outcome(Told::Reports(node_id.to_owned(), ids)) })
+    }
+
+    fn task_protection<'a>(&'a self, node_id: &'a str, request: ProtectionRequest) -> BoxFuture<'a, ProtectionAnswer> {
+        Box::pin(async move {
+            let until = request.change.map(|_| Timestamp(1));
+            let _ = self.told.send(Told::Asked(node_id.to_owned(), request));
+            ProtectionAnswer::Protection { until }
+        })
     }
 
     fn assignment(&self, _: &Snapshot, task: &TaskRecord) -> Option<Arc<TaskSpec>> {
@@ -312,6 +321,35 @@ fn opening() -> FromNode {
 
 fn a_fault() -> AwsError {
     AwsError::internal()
+}
+
+#[tokio::test]
+async fn what_tasks_ask_is_answered_by_its_number() {
+    use neargate_link::ProtectionChange;
+    let mut stage = Stage::new(PATIENCE);
+    let mut node = stage.node("n1").await;
+    for (number, enabled) in [(7, true), (3, false)] {
+        let change = Some(ProtectionChange {
+            enabled,
+            expires_in_minutes: None,
+        });
+        let request = ProtectionRequest {
+            number,
+            task_id: "t1".to_owned(),
+            change: change.filter(|change| change.enabled),
+        };
+        node.say(FromNode::Protection(request.clone())).await;
+        assert_eq!(stage.told().await, Told::Asked("n1".to_owned(), request));
+        let ToNode::Protection {
+            number: answered,
+            answer,
+        } = node.hear().await
+        else {
+            panic!("another answer")
+        };
+        let until = enabled.then_some(Timestamp(1));
+        assert_eq!((answered, answer), (number, ProtectionAnswer::Protection { until }));
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use neargate_ecs::Ecs;
 use neargate_ecs::records::TaskRecord;
 use neargate_elbv2::{CertificateSource, Elbv2};
 use neargate_link::gateway::{Certificate, GatewayTable, TargetReport};
-use neargate_link::{LogBatch, LogOpening, NetworkEntry, NodeHello, TaskReport, TaskSpec};
+use neargate_link::{
+    LogBatch, LogOpening, NetworkEntry, NodeHello, ProtectionAnswer, ProtectionRequest, TaskReport, TaskSpec,
+};
 use neargate_logs::Logs;
 use neargate_seal::{Seal, Sealed};
 use neargate_store::{Change, CommitError, Snapshot, Txn};
@@ -38,6 +40,10 @@ impl TaskPlane for Tasks {
 
     fn apply_reports<'a>(&'a self, node_id: &'a str, reports: Vec<TaskReport>) -> BoxFuture<'a, Result<(), AwsError>> {
         Box::pin(async move { stored(self.0.apply_reports(node_id, reports).await) })
+    }
+
+    fn task_protection<'a>(&'a self, node_id: &'a str, request: ProtectionRequest) -> BoxFuture<'a, ProtectionAnswer> {
+        Box::pin(self.0.task_protection(node_id, request))
     }
 
     fn assignment(&self, snapshot: &Snapshot, task: &TaskRecord) -> Option<Arc<TaskSpec>> {

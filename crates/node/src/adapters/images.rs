@@ -42,6 +42,7 @@ impl StoredImages {
                 user: config.user.clone(),
                 working_dir: config.working_dir.clone(),
                 volumes: config.volumes.iter().cloned().collect(),
+                exposed_ports: config.exposed_ports.iter().cloned().collect(),
                 stop_signal: config.stop_signal.clone(),
             },
             // The store names the bottom layer first, an overlay the topmost.

@@ -2,7 +2,7 @@
 //!
 //! Called when a container is started, since only then all addresses are known. Pure.
 
-use crate::plan::link_parts;
+use super::links;
 use crate::plan::observed::Observed;
 use neargate_link::{ContainerSpec, NetworkSpec, TaskSpec};
 use std::net::Ipv4Addr;
@@ -39,16 +39,12 @@ pub fn hosts(spec: &TaskSpec, observed: &Observed, index: usize, hostname: &str,
             None => entry(&address, hostname),
         }
     }
-    for link in &container.links {
-        let (name, alias) = link_parts(link);
-        let linked = spec.containers.iter().position(|c| c.name == name);
-        if let Some(address) = linked.and_then(|i| observed.address_of(spec, i)) {
-            let names = if alias == name {
-                name.to_owned()
-            } else {
-                format!("{alias} {name}")
-            };
-            entry(&address, &names);
+    for linked in links::linked(spec, observed, index) {
+        let (name, alias) = (&spec.containers[linked.container].name, &linked.alias);
+        if alias == name {
+            entry(&linked.address, name);
+        } else {
+            entry(&linked.address, &format!("{alias} {name}"));
         }
     }
     for (name, address) in &container.extra_hosts {

@@ -2,6 +2,7 @@
 //!
 //! Called by the executor. Pure.
 
+use super::envfile::Variable;
 use super::mounts::Volumes;
 use super::process;
 use crate::plan::reason::Failure;
@@ -10,7 +11,6 @@ use neargate_core::{CpuUnits, MiB};
 use neargate_link::{ContainerSpec, LaunchType, LogSpec, NamespaceMode, NetworkSpec, TaskSpec};
 use neargate_runtime as rt;
 use sha2::{Digest, Sha256};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// The kernel's least share; what ECS's agent passes on for a container without `cpu`.
@@ -35,13 +35,13 @@ pub fn runtime_id(spec: &TaskSpec, index: usize) -> String {
 /// What the node contributes to a container besides its definition.
 pub struct Surroundings<'a> {
     pub hostname: String,
-    /// Address of the node's resolver, where task metadata is served too.
-    pub resolver: Ipv4Addr,
     pub network: rt::Network,
     pub rootfs: rt::RootFs,
     pub volumes: Volumes,
-    /// Variables of the environment files, file by file.
-    pub env_files: &'a [Vec<super::envfile::Variable>],
+    /// What `configured` says of this container.
+    pub configured: &'a [String],
+    /// What is said of the containers that it links to.
+    pub links: &'a [Variable],
     /// Directory that holds `hosts`, `hostname` and `resolv.conf` for the container.
     pub etc_dir: &'a Path,
     pub log_path: PathBuf,
@@ -49,6 +49,19 @@ pub struct Surroundings<'a> {
     pub log_files: u32,
     /// The node's own hard limit of open files, which no container can exceed.
     pub nofile_limit: i64,
+}
+
+/// The environment that container `index` is configured with. `metadata`: where it asks about itself; `files`: variables of
+/// its environment files, file by file.
+pub fn configured(
+    spec: &TaskSpec,
+    index: usize,
+    image: &ImageConfig,
+    metadata: Vec<Variable>,
+    files: &[Vec<Variable>],
+) -> Vec<String> {
+    let provided = process::provided(spec.launch_type, &spec.region, metadata);
+    process::configured(&spec.containers[index], image, &provided, files)
 }
 
 /// The order for container `index`.
@@ -68,9 +81,7 @@ pub fn container(
     if c.privileged && spec.launch_type == LaunchType::Fargate {
         return Err(cannot_create("privileged is not supported on Fargate".into()));
     }
-    let metadata = crate::metadata::variables(spec, index, around.resolver);
-    let provided = process::provided(spec.launch_type, &spec.region, metadata);
-    let env = process::environment(c, image, provided, around.env_files, &around.hostname);
+    let env = process::environment(c, &around.hostname, around.links, around.configured);
     let no_new_privileges = security_options(c).map_err(cannot_create)?;
     let mut mounts = etc_mounts(spec, c, around.etc_dir);
     mounts.retain(|m| !around.volumes.mounts.iter().any(|v| v.destination == m.destination));
@@ -302,11 +313,11 @@ mod tests {
     fn around<'a>() -> Surroundings<'a> {
         Surroundings {
             hostname: "h".to_owned(),
-            resolver: Ipv4Addr::new(172, 31, 0, 2),
             network: rt::Network::Host,
             rootfs: rt::RootFs::default(),
             volumes: Volumes::default(),
-            env_files: &[],
+            configured: &[],
+            links: &[],
             etc_dir: Path::new("/etc-of-task"),
             log_path: PathBuf::from("/log"),
             log_max_bytes: 1,

@@ -6,5 +6,6 @@
 pub mod envfile;
 pub mod etc;
 pub mod launch;
+pub mod links;
 pub mod mounts;
 pub mod process;

@@ -1,8 +1,8 @@
 //! What a container runs: arguments and environment, from the definition over the image's configuration.
 //!
 //! Called when a container is prepared. Pure. Precedence is Docker's: an `entryPoint` of the definition clears the
-//! image's command, a `command` alone keeps the image's entry point. Environment: image, then what ECS provides, then
-//! environment files (the first file that names a variable wins), then `environment`.
+//! image's command, a `command` alone keeps the image's entry point. Environment: what is said of links, image, then what ECS
+//! provides, then environment files (the first file that names a variable wins), then `environment`.
 
 use super::envfile::Variable;
 use crate::ports::ImageConfig;
@@ -34,25 +34,41 @@ pub fn provided(launch_type: LaunchType, region: &str, metadata: Vec<Variable>) 
     out
 }
 
-/// The environment as `NAME=value`; the runtime adds `PATH` and `HOME` where they are missing. `files` are the
-/// environment files' variables in file order.
+/// The environment as `NAME=value`: what its own configuration says over the host name and `links`. The runtime adds
+/// `PATH` and `HOME` where they are missing.
 pub fn environment(
     container: &ContainerSpec,
-    image: &ImageConfig,
-    provided: Vec<Variable>,
-    files: &[Vec<Variable>],
     hostname: &str,
+    links: &[Variable],
+    configured: &[String],
 ) -> Vec<String> {
     let mut env = Environment::default();
     env.set("HOSTNAME", hostname);
     if container.pseudo_terminal {
         env.set("TERM", "xterm");
     }
-    for entry in &image.env {
-        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+    for (name, value) in links {
         env.set(name, value);
     }
-    for (name, value) in &provided {
+    for entry in configured {
+        env.set_entry(entry);
+    }
+    env.entries()
+}
+
+/// What a container's own configuration says of its environment, `NAME=value`; whoever links to it is told the same.
+/// `files` are the environment files' variables in file order.
+pub fn configured(
+    container: &ContainerSpec,
+    image: &ImageConfig,
+    provided: &[Variable],
+    files: &[Vec<Variable>],
+) -> Vec<String> {
+    let mut env = Environment::default();
+    for entry in &image.env {
+        env.set_entry(entry);
+    }
+    for (name, value) in provided {
         env.set(name, value);
     }
     let mut from_files = Environment::default();
@@ -62,10 +78,7 @@ pub fn environment(
     for (name, value) in from_files.0.iter().chain(&container.environment) {
         env.set(name, value);
     }
-    env.0
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect()
+    env.entries()
 }
 
 /// Variables in the order in which they were first set.
@@ -73,6 +86,16 @@ pub fn environment(
 struct Environment(Vec<Variable>);
 
 impl Environment {
+    fn entries(self) -> Vec<String> {
+        let entry = |(name, value)| format!("{name}={value}");
+        self.0.into_iter().map(entry).collect()
+    }
+
+    fn set_entry(&mut self, entry: &str) {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        self.set(name, value);
+    }
+
     fn set(&mut self, name: &str, value: &str) {
         match self.0.iter_mut().find(|(n, _)| n == name) {
             Some((_, old)) => value.clone_into(old),
@@ -133,22 +156,24 @@ mod tests {
             vec![pair("A", "1"), pair("COLOR", "blue")],
             vec![pair("A", "2"), pair("C", "file")],
         ];
+        let provided = provided(LaunchType::Fargate, "eu-west-1", Vec::new());
+        let links = [pair("C", "link"), pair("DB_NAME", "/app/db")];
         let env = environment(
             &container,
-            &image(),
-            provided(LaunchType::Fargate, "eu-west-1", Vec::new()),
-            &files,
             "host",
+            &links,
+            &configured(&container, &image(), &provided, &files),
         );
         let expected = [
             "HOSTNAME=host",
+            "C=env",
+            "DB_NAME=/app/db",
             "PATH=/opt",
             "COLOR=blue",
             "AWS_EXECUTION_ENV=AWS_ECS_FARGATE",
             "AWS_REGION=eu-west-1",
             "AWS_DEFAULT_REGION=eu-west-1",
             "A=1",
-            "C=env",
         ];
         assert_eq!(env, expected);
     }

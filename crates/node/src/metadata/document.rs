@@ -7,7 +7,7 @@ use crate::bundle::launch::runtime_id;
 use crate::plan::network_of;
 use crate::plan::observed::{Image, Observed, Piece, Run};
 use crate::plan::report::phase;
-use neargate_core::Timestamp;
+use neargate_core::{MiB, Timestamp};
 use neargate_link::{Health, InterfaceSpec, LaunchType, LogSpec, NetworkSpec, Phase, TaskSpec, Transport};
 use neargate_netns::Cidr;
 use serde_json::{Map, Value, json};
@@ -30,6 +30,8 @@ pub struct Around {
     pub at: Timestamp,
     /// None: it is not synchronized.
     pub error_bound_millis: Option<f64>,
+    /// Ephemeral storage that the task uses; none: it has none, or nobody knows yet.
+    pub storage_used: Option<MiB>,
 }
 
 /// The document of a task.
@@ -63,6 +65,7 @@ pub fn task(known: &Known, version: Version, around: &Around, tags: bool) -> Val
         }
         if spec.launch_type == LaunchType::Fargate {
             put("ClockDrift", clock_drift(around));
+            put("EphemeralStorageMetrics", storage(spec, around));
         }
         put("FaultInjectionEnabled", json!(false));
     }
@@ -276,6 +279,23 @@ fn clock_drift(around: &Around) -> Value {
         }),
         None => json!({ "ClockSynchronizationStatus": "NOT_SYNCHRONIZED" }),
     }
+}
+
+/// The size that ECS gives a Fargate task which asks for none.
+const DEFAULT_STORAGE_GIB: u32 = 20;
+/// And what Fargate says of it: 16 MiB more than 20 GiB. What it says of other sizes is not known, so these are told as they
+/// are.
+const DEFAULT_STORAGE_MIB: u32 = 20_496;
+
+fn storage(spec: &TaskSpec, around: &Around) -> Value {
+    let Some((used, gib)) = around.storage_used.zip(spec.ephemeral_storage_gib) else {
+        return Value::Null;
+    };
+    let reserved = match gib {
+        DEFAULT_STORAGE_GIB => DEFAULT_STORAGE_MIB,
+        other => other.saturating_mul(1024),
+    };
+    json!({ "Utilized": used.0, "Reserved": reserved })
 }
 
 fn time(at: Option<Timestamp>) -> Value {

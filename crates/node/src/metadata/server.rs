@@ -1,17 +1,19 @@
 //! Serves the endpoint over HTTP on the resolver's address, where the firewall leads tasks that ask 169.254.170.2.
 
+use super::agent::{self, Wanted};
 use super::document::{self, Around, Version};
 use super::stats::{self, Machine, Sample};
-use super::{Found, Known, Registry};
+use super::{Found, Known, Registry, Storage};
 use crate::bundle::launch::runtime_id;
 use crate::ports::TaskNetwork;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use neargate_core::{Clock as CoreClock, Timestamp};
+use neargate_link::LaunchType;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -30,6 +32,9 @@ const CONNECTIONS_EACH: usize = 32;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// After a failed accept: descriptors have run out.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// What a request's body may hold, in bytes, and how long it may take.
+const BODY: usize = 16 * 1024;
+const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// Samples older than this say nothing of now.
 const STALE: Duration = Duration::from_secs(600);
 
@@ -38,6 +43,7 @@ pub struct Server {
     registry: Arc<Registry>,
     clock: Arc<dyn CoreClock>,
     network: Box<dyn TaskNetwork>,
+    storage: Storage,
     /// Of all tasks of this node.
     cgroup_base: String,
     machine: Machine,
@@ -50,6 +56,7 @@ impl Server {
         registry: Arc<Registry>,
         clock: Arc<dyn CoreClock>,
         network: Box<dyn TaskNetwork>,
+        storage: Storage,
         cgroup_base: String,
     ) -> Server {
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -61,6 +68,7 @@ impl Server {
             registry,
             clock,
             network,
+            storage,
             cgroup_base,
             machine,
             samples: Mutex::default(),
@@ -85,7 +93,13 @@ impl Server {
             [version @ ("v3" | "v4"), id, ref what @ ..] => {
                 let version = if version == "v4" { Version::V4 } else { Version::V3 };
                 let found = self.found(id, peer)?;
-                let around = self.around(&found.task);
+                let mut around = self.around(&found.task);
+                if let ["task" | "taskWithTags"] = what
+                    && version == Version::V4
+                    && found.task.spec.launch_type == LaunchType::Fargate
+                {
+                    around.storage_used = self.storage.used(&found.task.spec.id);
+                }
                 match what {
                     [] => Ok(document::container(&found.task, found.container, version, &around)),
                     ["task"] => Ok(document::task(&found.task, version, &around, false)),
@@ -151,6 +165,7 @@ impl Server {
             resolver: self.network.resolver_of(&task.spec.network),
             at: self.now(),
             error_bound_millis: error_bound(),
+            storage_used: None,
         }
     }
 }
@@ -245,6 +260,10 @@ async fn respond(
     peer: Ipv4Addr,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
+    if let Some(token) = agent::token(&path) {
+        let (status, document) = act(&server.registry, token, peer, request).await;
+        return Ok(json_response(status, &document));
+    }
     let answer = match *request.method() {
         Method::GET => tokio::task::spawn_blocking(move || server.answer(&path, peer)).await,
         _ => {
@@ -264,6 +283,42 @@ async fn respond(
     })
 }
 
+/// Answers what a task asks of control.
+async fn act<B>(registry: &Registry, token: &str, peer: Ipv4Addr, request: Request<B>) -> agent::Answer
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
+    let wanted = match *request.method() {
+        Method::GET => None,
+        Method::PUT => {
+            let body = Limited::new(request.into_body(), BODY).collect();
+            let body = match tokio::time::timeout(BODY_WITHIN, body).await {
+                Ok(Ok(body)) => body.to_bytes(),
+                // Read no further: it is no request.
+                Ok(Err(_)) | Err(_) => Bytes::new(),
+            };
+            match Wanted::parse(&body) {
+                Ok(wanted) => Some(wanted),
+                Err(answer) => return answer,
+            }
+        }
+        _ => {
+            return (
+                StatusCode::METHOD_NOT_ALLOWED,
+                json!("only GET and PUT are served here"),
+            );
+        }
+    };
+    let Some(task) = registry.acting(token, peer) else {
+        return agent::not_found();
+    };
+    let change = match wanted.map(|wanted| wanted.change(&task.arn)).transpose() {
+        Ok(change) => change,
+        Err(answer) => return answer,
+    };
+    agent::answer(&task.arn, registry.questions.ask(&task.id, change).await)
+}
+
 fn json_response(status: StatusCode, document: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(document.to_string())));
     *response.status_mut() = status;
@@ -275,6 +330,81 @@ fn json_response(status: StatusCode, document: &Value) -> Response<Full<Bytes>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::observed::{Event, Observed};
+    use crate::testing;
+    use neargate_link::ProtectionAnswer;
+
+    /// A task at an address of its own, and the token of its first container.
+    fn registered(own: Ipv4Addr) -> (Arc<Registry>, String, String) {
+        let (registry, spec) = (Registry::default(), Arc::new(testing::task("app")));
+        let mut observed = Observed::new(&spec);
+        let ready = Event::NetworkReady {
+            network: 0,
+            address: Some(own),
+            bindings: Vec::new(),
+        };
+        observed.apply(&spec, &ready, Timestamp(0));
+        registry.observe(&spec, &observed);
+        let token = registry.tokens.of(&runtime_id(&spec, 0));
+        (Arc::new(registry), token, spec.arn.clone())
+    }
+
+    fn request(method: Method, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body.into()));
+        *request.method_mut() = method;
+        request
+    }
+
+    #[tokio::test]
+    async fn a_task_is_protected_as_it_asks_and_nobody_else_is() {
+        let own = Ipv4Addr::new(172, 31, 0, 10);
+        let (registry, token, arn) = registered(own);
+        let control = {
+            let registry = registry.clone();
+            tokio::spawn(async move {
+                let mut asked = Vec::new();
+                for until in [None, Some(Timestamp(1000))] {
+                    let request = registry.questions.next().await;
+                    registry
+                        .questions
+                        .answered(request.number, ProtectionAnswer::Protection { until });
+                    asked.push(request.change.map(|c| (c.enabled, c.expires_in_minutes)));
+                }
+                asked
+            })
+        };
+        let (status, told) = act(&registry, &token, own, request(Method::GET, "")).await;
+        assert_eq!((status, &told["protection"]["TaskArn"]), (StatusCode::OK, &json!(arn)));
+        assert_eq!(told["protection"]["ProtectionEnabled"], false);
+        let wanted = r#"{"ProtectionEnabled":true,"ExpiresInMinutes":60}"#;
+        let (status, told) = act(&registry, &token, own, request(Method::PUT, wanted)).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(told["protection"]["ProtectionEnabled"], true);
+        assert_eq!(control.await.unwrap(), [None, Some((true, Some(60)))]);
+
+        let elsewhere = Ipv4Addr::new(172, 31, 0, 11);
+        for (token, peer, request, expected) in [
+            (&*token, elsewhere, request(Method::GET, ""), StatusCode::NOT_FOUND),
+            (&*token, elsewhere, request(Method::PUT, wanted), StatusCode::NOT_FOUND),
+            ("00", own, request(Method::PUT, wanted), StatusCode::NOT_FOUND),
+            (&*token, own, request(Method::PUT, "{}"), StatusCode::BAD_REQUEST),
+            (
+                &*token,
+                own,
+                request(Method::PUT, vec![b' '; BODY + 1]),
+                StatusCode::BAD_REQUEST,
+            ),
+            (
+                &*token,
+                own,
+                request(Method::POST, wanted),
+                StatusCode::METHOD_NOT_ALLOWED,
+            ),
+        ] {
+            let (status, told) = act(&registry, token, peer, request).await;
+            assert_eq!(status, expected, "{told}");
+        }
+    }
 
     #[test]
     fn an_address_has_its_share_and_no_more() {

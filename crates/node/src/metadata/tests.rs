@@ -3,10 +3,10 @@ use super::stats::{self, Machine, Sample};
 use super::*;
 use crate::plan::observed::Event;
 use crate::testing;
-use neargate_core::Timestamp;
-use neargate_link::{AwslogsSpec, LogSpec};
+use neargate_core::{MiB, Timestamp};
+use neargate_link::{AwslogsSpec, LaunchType, LogSpec};
 use neargate_netns::{Carried, Counters};
-use neargate_runtime::Usage;
+use neargate_runtime::{BlockIo, Usage};
 use serde_json::json;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 10);
@@ -64,6 +64,7 @@ fn around() -> Around {
         resolver: Ipv4Addr::new(172, 31, 0, 2),
         at: Timestamp(5000),
         error_bound_millis: Some(0.5),
+        storage_used: Some(MiB(12)),
     }
 }
 
@@ -71,7 +72,8 @@ fn around() -> Around {
 fn containers_are_told_where_to_ask() {
     let mut spec = spec();
     let id = runtime_id(&spec, 0);
-    let told = |spec: &TaskSpec| variables(spec, 0, RESOLVER);
+    let tokens = Tokens::default();
+    let told = |spec: &TaskSpec| variables(spec, 0, RESOLVER, &tokens);
     assert_eq!(
         told(&spec),
         [
@@ -83,10 +85,15 @@ fn containers_are_told_where_to_ask() {
                 "ECS_CONTAINER_METADATA_URI_V4".to_owned(),
                 format!("http://169.254.170.2/v4/{id}")
             ),
+            (
+                "ECS_AGENT_URI".to_owned(),
+                format!("http://169.254.170.2/api/{}", tokens.of(&id))
+            ),
         ]
     );
     spec.network = NetworkSpec::Host;
     assert!(told(&spec)[1].1.starts_with("http://172.31.0.2:51679/v4/"));
+    assert!(told(&spec)[2].1.starts_with("http://172.31.0.2:51679/api/"));
     spec.network = NetworkSpec::None;
     assert_eq!(told(&spec), []);
 }
@@ -112,9 +119,34 @@ fn tasks_on_the_machines_network_are_not_told_to_those_that_have_their_own() {
     host.arn = host.arn.replace("0123456789abcdef0123456789abcdef", &host.id);
     let host = running(&host, None);
     registry.observe(&host.spec, &host.observed);
+    let mut beside = TaskSpec::clone(&host.spec);
+    beside.id = "e".repeat(32);
+    beside.arn = beside.arn.replace('f', "e");
+    let beside = running(&beside, None);
+    registry.observe(&beside.spec, &beside.observed);
     let id = runtime_id(&host.spec, 0);
     assert!(registry.container(&id, RESOLVER).is_some());
     assert!(registry.container(&id, OWN).is_none());
+    // They have one address between them: only the token tells who acts.
+    let acts = |known: &Known, peer| {
+        let token = registry.tokens.of(&runtime_id(&known.spec, 0));
+        registry.acting(&token, peer).map(|spec| spec.id.clone())
+    };
+    assert_eq!(acts(&host, RESOLVER), Some(host.spec.id.clone()));
+    assert_eq!(acts(&beside, RESOLVER), Some(beside.spec.id.clone()));
+    assert_eq!(acts(&host, OWN), None);
+    assert!(registry.acting(&id, RESOLVER).is_none());
+}
+
+#[test]
+fn a_task_acts_for_itself_alone_whoevers_token_it_has() {
+    let (registry, known) = registered();
+    let id = runtime_id(&known.spec, 1);
+    let token = registry.tokens.of(&id);
+    assert_eq!(registry.acting(&token, OWN).unwrap().id, known.spec.id);
+    assert!(registry.acting(&token, OTHER).is_none());
+    assert!(registry.acting(&id, OWN).is_none(), "what others see is no token");
+    assert!(registry.acting(&Tokens::default().of(&id), OWN).is_none());
 }
 
 #[test]
@@ -185,6 +217,26 @@ fn version_4_says_what_ecs_says() {
 }
 
 #[test]
+fn fargate_tasks_are_told_of_their_storage() {
+    let told = |gib, launch_type, version, around: &Around| {
+        let mut spec = spec();
+        spec.ephemeral_storage_gib = gib;
+        spec.launch_type = launch_type;
+        document::task(&running(&spec, Some(OWN)), version, around, false)["EphemeralStorageMetrics"].clone()
+    };
+    let fargate = |gib| told(Some(gib), LaunchType::Fargate, Version::V4, &around());
+    assert_eq!(fargate(20), json!({ "Utilized": 12, "Reserved": 20_496 }));
+    assert_eq!(fargate(21), json!({ "Utilized": 12, "Reserved": 21_504 }));
+    let unknown = Around {
+        storage_used: None,
+        ..around()
+    };
+    assert_eq!(told(Some(20), LaunchType::Fargate, Version::V4, &unknown), json!(null));
+    assert_eq!(told(Some(20), LaunchType::Fargate, Version::V3, &around()), json!(null));
+    assert_eq!(told(None, LaunchType::Ec2, Version::V4, &around()), json!(null));
+}
+
+#[test]
 fn a_task_that_starts_is_as_far_as_its_slowest_container() {
     let spec = spec();
     let mut known = Known {
@@ -216,6 +268,12 @@ fn statistics_have_dockers_form() {
             cpu,
             memory: 4096,
             pids: 2,
+            block_io: vec![BlockIo {
+                major: 8,
+                minor: 16,
+                operation: "Write".to_owned(),
+                bytes,
+            }],
             ..Usage::default()
         },
         machine_cpu: 10 * cpu,
@@ -241,6 +299,11 @@ fn statistics_have_dockers_form() {
     assert_eq!(second["memory_stats"]["limit"], 1 << 30);
     assert_eq!(second["networks"]["eth0"]["rx_bytes"], 150);
     assert_eq!(second["network_rate_stats"]["rx_bytes_per_sec"], 50.0);
+    assert_eq!(
+        second["blkio_stats"]["io_service_bytes_recursive"],
+        json!([{ "major": 8, "minor": 16, "op": "Write", "value": 150 }])
+    );
+    assert_eq!(second["blkio_stats"]["io_serviced_recursive"], json!([]));
 }
 
 #[test]

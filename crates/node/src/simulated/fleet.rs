@@ -134,7 +134,12 @@ impl Fleet {
                 let node = &mut self.nodes[at];
                 node.unstored = node.unstored.split_off(&(sequence + 1));
             }
-            ToNode::Network { .. } | ToNode::LogsStored { .. } | ToNode::LogOpened { .. } | ToNode::Pong => {}
+            // No program runs in a simulated task that would ask for anything.
+            ToNode::Network { .. }
+            | ToNode::LogsStored { .. }
+            | ToNode::LogOpened { .. }
+            | ToNode::Protection { .. }
+            | ToNode::Pong => {}
         }
     }
 

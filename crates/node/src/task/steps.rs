@@ -1,8 +1,8 @@
 //! How each step of a plan is carried out, and what comes of it.
 
 use super::{Shared, Task, passed, source_name};
-use crate::bundle::launch::{Surroundings, container, health_command, holder, signal_number};
-use crate::bundle::{envfile, etc, mounts};
+use crate::bundle::launch::{Surroundings, configured, container, health_command, holder, signal_number};
+use crate::bundle::{envfile, etc, links, mounts};
 use crate::dirs::{Journal, TaskDir};
 use crate::plan::observed::{Event, Observed};
 use crate::plan::reason::Failure;
@@ -403,13 +403,8 @@ impl Around<'_> {
                 "failed to initialize logging driver: awslogs-multiline-pattern or awslogs-datetime-format: {error}"
             )));
         }
-        let env_files = c
-            .environment_files
-            .iter()
-            .map(|arn| envfile::read(&self.shared.dirs.s3(), arn));
-        let env_files: Vec<_> = env_files
-            .collect::<Result<_, _>>()
-            .map_err(|e| Failure::ResourceInitialization.because(e))?;
+        let configured = self.configured(index, &image.config)?;
+        let links = self.links(index, images)?;
         let volumes = mounts::volumes(self.spec, index, images, &self.dir.volumes())
             .map_err(|why| Failure::CannotCreateContainer.because(why))?;
         for directory in &volumes.directories {
@@ -424,7 +419,6 @@ impl Around<'_> {
         let settings = &self.shared.settings;
         let around = Surroundings {
             hostname,
-            resolver: self.shared.ports.network.resolver(),
             network,
             rootfs: RootFs::Overlay {
                 lower: image.layers.clone(),
@@ -432,7 +426,8 @@ impl Around<'_> {
                 work: slot.join("work"),
             },
             volumes,
-            env_files: &env_files,
+            configured: &configured,
+            links: &links,
             etc_dir: &slot,
             log_path: self.shared.dirs.log_file(self.spec, index),
             log_max_bytes: settings.log_max_bytes,
@@ -440,6 +435,32 @@ impl Around<'_> {
             nofile_limit: settings.nofile_limit,
         };
         container(self.spec, index, &image.config, around)
+    }
+
+    /// The environment that a container is configured with, its environment files read.
+    fn configured(&self, index: usize, image: &ImageConfig) -> Result<Vec<String>, String> {
+        let s3 = self.shared.dirs.s3();
+        let files = self.spec.containers[index].environment_files.iter();
+        let files: Vec<_> = files
+            .map(|arn| envfile::read(&s3, arn))
+            .collect::<Result<_, _>>()
+            .map_err(|e| Failure::ResourceInitialization.because(e))?;
+        let resolver = self.shared.ports.network.resolver();
+        let metadata = crate::metadata::variables(self.spec, index, resolver, &self.shared.metadata.tokens);
+        Ok(configured(self.spec, index, image, metadata, &files))
+    }
+
+    /// What a container is told of those that it links to.
+    fn links(&self, index: usize, images: &[Option<ImageConfig>]) -> Result<Vec<envfile::Variable>, String> {
+        let mut out = Vec::new();
+        for linked in links::linked(self.spec, self.observed, index) {
+            let (recipient, of) = (&self.spec.containers[index], &self.spec.containers[linked.container]);
+            // Its image is gone from the node only when it was removed by hand.
+            let image = images[linked.container].clone().unwrap_or_default();
+            let environment = self.configured(linked.container, &image)?;
+            out.extend(links::variables(&recipient.name, &linked, of, &image, &environment));
+        }
+        Ok(out)
     }
 
     fn write_etc(&self, index: usize, slot: &Path, hostname: &str) -> io::Result<()> {

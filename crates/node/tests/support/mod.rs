@@ -5,7 +5,7 @@
 use neargate_link::network::{GroupEntry, NetworkEntry, Peer, Traffic, TrafficRule};
 use neargate_link::{
     ContainerSpec, FromNode, InterfaceSpec, LaunchType, LinkListener, LogBatch, LogOpening, LogSpec, NamespaceMode,
-    NetworkSpec, Phase, Sender, TaskReport, TaskSpec, Timing, ToNode,
+    NetworkSpec, Phase, ProtectionAnswer, Sender, TaskReport, TaskSpec, Timing, ToNode,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -319,6 +319,13 @@ fn take_in(heard: &mut Heard, message: FromNode, storing: bool) -> Option<ToNode
             heard.network_applied.push(generation);
             None
         }
+        FromNode::Protection(request) => Some(ToNode::Protection {
+            number: request.number,
+            answer: ProtectionAnswer::Failure {
+                reason: request.task_id,
+                detail: None,
+            },
+        }),
         FromNode::Hello(_) | FromNode::Resync | FromNode::Ping => None,
     }
 }

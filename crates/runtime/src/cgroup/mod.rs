@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-pub use usage::Usage;
+pub use usage::{BlockIo, Usage};
 
 /// Where distributions mount cgroups.
 const MOUNTED_AT: &str = "/sys/fs/cgroup";
@@ -51,6 +51,8 @@ pub trait Version {
     fn container_settings(&self, resources: &Resources) -> Result<Vec<Setting>, String>;
     /// Controllers to enable for the children of a cgroup (v2).
     fn controllers(&self) -> &[&'static str];
+    /// Those to enable besides, where they are available: they only count.
+    fn wished(&self) -> &[&'static str];
     /// The file that counts out-of-memory kills in a line `oom_kill <n>`.
     fn oom_file(&self) -> Option<(PathBuf, &'static str)>;
     /// The hierarchy that limits processes.
@@ -159,16 +161,16 @@ impl Cgroups {
     /// Makes the task's cgroup with its limits.
     pub fn create_task(&self, limits: &TaskLimits) -> io::Result<()> {
         if let (Some(root), [_, ..]) = (&self.unified, self.version.controllers()) {
-            enable(root, self.version.controllers())?;
+            enable(root, &*self.version)?;
             make_dir(&root.join(&self.base))?;
-            enable(&root.join(&self.base), self.version.controllers())?;
+            enable(&root.join(&self.base), &*self.version)?;
         }
         for directory in self.directories(&self.task_path()) {
             make_dir_all(&directory)?;
         }
         self.apply(&self.task_path(), &self.version.task_settings(limits))?;
         match &self.unified {
-            Some(root) => enable(&root.join(self.task_path()), self.version.controllers()),
+            Some(root) => enable(&root.join(self.task_path()), &*self.version),
             None => Ok(()),
         }
     }
@@ -458,30 +460,35 @@ fn write_value(path: &Path, value: &str) -> io::Result<()> {
     fs::File::options().write(true).open(path)?.write_all(value.as_bytes())
 }
 
-/// Enables controllers for the children of a v2 cgroup, unless they are.
-fn enable(directory: &Path, controllers: &[&str]) -> io::Result<()> {
+/// Enables a version's controllers for the children of a v2 cgroup, unless they are.
+fn enable(directory: &Path, version: &dyn Version) -> io::Result<()> {
+    let controllers = version.controllers();
     if controllers.is_empty() {
         return Ok(());
     }
     let file = directory.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&file)?;
-    let missing = controllers
-        .iter()
-        .filter(|c| !enabled.split_whitespace().any(|e| e == **c));
-    let wanted: Vec<String> = missing.map(|c| format!("+{c}")).collect();
-    if wanted.is_empty() {
+    let is_in = |list: &str, controller: &str| list.split_whitespace().any(|name| name == controller);
+    let missing = |controllers: &[&'static str]| -> Vec<String> {
+        let missing = controllers.iter().filter(|c| !is_in(&enabled, c));
+        missing.map(|c| format!("+{c}")).collect()
+    };
+    let (mut wanted, mut wished) = (missing(controllers), missing(version.wished()));
+    if wanted.is_empty() && wished.is_empty() {
         return Ok(());
     }
     let available = fs::read_to_string(directory.join("cgroup.controllers"))?;
-    if let Some(none) = controllers
-        .iter()
-        .find(|c| !available.split_whitespace().any(|a| a == **c))
-    {
+    wished.retain(|wish| is_in(&available, &wish[1..]));
+    if let Some(none) = controllers.iter().find(|c| !is_in(&available, c)) {
         return Err(io::Error::other(format!(
             "the cgroup controller {none} is not available in {}: this kernel was started without it (see \
              cgroup_disable and cgroup_enable on its command line), or whoever started this system keeps it back",
             directory.display()
         )));
+    }
+    wanted.append(&mut wished);
+    if wanted.is_empty() {
+        return Ok(());
     }
     write_value(&file, &wanted.join(" ")).map_err(|e| {
         io::Error::new(

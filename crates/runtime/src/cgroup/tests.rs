@@ -83,8 +83,8 @@ fn on_v2_controllers_are_enabled_all_the_way_down_and_only_where_they_are_not() 
         "cpuset cpu io memory pids\n",
         "left as it was"
     );
-    assert_eq!(tree.read("base/cgroup.subtree_control"), "+cpu +memory +pids");
-    assert_eq!(tree.read("base/task/cgroup.subtree_control"), "+cpu +memory +pids");
+    assert_eq!(tree.read("base/cgroup.subtree_control"), "+cpu +memory +pids +io");
+    assert_eq!(tree.read("base/task/cgroup.subtree_control"), "+cpu +memory +pids +io");
     assert_eq!(
         tree.read("base/task/c/cgroup.subtree_control"),
         "",
@@ -95,7 +95,11 @@ fn on_v2_controllers_are_enabled_all_the_way_down_and_only_where_they_are_not() 
     let partly = Tree::new("memory");
     partly.cgroups().create_task(&half_a_cpu()).unwrap();
     // The kernel adds to what there is; this file has the bytes written over it.
-    assert_eq!(partly.read("cgroup.subtree_control"), "+cpu +pids");
+    assert_eq!(partly.read("cgroup.subtree_control"), "+cpu +pids +io");
+    let uncounted = Tree::new("cpu memory pids");
+    fs::write(uncounted.at("cgroup.controllers"), "cpu memory pids").unwrap();
+    uncounted.cgroups().create_task(&half_a_cpu()).unwrap();
+    assert_eq!(uncounted.read("cgroup.subtree_control"), "cpu memory pids");
 }
 
 #[test]

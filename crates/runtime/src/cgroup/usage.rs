@@ -24,6 +24,18 @@ pub struct Usage {
     pub memory_stat: BTreeMap<String, u64>,
     /// Processes and threads.
     pub pids: u64,
+    /// Empty where block IO is not counted for containers.
+    pub block_io: Vec<BlockIo>,
+}
+
+/// Bytes that went to or came from a block device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockIo {
+    pub major: u64,
+    pub minor: u64,
+    /// `Read`, `Write`; v1 tells more.
+    pub operation: String,
+    pub bytes: u64,
 }
 
 /// The first number of a file.
@@ -38,6 +50,51 @@ pub fn table(text: &str) -> BTreeMap<String, u64> {
         Some((name.to_owned(), value.trim().parse().ok()?))
     };
     text.lines().filter_map(line).collect()
+}
+
+/// v1's `blkio.throttle.io_service_bytes`: `8:0 Read 4096` a line, and a total without a device.
+pub fn block_io_v1(text: &str) -> Vec<BlockIo> {
+    let line = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (major, minor) = device(words.next()?)?;
+        Some(BlockIo {
+            major,
+            minor,
+            operation: words.next()?.to_owned(),
+            bytes: words.next()?.parse().ok()?,
+        })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// v2's `io.stat`: `8:0 rbytes=4096 wbytes=0 rios=1 …` a line.
+pub fn block_io_v2(text: &str) -> Vec<BlockIo> {
+    let mut out = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let Some((major, minor)) = words.next().and_then(device) else {
+            continue;
+        };
+        for (name, value) in words.filter_map(|word| word.split_once('=')) {
+            let operation = match name {
+                "rbytes" => "Read",
+                "wbytes" => "Write",
+                _ => continue,
+            };
+            out.extend(value.parse().ok().map(|bytes| BlockIo {
+                major,
+                minor,
+                operation: operation.to_owned(),
+                bytes,
+            }));
+        }
+    }
+    out
+}
+
+fn device(text: &str) -> Option<(u64, u64)> {
+    let (major, minor) = text.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -64,6 +121,7 @@ mod tests {
             ("cpuacct", place("cpu,cpuacct")),
             ("memory", place("memory")),
             ("pids", place("pids")),
+            ("blkio", place("blkio")),
         ];
         let v1 = read(
             &V1::of(mounted, None),
@@ -80,6 +138,10 @@ mod tests {
                 ("/cg/memory/memory.limit_in_bytes", "9223372036854771712\n"),
                 ("/cg/memory/memory.stat", "cache 1024\nrss 2048\n"),
                 ("/cg/pids/pids.current", "3\n"),
+                (
+                    "/cg/blkio/blkio.throttle.io_service_bytes",
+                    "8:16 Read 512\n8:16 Write 1024\nTotal 1536\n",
+                ),
             ],
         );
         let v2 = read(
@@ -94,6 +156,10 @@ mod tests {
                 ("/cg/memory.max", "max\n"),
                 ("/cg/memory.stat", "cache 1024\nrss 2048\n"),
                 ("/cg/pids.current", "3\n"),
+                (
+                    "/cg/io.stat",
+                    "8:16 rbytes=512 wbytes=1024 rios=1 wios=2 dbytes=0 dios=0\n",
+                ),
             ],
         );
         assert_eq!(v1, v2);
@@ -102,6 +168,12 @@ mod tests {
             (3000, 7000, 4096, None)
         );
         assert_eq!(v1.memory_stat["rss"], 2048);
+        let told = |io: &BlockIo| (io.major, io.minor, io.operation.clone(), io.bytes);
+        let told: Vec<_> = v1.block_io.iter().map(told).collect();
+        assert_eq!(
+            told,
+            [(8, 16, "Read".to_owned(), 512), (8, 16, "Write".to_owned(), 1024)]
+        );
     }
 
     #[test]

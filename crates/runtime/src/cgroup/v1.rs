@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 
 /// systemd's own hierarchy, by which it finds the processes of a unit to kill.
 pub const SYSTEMD: &str = "systemd";
-/// What we limit by or account with. Block IO and cpu sets are left alone: no member of a task definition asks for them.
-const CONTROLLERS: &[&str] = &["cpu", "cpuacct", "memory", "pids", "devices", SYSTEMD];
+/// What we limit by or account with. Block IO and cpu sets are left alone: no member of a task definition asks for them, and
+/// each hierarchy more makes every start slower.
+const CONTROLLERS: &[&str] = &["cpu", "cpuacct", "memory", "pids", "devices", BLOCK_IO, SYSTEMD];
+/// Only looked at: OCI runtimes put containers there.
+const BLOCK_IO: &str = "blkio";
 const CFS_PERIOD_MICROS: u64 = 100_000;
 /// What `memory.limit_in_bytes` says of no limit is the largest number that is whole in pages.
 const UNLIMITED: u64 = i64::MAX as u64 / 2;
@@ -54,7 +57,10 @@ impl V1 {
         let mut attached: Vec<PathBuf> = Vec::new();
         for (name, place) in &mounted {
             // With a v2 hierarchy at hand devices are filtered by eBPF there, which costs less than one more hierarchy.
-            let needed = *name != "devices" || unified.is_none();
+            let needed = match *name {
+                "devices" => unified.is_none(),
+                name => name != BLOCK_IO,
+            };
             if needed && !attached.contains(place) {
                 attached.push(place.clone());
             }
@@ -145,6 +151,10 @@ impl Version for V1 {
         &[]
     }
 
+    fn wished(&self) -> &[&'static str] {
+        &[]
+    }
+
     fn oom_file(&self) -> Option<(PathBuf, &'static str)> {
         Some((self.place("memory")?.clone(), "memory.oom_control"))
     }
@@ -176,6 +186,7 @@ impl Version for V1 {
             memory_limit: one("memory", "memory.limit_in_bytes").filter(|limit| *limit < UNLIMITED),
             memory_stat: usage::table(&text("memory", "memory.stat").unwrap_or_default()),
             pids: one("pids", "pids.current").unwrap_or_default(),
+            block_io: usage::block_io_v1(&text(BLOCK_IO, "blkio.throttle.io_service_bytes").unwrap_or_default()),
         }
     }
 }

@@ -95,6 +95,10 @@ impl Version for V2 {
         &["cpu", "memory", "pids"]
     }
 
+    fn wished(&self) -> &[&'static str] {
+        &["io"]
+    }
+
     fn oom_file(&self) -> Option<(PathBuf, &'static str)> {
         Some((self.root[0].clone(), "memory.events"))
     }
@@ -124,6 +128,7 @@ impl Version for V2 {
             memory_limit: one("memory.max"),
             memory_stat: usage::table(&text("memory.stat").unwrap_or_default()),
             pids: one("pids.current").unwrap_or_default(),
+            block_io: usage::block_io_v2(&text("io.stat").unwrap_or_default()),
         }
     }
 }

@@ -17,6 +17,7 @@ mod nodes;
 pub mod ops;
 pub mod paging;
 pub mod plan;
+mod protection;
 pub mod reconcile;
 pub mod records;
 pub mod refusal;

@@ -2,6 +2,7 @@
 
 use super::world;
 use crate::testing::hello;
+use neargate_link::{ProtectionAnswer, ProtectionChange, ProtectionRequest};
 use serde_json::{Value, json};
 
 fn arns(reply: &Value, list: &str) -> Vec<String> {
@@ -171,6 +172,70 @@ async fn container_instances_show_what_is_left_of_a_machine() {
     );
     assert_eq!(instance["healthStatus"]["overallStatus"], "OK");
     assert_eq!(shown["failures"][0]["reason"], "MISSING");
+}
+
+#[tokio::test]
+async fn a_task_asks_for_its_own_protection_by_way_of_its_node() {
+    let world = world().await;
+    let node = world.node("n1", 4096, 8192).await;
+    world.run_fargate("web", json!({ "count": 2 })).await.unwrap();
+    node.work().await;
+    let (mut of_service, alone) = {
+        let mut t = world.tasks();
+        (t.remove(0), t.remove(0))
+    };
+    of_service.service = Some(crate::records::ServiceLink {
+        name: "web".to_owned(),
+        deployment_id: "ecs-svc/1".to_owned(),
+        service_revision_arn: "r".to_owned(),
+        settled: false,
+    });
+    world.put(&of_service.own_key(), of_service.clone()).await;
+    let ask = async |node: &str, task_id: &str, change: Option<(bool, Option<i32>)>| {
+        let request = ProtectionRequest {
+            number: 1,
+            task_id: task_id.to_owned(),
+            change: change.map(|(enabled, expires_in_minutes)| ProtectionChange {
+                enabled,
+                expires_in_minutes,
+            }),
+        };
+        world.ecs.task_protection(node, request).await
+    };
+    let until = |seconds| ProtectionAnswer::Protection {
+        until: Some(world.cx().now.plus(std::time::Duration::from_secs(seconds))),
+    };
+    let unprotected = ProtectionAnswer::Protection { until: None };
+    let id = of_service.id.as_str();
+    assert_eq!(ask("n1", id, None).await, unprotected);
+    assert_eq!(ask("n1", id, Some((true, None))).await, until(7200));
+    assert_eq!(ask("n1", id, Some((true, Some(1)))).await, until(60));
+    let shown = world
+        .call(
+            "GetTaskProtection",
+            json!({ "cluster": "default", "tasks": [of_service.arn] }),
+        )
+        .await
+        .unwrap();
+    assert_eq!(shown["protectedTasks"][0]["protectionEnabled"], true);
+    let refused = ask("n1", id, Some((true, Some(2881)))).await;
+    assert!(
+        matches!(&refused, ProtectionAnswer::Error { status: 400, code, .. } if code == "InvalidParameterException"),
+        "{refused:?}"
+    );
+    for (node, task, expected) in [
+        ("n1", alone.id.as_str(), "TASK_NOT_VALID"),
+        ("n2", id, "MISSING"),
+        ("n1", "none", "MISSING"),
+    ] {
+        let refused = ask(node, task, Some((false, None))).await;
+        assert!(
+            matches!(&refused, ProtectionAnswer::Failure { reason, .. } if reason == expected),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(ask("n1", id, None).await, until(60), "nobody else took it away");
+    assert_eq!(ask("n1", id, Some((false, None))).await, unprotected);
 }
 
 #[tokio::test]
