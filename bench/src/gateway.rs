@@ -43,7 +43,8 @@ struct Run {
     rate: f64,
 }
 
-pub fn run() -> Result<()> {
+/// `only`: loads whose names have it, e.g. `HTTP/2`; all without.
+pub fn run(only: Option<&str>) -> Result<()> {
     let scratch = Scratch::new("gateway")?;
     let dir = &scratch.0;
     let ranges = [
@@ -121,7 +122,12 @@ pub fn run() -> Result<()> {
         ("HTTP/2 over TLS, 1 KB", "/1k", Load::Http2),
         ("HTTP/2 over TLS, 100 KB", "/100k", Load::Http2),
     ] {
-        compare(what, &peers, path, load)?;
+        if only.is_none_or(|only| what.contains(only)) {
+            compare(what, &peers, path, load)?;
+        }
+    }
+    if only.is_some() {
+        return Ok(());
     }
     println!("  rules on the listener (HTTP/1.1, 1 KB, processor time a request)");
     for (port, rules) in [(8801, 1), (plain, RULES), (8802, 100), (8803, 1000)] {

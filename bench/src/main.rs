@@ -29,7 +29,8 @@ const HELP: &str = "cargo xtask bench NAME
   idle     resident memory of all roles, time from exec to the first answered call
   heal     container killed to replacement running
   scale    5,000 simulated nodes, 100,000 tasks: placements a second, memory, p99 of describe calls
-  gateway  a request through a load balancer: processor time, latency, memory, against nginx and HAProxy
+  gateway  a request through a load balancer: processor time, latency, memory, against nginx and HAProxy;
+           `gateway HTTP/2` takes only the loads of that name
   deploy   rolling updates under load: requests that failed, time
   sg       security groups: connections, throughput, time until a new rule holds
   all      one after another
@@ -37,13 +38,14 @@ const HELP: &str = "cargo xtask bench NAME
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
+    let only = std::env::args().nth(2);
     let done = match name.as_str() {
         "launch" => launch::run(),
         "churn" => churn::run(),
         "idle" => idle::run(),
         "heal" => heal::run(),
         "scale" => scale::run(),
-        "gateway" => gateway::run(),
+        "gateway" => gateway::run(only.as_deref()),
         "deploy" => deploy::run(),
         "sg" => sg::run(),
         "all" => launch::run()
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
             .and_then(|()| idle::run())
             .and_then(|()| heal::run())
             .and_then(|()| scale::run())
-            .and_then(|()| gateway::run())
+            .and_then(|()| gateway::run(only.as_deref()))
             .and_then(|()| deploy::run())
             .and_then(|()| sg::run()),
         _ => {

@@ -63,7 +63,8 @@ where
     let life = Rc::new(Life::new());
     let service = {
         let (worker, arrival, life) = (worker.clone(), arrival.clone(), life.clone());
-        service_fn(move |request| exchange::answer(worker.clone(), arrival.clone(), life.clone(), request))
+        // In a box: what hyper moves from hand to hand is thousands of bytes otherwise.
+        service_fn(move |request| Box::pin(exchange::answer(worker.clone(), arrival.clone(), life.clone(), request)))
     };
     let connection = hyper::server::conn::http2::Builder::new(Local)
         .max_concurrent_streams(STREAMS)
