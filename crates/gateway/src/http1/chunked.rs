@@ -81,6 +81,16 @@ impl Chunks {
         }
     }
 
+    /// What comes next is content.
+    pub fn is_in_data(&self) -> bool {
+        matches!(self.state, State::Data { .. })
+    }
+
+    /// There are trailers that nobody took.
+    pub fn has_trailers(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| !kept.is_empty())
+    }
+
     /// Names and values of the trailers, once the body is done.
     pub fn take_trailers(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.kept.take().unwrap_or_default()

@@ -330,34 +330,32 @@ impl Answer {
 
     /// The next frame of what has come.
     fn next(&mut self) -> Result<Option<Frame<Bytes>>, Failure> {
-        while !self.came.is_empty() {
-            let data = match &mut self.rest {
-                Rest::Nothing => break,
-                Rest::Close => self.came.len(),
-                Rest::Length(left) => {
-                    let here = usize::try_from(*left).map_or(self.came.len(), |left| left.min(self.came.len()));
-                    *left -= here as u64;
-                    here
-                }
-                Rest::Chunked(chunks) if chunks.is_done() => break,
-                Rest::Chunked(chunks) => match chunks.step(&self.came)? {
-                    Step::Data(n) => n,
-                    Step::Framing(n) => {
-                        let _ = self.came.split_to(n);
-                        continue;
-                    }
-                    Step::End(n) => {
-                        let _ = self.came.split_to(n);
-                        return Ok(trailers(chunks)?.map(Frame::trailers));
-                    }
-                },
-            };
-            if data == 0 {
-                break;
+        let length = match &mut self.rest {
+            Rest::Nothing => 0,
+            Rest::Close => self.came.len(),
+            Rest::Length(left) => {
+                let here = usize::try_from(*left).map_or(self.came.len(), |left| left.min(self.came.len()));
+                *left -= here as u64;
+                here
             }
-            return Ok(Some(Frame::data(self.came.split_to(data))));
+            Rest::Chunked(chunks) => {
+                skip_framing(chunks, &mut self.came)?;
+                if chunks.has_trailers() && chunks.is_done() {
+                    return Ok(Some(Frame::trailers(trailers(chunks)?)));
+                }
+                match (chunks.is_in_data() && !self.came.is_empty()).then(|| chunks.step(&self.came)) {
+                    Some(Ok(Step::Data(length))) => length,
+                    Some(Err(error)) => return Err(error.into()),
+                    _ => 0,
+                }
+            }
+        };
+        let data = self.came.split_to(length);
+        if let Rest::Chunked(chunks) = &mut self.rest {
+            // Whether it was the last is known as soon as the end has come.
+            skip_framing(chunks, &mut self.came)?;
         }
-        Ok(None)
+        Ok((length > 0).then(|| Frame::data(data)))
     }
 
     /// Nothing more comes.
@@ -369,7 +367,7 @@ impl Answer {
     fn end_if_over(&mut self) {
         let over = match &self.rest {
             Rest::Nothing | Rest::Length(0) => true,
-            Rest::Chunked(chunks) => chunks.is_done(),
+            Rest::Chunked(chunks) => chunks.is_done() && !chunks.has_trailers(),
             Rest::Length(_) | Rest::Close => false,
         };
         if let Some((upstream, place, upload)) = over.then(|| self.open.take()).flatten()
@@ -390,10 +388,20 @@ impl Answer {
     }
 }
 
-fn trailers(chunks: &mut Chunks) -> Result<Option<HeaderMap>, Failure> {
+/// Passes over what is no content.
+fn skip_framing(chunks: &mut Chunks, came: &mut Bytes) -> Result<(), Failure> {
+    while !came.is_empty() && !chunks.is_in_data() && !chunks.is_done() {
+        match chunks.step(came)? {
+            Step::Data(n) | Step::Framing(n) | Step::End(n) => drop(came.split_to(n)),
+        }
+    }
+    Ok(())
+}
+
+fn trailers(chunks: &mut Chunks) -> Result<HeaderMap, Failure> {
     let mut out = HeaderMap::new();
     for (name, value) in chunks.take_trailers() {
         out.append(HeaderName::from_bytes(&name)?, HeaderValue::from_bytes(&value)?);
     }
-    Ok((!out.is_empty()).then_some(out))
+    Ok(out)
 }

@@ -3,6 +3,7 @@
 mod floods;
 mod grpc;
 mod requests;
+mod to_http1;
 
 use super::serve;
 use crate::arrival::{Arrival, LocalDoor};
