@@ -74,7 +74,7 @@ def test_links_tell_ports_name_and_environment_of_other_containers(run, own_imag
     db = {"name": "db", "image": "linked:test", "essential": False, "command": ["sleep", "600"], "stopTimeout": 2,
           "portMappings": [{"containerPort": 8080}], "environment": [{"name": "COLOR", "value": "red"}]}
     told = "MY_DB_PORT MY_DB_PORT_8080_TCP_PORT MY_DB_PORT_9000_UDP_PROTO MY_DB_NAME MY_DB_ENV_COLOR MY_DB_ENV_SHADE"
-    _, lines = run.sh(f"grep my-db /etc/hosts; for name in {told}; do printenv $name; done; printenv MY_DB_ENV_PATH || echo no path",
+    _, lines = run.sh(f"grep my-db /etc/hosts; for name in {told}; do eval echo \\$$name; done; echo ${{MY_DB_ENV_PATH:-no path}}",
                       fargate=False, links=["db:my-db"], containers=[db], task=BRIDGE,
                       environment=[{"name": "MY_DB_ENV_COLOR", "value": "mine"}])
     address = lines[0].split()[0]
