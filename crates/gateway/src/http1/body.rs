@@ -13,11 +13,32 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// How much of a body is still to come.
 #[derive(Debug)]
-enum Rest {
+pub enum Rest {
     Nothing,
     Length(u64),
     Chunked(Chunks),
     Close,
+}
+
+impl Rest {
+    /// All of a body that is framed so; `chunks` reads it where it is chunked.
+    pub fn of(framing: Framing, chunks: Chunks) -> Rest {
+        match framing {
+            Framing::None => Rest::Nothing,
+            Framing::Length(length) => Rest::Length(length),
+            Framing::Chunked => Rest::Chunked(chunks),
+            Framing::Close => Rest::Close,
+        }
+    }
+
+    /// All of it has been read.
+    pub fn is_read(&self) -> bool {
+        match self {
+            Rest::Nothing | Rest::Length(0) => true,
+            Rest::Chunked(chunks) => chunks.is_done(),
+            Rest::Length(_) | Rest::Close => false,
+        }
+    }
 }
 
 /// Why a body does not get across.
@@ -49,14 +70,8 @@ pub struct Pump {
 impl Pump {
     /// Sends `pending` and then a body.
     pub fn new(framing: Framing, pending: Vec<u8>, unwrap: bool) -> Pump {
-        let rest = match framing {
-            Framing::None => Rest::Nothing,
-            Framing::Length(length) => Rest::Length(length),
-            Framing::Chunked => Rest::Chunked(Chunks::default()),
-            Framing::Close => Rest::Close,
-        };
         Pump {
-            rest,
+            rest: Rest::of(framing, Chunks::default()),
             pending,
             written: 0,
             unwrap,
@@ -74,11 +89,7 @@ impl Pump {
 
     /// All of it has been read.
     pub fn is_read(&self) -> bool {
-        match &self.rest {
-            Rest::Nothing | Rest::Length(0) => true,
-            Rest::Chunked(chunks) => chunks.is_done(),
-            Rest::Length(_) | Rest::Close => false,
-        }
+        self.rest.is_read()
     }
 
     /// Goes on as far as both sides allow. `carry` holds what was read of `from` before, and gets what was read too much.

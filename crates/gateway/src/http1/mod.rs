@@ -2,7 +2,7 @@
 //!
 //! `connection` reads heads, `turn` does what `decide` says of each, `exchange` carries a request and its response.
 
-mod body;
+pub mod body;
 pub mod buffers;
 pub mod chunked;
 pub mod connection;

@@ -7,6 +7,7 @@
 
 use super::body::{Failure, ToTarget};
 use super::pool::Unsent;
+use crate::http1::body::Rest;
 use crate::http1::buffers;
 use crate::http1::chunked::{Chunks, Step};
 use crate::http1::head::{Framing, Head, Kind, Known, Parser, Progress};
@@ -133,7 +134,7 @@ impl Connection {
         let whole = Bytes::copy_from_slice(&came);
         buffers::give_back(came);
         let mut response = Response::new(Answer {
-            rest: Rest::of(framing),
+            rest: Rest::of(framing, Chunks::keeping_trailers()),
             came: whole.slice(head.length..),
             keeps: head.persistent() && framing != Framing::Close,
             refused,
@@ -249,26 +250,6 @@ impl Drop for Upload {
     }
 }
 
-/// How much of a response's body is still to come.
-#[derive(Debug)]
-enum Rest {
-    Nothing,
-    Length(u64),
-    Chunked(Chunks),
-    Close,
-}
-
-impl Rest {
-    fn of(framing: Framing) -> Rest {
-        match framing {
-            Framing::None => Rest::Nothing,
-            Framing::Length(length) => Rest::Length(length),
-            Framing::Chunked => Rest::Chunked(Chunks::keeping_trailers()),
-            Framing::Close => Rest::Close,
-        }
-    }
-}
-
 /// The body of a response, and the rest of the request meanwhile.
 pub struct Answer {
     rest: Rest,
@@ -366,9 +347,8 @@ impl Answer {
     /// Keeps or closes the connection once the body has ended.
     fn end_if_over(&mut self) {
         let over = match &self.rest {
-            Rest::Nothing | Rest::Length(0) => true,
             Rest::Chunked(chunks) => chunks.is_done() && !chunks.has_trailers(),
-            Rest::Length(_) | Rest::Close => false,
+            rest => rest.is_read(),
         };
         if let Some((upstream, place, upload)) = over.then(|| self.open.take()).flatten()
             && self.keeps
