@@ -36,6 +36,8 @@ struct Peer {
 struct Run {
     /// Processor microseconds of the proxy for a request.
     cost: f64,
+    /// What of it is the kernel's.
+    kernel: f64,
     /// Milliseconds.
     p50: f64,
     p99: f64,
@@ -173,9 +175,10 @@ fn compare(what: &str, peers: &[Peer], path: &str, load: Load) -> Result<()> {
     for peer in peers {
         let of = &runs[peer.name];
         println!(
-            "    {:<9} {:6.1} µs processor a request   p50 {:6.2} ms   p99 {:6.2} ms   {:7.0} requests/s",
+            "    {:<9} {:6.1} µs processor a request ({:5.1} kernel)   p50 {:6.2} ms   p99 {:6.2} ms   {:7.0} requests/s",
             peer.name,
             median(of, |r| r.cost),
+            median(of, |r| r.kernel),
             median(of, |r| r.p50),
             median(of, |r| r.p99),
             median(of, |r| r.rate),
@@ -201,9 +204,11 @@ type Loaded = (f64, f64, f64, f64);
 fn measure(pids: &[u32], load: impl FnOnce() -> Result<Loaded>) -> Result<Run> {
     let before = ticks(pids);
     let (requests, p50, p99, rate) = load()?;
-    let used = (ticks(pids) - before) as f64 * 10_000.0;
+    let after = ticks(pids);
+    let each = |ticks: u64| ticks as f64 * 10_000.0 / requests.max(1.0);
     Ok(Run {
-        cost: used / requests.max(1.0),
+        cost: each(after.all - before.all),
+        kernel: each(after.kernel - before.kernel),
         p50,
         p99,
         rate,

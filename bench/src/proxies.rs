@@ -74,13 +74,22 @@ fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()
 }
 
-/// Processor seconds that the processes have used, in clock ticks of 10 ms.
-pub fn ticks(pids: &[u32]) -> u64 {
-    let of = |pid: &u32| {
-        let fields = stat(*pid)?;
-        Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
-    };
-    pids.iter().filter_map(of).sum()
+/// Processor time that processes have used, in clock ticks of 10 ms.
+#[derive(Clone, Copy)]
+pub struct Ticks {
+    pub all: u64,
+    /// What of it the kernel used for them.
+    pub kernel: u64,
+}
+
+pub fn ticks(pids: &[u32]) -> Ticks {
+    let of = |pid: &u32, field: usize| stat(*pid)?.get(field)?.parse::<u64>().ok();
+    let sum = |field| pids.iter().filter_map(|pid| of(pid, field)).sum::<u64>();
+    let kernel = sum(12);
+    Ticks {
+        all: sum(11) + kernel,
+        kernel,
+    }
 }
 
 /// Files of 1 KB and 100 KB served by one nginx worker at `address`.

@@ -124,7 +124,9 @@ impl Pump {
                 return Poll::Ready(Ok(()));
             }
             let most = match &self.rest {
-                Rest::Length(left) => usize::try_from(*left).unwrap_or(buffers::READ),
+                // A byte more than there should be: only a read that is not filled shows that nothing else waits, and
+                // saves the next use of the connection from asking.
+                Rest::Length(left) => usize::try_from(*left).unwrap_or(buffers::READ).saturating_add(1),
                 _ => buffers::READ,
             };
             let read = buffers::poll_read(cx, from, most, |cx, bytes| {
