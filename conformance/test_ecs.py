@@ -260,6 +260,7 @@ def test_list_tasks_filters_alone_and_together(sim, ecs, cluster):
     assert listed(desiredStatus="PENDING") == set()
     ecs.stop_task(cluster=cluster, task=mine[0])
     assert listed(desiredStatus="STOPPED") == {mine[0]} and mine[0] not in listed(family="fa")
+    assert code_of(ecs.run_task, **ask, startedBy="me@home")[0] == "InvalidParameterException"
     assert code_of(ecs.list_tasks, cluster=cluster, startedBy="me", family="fa")[0] == "InvalidParameterException"
     assert code_of(ecs.list_tasks, cluster=cluster, serviceName="nowhere")[0] == "ServiceNotFoundException"
     assert code_of(ecs.list_tasks, cluster=cluster, containerInstance="nowhere")[0] == "InvalidParameterException"

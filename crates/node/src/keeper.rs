@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 /// Reports in one message at most.
@@ -118,6 +119,7 @@ pub struct Keeper {
     told: UnboundedSender<FromTask>,
     telling: UnboundedReceiver<FromTask>,
     logs: mpsc::Receiver<ToControl>,
+    tidying: JoinSet<()>,
 }
 
 impl Keeper {
@@ -140,6 +142,7 @@ impl Keeper {
             told,
             telling,
             logs,
+            tidying: JoinSet::new(),
         }
     }
 
@@ -158,8 +161,13 @@ impl Keeper {
         Ok(())
     }
 
-    /// Works until `shutdown`; containers stay.
+    /// Works until `shutdown`; containers stay. Afterwards nothing of it changes the machine any more.
     pub async fn run(&mut self, connector: impl Connector, shutdown: impl Future<Output = ()>) {
+        self.work(connector, shutdown).await;
+        while self.tidying.join_next().await.is_some() {}
+    }
+
+    async fn work(&mut self, connector: impl Connector, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut tidy = tokio::time::interval(TIDY_EVERY);
         loop {
@@ -411,7 +419,8 @@ impl Keeper {
         let shared = self.shared.clone();
         let live: Vec<PathBuf> = self.tasks.values().map(|e| shared.dirs.task_logs(&e.spec)).collect();
         let (dir, retention) = (shared.dirs.logs(), self.retention);
-        tokio::spawn(async move {
+        while self.tidying.try_join_next().is_some() {}
+        self.tidying.spawn(async move {
             let removed = tokio::task::spawn_blocking(move || remove_old_logs(&dir, &live, retention)).await;
             if let Ok(Err(error)) = removed {
                 tracing::warn!(%error, "old log files are not all removed");

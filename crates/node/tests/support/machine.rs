@@ -292,7 +292,20 @@ impl Drop for Machine {
         let left: Vec<PathBuf> = cgroups(&self.config.cgroup_base());
         assert!(left.is_empty(), "cgroups are left: {left:?}");
         assert!(!self.config.run_dir.exists(), "namespaces are left");
+        let tables = said("nft", &["list", "tables"]);
+        assert!(
+            !tables.contains(&format!("neargate_{}", self.config.instance)),
+            "the firewall is left"
+        );
+        let (routes, own) = (said("ip", &["route"]), format!("10.253.{}.0/24", self.net));
+        assert!(!routes.contains(&own), "routes are left");
     }
+}
+
+fn said(program: &str, args: &[&str]) -> String {
+    let ran = std::process::Command::new(program).args(args).output().unwrap();
+    assert!(ran.status.success(), "{program} {args:?}");
+    String::from_utf8(ran.stdout).unwrap()
 }
 
 /// The cgroup of every task, in whatever hierarchy it still is.

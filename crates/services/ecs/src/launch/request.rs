@@ -66,8 +66,18 @@ pub fn admit(snapshot: &Snapshot, cx: &RequestContext, request: TaskRequest) -> 
     }
     let definition = resolve::active_task_definition(snapshot, cx, reference)?.record;
     let limit = request.started_by_limit;
-    if request.started_by.as_ref().is_some_and(|s| s.chars().count() > limit) {
-        return bad(format!("startedBy can have at most {limit} characters."));
+    if let Some(started_by) = &request.started_by {
+        if started_by.chars().count() > limit {
+            return bad(format!("startedBy can have at most {limit} characters."));
+        }
+        if !started_by
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-/_".contains(c))
+        {
+            return bad(
+                "startedBy can have letters, numbers, hyphens, forward slashes and underscores only.".to_owned(),
+            );
+        }
     }
     if let Some(group) = request.group.as_deref().filter(|g| !g.is_empty()) {
         if group.starts_with("service:") {

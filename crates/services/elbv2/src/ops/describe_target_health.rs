@@ -58,7 +58,7 @@ fn known(snapshot: &Snapshot, group: &TargetGroupRecord, target: &TargetRecord) 
         (
             "draining",
             Some("Target.DeregistrationInProgress"),
-            Some("Target deregistration is in progress"),
+            Some(targets::DEREGISTRATION_IN_PROGRESS),
         )
     } else if target.is_unused(snapshot) {
         (
@@ -88,12 +88,16 @@ fn known(snapshot: &Snapshot, group: &TargetGroupRecord, target: &TargetRecord) 
 }
 
 fn unknown(group: &TargetGroupRecord, asked: api::TargetDescription, port: u16) -> api::TargetHealthDescription {
-    let text = "Target is not registered to the target group";
     let shown = api::TargetDescription {
         port: Some(i32::from(port)),
         ..asked
     };
-    describe(group, shown, port, ("unused", Some("Target.NotRegistered"), Some(text)))
+    describe(
+        group,
+        shown,
+        port,
+        ("unused", Some("Target.NotRegistered"), Some(targets::NOT_REGISTERED)),
+    )
 }
 
 fn describe(

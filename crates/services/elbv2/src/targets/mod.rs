@@ -80,7 +80,11 @@ pub fn targets_of_owner(snapshot: &Snapshot, owner: &str) -> Vec<Versioned<Targe
         .collect()
 }
 
-/// Why a target gets no traffic that `is_in_enabled_zone` denies.
+/// AWS's descriptions of targets that get no traffic: one that the group does not know, ...
+pub const NOT_REGISTERED: &str = "Target is not registered to the target group";
+/// ... one that is draining, ...
+pub const DEREGISTRATION_IN_PROGRESS: &str = "Target deregistration is in progress";
+/// ... and one that `is_in_enabled_zone` denies.
 pub const ZONE_NOT_ENABLED: &str = "Target is in an Availability Zone that is not enabled for the load balancer";
 
 /// False for an address in a zone where the group's load balancer has no subnet: it gets no traffic there. Machines of

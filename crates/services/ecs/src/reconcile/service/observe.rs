@@ -6,7 +6,9 @@ use crate::launch::capacity::CapacityPlan;
 use crate::plan::expression::{self, Expression, Instance as _};
 use crate::plan::placement::Fleet;
 use crate::plan::service::{Checks, NodeView, ServiceView, TaskView, UnhealthyTarget};
-use crate::records::{DesiredStatus, ServiceRecord, ServiceSpec, TaskContainer, TaskDefinitionRecord, TaskRecord};
+use crate::records::{
+    DesiredStatus, Registered, ServiceRecord, ServiceSpec, TaskContainer, TaskDefinitionRecord, TaskRecord,
+};
 use crate::targets::is_healthy;
 use neargate_core::Timestamp;
 use neargate_elbv2::{TargetRecord, targets};
@@ -172,32 +174,59 @@ fn target_health(snapshot: &Snapshot, task: &TaskRecord, now: Timestamp) -> Targ
         ripe: None,
     };
     for target in &task.targets {
-        let registered = target.registered.as_ref().filter(|_| target.left_healthy.is_none());
-        let known = registered.and_then(|r| targets::target(snapshot, &target.group_arn, &r.id, r.port));
-        let ripe = known.as_ref().and_then(|t| stranded_at(snapshot, &task.region, t));
-        let stranded = ripe.is_some_and(|ripe| ripe <= now);
-        out.ripe = out.ripe.into_iter().chain(ripe.filter(|_| !stranded)).min();
-        let found = match (&known, target.left_healthy) {
-            (_, Some(true)) => Checks::Healthy,
-            (_, Some(false)) | (None, None) => Checks::Unknown,
-            (Some(t), None) if t.draining_until.is_some() => Checks::Unknown,
-            (Some(_), None) if stranded => Checks::Unhealthy,
-            (Some(t), None) if is_healthy(t.health.state) => Checks::Healthy,
-            (Some(t), None) if t.health.state == TargetState::Unhealthy => Checks::Unhealthy,
-            (Some(_), None) => Checks::Unknown,
+        let found = match (target.left_healthy, &target.registered) {
+            (Some(true), _) => Checks::Healthy,
+            (Some(false), _) | (None, None) => Checks::Unknown,
+            (None, Some(registered)) => {
+                let (found, ripe) = standing(snapshot, task, &target.group_arn, registered, now);
+                out.ripe = out.ripe.into_iter().chain(ripe).min();
+                match found {
+                    Standing::Healthy => Checks::Healthy,
+                    Standing::Unknown => Checks::Unknown,
+                    Standing::Unhealthy(reason) => {
+                        let first = || (target.group_arn.clone(), registered.port, reason);
+                        out.unhealthy.get_or_insert_with(first);
+                        Checks::Unhealthy
+                    }
+                }
+            }
         };
-        if found == Checks::Unhealthy
-            && let Some(t) = &known
-        {
-            let reason = match stranded {
-                true => targets::ZONE_NOT_ENABLED.to_owned(),
-                false => t.health.description.clone().unwrap_or_default(),
-            };
-            out.unhealthy.get_or_insert((target.group_arn.clone(), t.port, reason));
-        }
         out.checks = together(out.checks, found);
     }
     out
+}
+
+enum Standing {
+    Healthy,
+    Unknown,
+    /// With the reason.
+    Unhealthy(String),
+}
+
+/// How a target that its task has not left stands in its group, and when that changes by itself.
+fn standing(
+    snapshot: &Snapshot,
+    task: &TaskRecord,
+    group_arn: &str,
+    registered: &Registered,
+    now: Timestamp,
+) -> (Standing, Option<Timestamp>) {
+    let because = |reason: &str| (Standing::Unhealthy(reason.to_owned()), None);
+    let Some(target) = targets::target(snapshot, group_arn, &registered.id, registered.port) else {
+        return match targets::target_group(snapshot, &task.region, group_arn) {
+            Some(_) => because(targets::NOT_REGISTERED),
+            None => (Standing::Unknown, None),
+        };
+    };
+    if target.draining_until.is_some() {
+        return because(targets::DEREGISTRATION_IN_PROGRESS);
+    }
+    match (target.health.state, stranded_at(snapshot, &task.region, &target)) {
+        (_, Some(ripe)) if ripe <= now => because(targets::ZONE_NOT_ENABLED),
+        (state, _) if is_healthy(state) => (Standing::Healthy, None),
+        (TargetState::Unhealthy, _) => because(target.health.description.as_deref().unwrap_or_default()),
+        (_, ripe) => (Standing::Unknown, ripe),
+    }
 }
 
 /// When a target in a zone that its load balancer does not serve counts as unhealthy: once checks would have failed as

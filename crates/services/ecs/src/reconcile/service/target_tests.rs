@@ -8,7 +8,7 @@ use crate::records::{ServiceRecord, TaskRecord, TaskState};
 use crate::testing::{FakeNode, REGION, World, report};
 use neargate_core::Tags;
 use neargate_elbv2::records::HealthCheck;
-use neargate_elbv2::targets::{apply_reports, targets_of_group};
+use neargate_elbv2::targets::{apply_reports, deregister, targets_of_group};
 use neargate_elbv2::{ListenerRecord, RuleRecord, TargetGroupRecord, TargetRecord};
 use neargate_link::Phase;
 use neargate_link::gateway::{TargetReport, TargetState};
@@ -285,6 +285,31 @@ async fn an_unhealthy_target_is_replaced_after_the_grace_period() {
     let event = format!(
         "(port 80) is unhealthy in (target-group {GROUP}) due to (reason Health checks failed with these codes: [500])."
     );
+    assert!(told.iter().any(|m| m.ends_with(&event)), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_task_whose_target_somebody_deregistered_is_replaced() {
+    let stage = Stage::new().await;
+    stage.create(json!({})).await.unwrap();
+    stage.settle().await;
+    stage.find(TargetState::Healthy, |_| true).await;
+    let gone = stage.targets().remove(0);
+    let store = &stage.world.ecs.store;
+    let mut txn = Txn::new();
+    let now = stage.world.cx().now;
+    deregister(&store.snapshot(), &mut txn, GROUP, &gone.id, gone.port, now);
+    store.commit(txn).await.unwrap();
+    stage.settle().await;
+    assert_eq!(stage.world.tasks().len(), 3, "its replacement comes first");
+    stage.find(TargetState::Healthy, |t| t.id != gone.id).await;
+    stage.find(TargetState::Drained, |t| t.draining_until.is_some()).await;
+    let stopped = stage.in_state(TaskState::Stopped);
+    assert_eq!(stopped.len(), 1);
+    assert_eq!(stopped[0].interface.as_ref().unwrap().address.to_string(), gone.id);
+    assert_eq!(stage.targets().len(), 2);
+    let told = stage.told().await;
+    let event = format!("is unhealthy in (target-group {GROUP}) due to (reason Target deregistration is in progress).");
     assert!(told.iter().any(|m| m.ends_with(&event)), "{told:?}");
 }
 
