@@ -97,7 +97,7 @@ def test_a_fargate_task_is_told_what_ecs_tells_it(ng):
     described = task["containers"][0]
     details = {d["name"]: d["value"] for a in task["attachments"] for d in a["details"]}
     assert container["DockerId"] == told["id"] == described["runtimeId"]
-    assert container["ContainerARN"].split(":container/")[1].endswith("/app")
+    assert container["ContainerARN"] == described["containerArn"]
     assert (container["Name"], container["Image"]) == ("app", "busybox:test")
     assert container["ImageID"] == described["imageDigest"]
     assert container["KnownStatus"] == container["DesiredStatus"] == "RUNNING"

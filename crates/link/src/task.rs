@@ -98,6 +98,9 @@ pub struct InterfaceSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ContainerSpec {
     pub name: String,
+    /// Last part of its ARN.
+    #[serde(default)]
+    pub id: String,
     pub image: String,
     /// Digest the service revision pinned (`versionConsistency`); none resolves the tag anew.
     pub image_digest: Option<String>,

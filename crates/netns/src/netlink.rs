@@ -52,13 +52,16 @@ impl Netlink {
     }
 
     /// Makes `eth0` here, up, and its peer `host_name` in the namespace behind `host_ns`, still down: the kernel
-    /// refuses to raise a peer before both ends exist.
+    /// refuses to raise a peer before both ends exist. Each has one queue, as it would use unasked: but of one made for every
+    /// processor the kernel takes the others away again, and has all interfaces of the machine wait for that.
     pub fn add_veth(&mut self, mac: [u8; 6], host_name: &str, host_mac: [u8; 6], host_ns: RawFd) -> io::Result<()> {
         let mut peer = LinkMessage::default();
         peer.attributes = vec![
             LinkAttribute::IfName(host_name.to_owned()),
             LinkAttribute::Address(host_mac.to_vec()),
             LinkAttribute::NetNsFd(host_ns),
+            LinkAttribute::NumTxQueues(1),
+            LinkAttribute::NumRxQueues(1),
         ];
         let mut link = LinkMessage::default();
         link.header.flags = LinkFlags::Up;
@@ -66,6 +69,8 @@ impl Netlink {
         link.attributes = vec![
             LinkAttribute::IfName("eth0".to_owned()),
             LinkAttribute::Address(mac.to_vec()),
+            LinkAttribute::NumTxQueues(1),
+            LinkAttribute::NumRxQueues(1),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Veth),
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),

@@ -44,7 +44,7 @@ pub fn change(table: &str, delete: &[Element], add: &[Element]) -> io::Result<()
         return Ok(());
     }
     let (batch, last) = batch(table, delete, add);
-    exchange(&batch, last)
+    exchange(&open()?, &batch, last)
 }
 
 /// Forgets every tracked connection from or to `address`: whoever gets the address next must not be reached by what its
@@ -53,14 +53,15 @@ pub fn change(table: &str, delete: &[Element], add: &[Element]) -> io::Result<()
 /// # Errors
 /// The kernel's reason.
 pub fn forget_connections(address: Ipv4Addr) -> io::Result<()> {
+    let socket = open()?;
     // A task that called is the source of the first packet, one that was called that of the reply, by whichever address.
-    for (tuple, flags) in [(TUPLE_ORIGINAL, 1), (TUPLE_REPLY, 2)] {
+    for (sequence, tuple, flags) in [(1, TUPLE_ORIGINAL, 1), (2, TUPLE_REPLY, 2)] {
         let mut out = Vec::new();
         message(
             &mut out,
             DELETE_CONNECTIONS,
             REQUEST | ACK,
-            1,
+            sequence,
             Header::CONNECTIONS,
             |body| {
                 nested(body, tuple, |tuple| {
@@ -71,7 +72,7 @@ pub fn forget_connections(address: Ipv4Addr) -> io::Result<()> {
                 });
             },
         );
-        match exchange(&out, 1) {
+        match exchange(&socket, &out, sequence) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
@@ -79,13 +80,17 @@ pub fn forget_connections(address: Ipv4Addr) -> io::Result<()> {
     Ok(())
 }
 
-/// A socket of its own each time: what an earlier batch still had to say cannot be mistaken for the answer to this one.
-fn exchange(messages: &[u8], last: u32) -> io::Result<()> {
+/// A socket of its own for each change: what an earlier batch still had to say cannot be mistaken for the answer to this one.
+fn open() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    send_whole(&socket, messages)?;
-    answer(&socket, last)
+    Ok(socket)
+}
+
+fn exchange(socket: &Socket, messages: &[u8], last: u32) -> io::Result<()> {
+    send_whole(socket, messages)?;
+    answer(socket, last)
 }
 
 /// What follows a message's own header: family, version, resource.

@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 pub fn task(names: &str) -> TaskSpec {
     let container = |word: &str| ContainerSpec {
         name: word.trim_end_matches(['?', '+']).to_owned(),
+        id: format!("id-of-{}", word.trim_end_matches(['?', '+'])),
         image: "busybox".to_owned(),
         essential: !word.ends_with('?'),
         health_check: word.ends_with('+').then(|| HealthCheck {

@@ -200,7 +200,7 @@ fn cluster_arn(spec: &TaskSpec) -> String {
 
 fn container_arn(spec: &TaskSpec, index: usize) -> Option<String> {
     let (place, rest) = spec.arn.split_once(":task/")?;
-    Some(format!("{place}:container/{rest}/{}", spec.containers[index].name))
+    Some(format!("{place}:container/{rest}/{}", spec.containers[index].id))
 }
 
 fn launch_type(spec: &TaskSpec) -> &'static str {

@@ -191,7 +191,7 @@ fn version_4_says_what_ecs_says() {
     assert_eq!(container["Labels"]["com.amazonaws.ecs.container-name"], "app");
     assert_eq!(
         container["ContainerARN"],
-        "arn:aws:ecs:us-east-1:000000000000:container/default/0123456789abcdef0123456789abcdef/app"
+        "arn:aws:ecs:us-east-1:000000000000:container/default/0123456789abcdef0123456789abcdef/id-of-app"
     );
     assert_eq!(
         container["Networks"],

@@ -117,6 +117,7 @@ fn container(task: &TaskRecord, c: &api::ContainerDefinition, blocking_default: 
         .find(|o| o.name.as_deref() == Some(name.as_str()));
     let count = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok());
     link::ContainerSpec {
+        id: known.map(|k| k.id.clone()).unwrap_or_default(),
         image: c.image.clone().unwrap_or_default(),
         image_digest: task.pinned_digests.get(&name).cloned(),
         essential: c.essential.unwrap_or(true),
