@@ -163,6 +163,11 @@ def test_group_members_are_the_tasks_run_in_it_and_nobody_changes_their_interfac
     with pytest.raises(ClientError) as caught:
         ec2.modify_network_interface_attribute(NetworkInterfaceId=stranger.interface, Groups=[other, front])
     assert caught.value.response["Error"]["Code"] == "AuthFailure"
+    allocation = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    with pytest.raises(ClientError) as caught:
+        ec2.associate_address(AllocationId=allocation, NetworkInterfaceId=stranger.interface)
+    assert caught.value.response["Error"]["Code"] == "AuthFailure"
+    ec2.release_address(AllocationId=allocation)
     assert [g["GroupId"] for g in stranger.describe()["Groups"]] == [other]
     assert stranger.call(server.address) == "dropped"
 

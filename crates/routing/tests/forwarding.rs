@@ -389,6 +389,28 @@ fn source_stickiness_ignores_the_port() {
 }
 
 #[test]
+fn flows_are_spread_over_groups_by_weight_and_a_sticky_client_stays_in_its_own() {
+    let groups = || {
+        vec![
+            group("a", &[], vec![target("10.0.0.1", 0)]),
+            group("b", &[], vec![target("10.0.0.2", 0)]),
+        ]
+    };
+    let of = |routes: &Routes, flow: &Flow, draw: u64| {
+        let choice = forward_of(routes).choose_flow(flow, draw, None, true).unwrap();
+        choice.group.arn.clone()
+    };
+    let routes = Routes::compile(&tables(forward(&[("a", 3), ("b", 1)], None), groups()), None);
+    let draws = (0..4000_u64).map(|n| n * (u64::MAX / 4000));
+    let a = draws.filter(|draw| of(&routes, &flow(1, 1), *draw) == "a").count();
+    assert!((2950..3050).contains(&a), "{a}");
+    let routes = Routes::compile(&tables(forward(&[("a", 3), ("b", 1)], Some(0)), groups()), None);
+    let stays = |source| of(&routes, &flow(source, 1), 0) == of(&routes, &flow(source, 2), u64::MAX);
+    assert!((1..100).all(stays));
+    assert!((1..100).any(|source| of(&routes, &flow(source, 1), 0) == "b"));
+}
+
+#[test]
 fn without_cross_zone_only_the_zone_counts() {
     let mut table = one_group(&[], &["10.0.0.1", "10.0.0.2"]);
     let targets = &mut table.target_groups.get_mut("g").unwrap().targets;

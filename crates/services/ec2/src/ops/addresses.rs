@@ -192,9 +192,9 @@ pub async fn associate(
     })
 }
 
-/// Addresses of NAT gateways, load balancers and endpoints are theirs to change.
+/// Addresses of tasks, NAT gateways, load balancers and endpoints are theirs to change.
 fn may_change(owner: &InterfaceOwner) -> bool {
-    matches!(owner, InterfaceOwner::Task { .. } | InterfaceOwner::User)
+    matches!(owner, InterfaceOwner::User)
 }
 
 /// Takes the public address off an interface's record.

@@ -111,11 +111,6 @@ fn forward(place: &Place<'_>, action: &mut api::Action) -> Result<(), AwsError> 
             "A forward action can have at most '{GROUPS_PER_ACTION}' target groups"
         )));
     }
-    if groups.len() > 1 && place.balancer.kind == BalancerKind::Network {
-        return Err(unsupported(
-            "More than one target group in an action of a Network Load Balancer",
-        ));
-    }
     let mut seen = BTreeSet::new();
     for group in &mut groups {
         let arn = group.target_group_arn.clone().unwrap_or_default();
@@ -132,8 +127,15 @@ fn forward(place: &Place<'_>, action: &mut api::Action) -> Result<(), AwsError> 
         .and_then(|c| c.target_group_stickiness_config)
         .unwrap_or_default();
     let enabled = stickiness.enabled.unwrap_or(false);
+    // A network load balancer keeps a client to its group for as long as weights stay as they are.
+    let lasting = place.balancer.kind == BalancerKind::Network;
     match stickiness.duration_seconds {
-        None if enabled => {
+        Some(_) if enabled && lasting => {
+            return Err(validation(
+                "'DurationSeconds' of target group stickiness is not supported on network load balancers",
+            ));
+        }
+        None if enabled && !lasting => {
             return Err(validation(
                 "'DurationSeconds' must be specified when target group stickiness is enabled",
             ));
@@ -142,11 +144,6 @@ fn forward(place: &Place<'_>, action: &mut api::Action) -> Result<(), AwsError> 
             return Err(validation(format!("'DurationSeconds' must be between 1 and {WEEK}")));
         }
         _ => {}
-    }
-    if enabled && place.balancer.kind == BalancerKind::Network {
-        return Err(validation(
-            "Target group stickiness is not supported by network load balancers",
-        ));
     }
     action.target_group_arn = match groups.as_slice() {
         [one] => one.target_group_arn.clone(),

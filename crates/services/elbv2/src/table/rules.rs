@@ -84,9 +84,10 @@ fn action(asked: &api::Action) -> Option<Action> {
                 groups: groups
                     .filter_map(|g| Some((g.target_group_arn.clone()?, u32::try_from(g.weight.unwrap_or(1)).ok()?)))
                     .collect(),
+                // Flows have no cookie that could expire.
                 stickiness: stickiness
                     .filter(|s| s.enabled == Some(true))
-                    .and_then(|s| u32::try_from(s.duration_seconds?).ok()),
+                    .and_then(|s| u32::try_from(s.duration_seconds.unwrap_or_default()).ok()),
             }
         }
         "redirect" => {

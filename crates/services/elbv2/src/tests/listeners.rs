@@ -262,6 +262,39 @@ async fn protocols_of_listeners_and_groups_go_together() {
 }
 
 #[tokio::test]
+async fn a_network_load_balancer_weighs_groups_of_one_protocol() {
+    let world = World::new().await;
+    let balancer = world.balancer("net", json!({ "Type": "network" })).await;
+    let (blue, green) = (
+        world.group("blue", json!({ "Protocol": "TCP" })).await,
+        world.group("green", json!({ "Protocol": "TCP" })).await,
+    );
+    let udp = world.group("udp", json!({ "Protocol": "UDP" })).await;
+    let input = |other: &str, stickiness: Value| {
+        let groups = json!([{ "TargetGroupArn": blue, "Weight": 9 }, { "TargetGroupArn": other, "Weight": 1 }]);
+        let config = json!({ "TargetGroups": groups, "TargetGroupStickinessConfig": stickiness });
+        json!({ "LoadBalancerArn": balancer, "Protocol": "TCP", "Port": 80, "DefaultActions": [{ "Type": "forward", "ForwardConfig": config }] })
+    };
+    let refused = world
+        .refused("CreateListener", input(&udp, json!({ "Enabled": false })))
+        .await;
+    assert_eq!(refused.0, "IncompatibleProtocols");
+    let timed = json!({ "Enabled": true, "DurationSeconds": 60 });
+    let refused = world.refused("CreateListener", input(&green, timed)).await;
+    assert_eq!(refused.0, "ValidationError");
+    world
+        .call("CreateListener", input(&green, json!({ "Enabled": true })))
+        .await;
+    let table = world.table();
+    let action = &table.balancers[0].listeners[0].rules[0].action;
+    let neargate_link::gateway::Action::Forward { groups, stickiness } = action else {
+        panic!("{action:?}")
+    };
+    assert_eq!(groups, &[(blue.clone(), 9), (green.clone(), 1)]);
+    assert!(stickiness.is_some());
+}
+
+#[tokio::test]
 async fn listener_attributes_fit_the_protocol() {
     let world = World::new().await;
     let (_, listener, _) = world.web().await;
