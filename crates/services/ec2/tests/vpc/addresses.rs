@@ -112,14 +112,18 @@ async fn an_address_moves_unless_moving_is_refused() {
 }
 
 #[tokio::test]
-async fn an_elastic_address_replaces_a_tasks_own_which_goes_back_to_the_pool() {
+async fn a_task_keeps_its_own_public_address_which_goes_back_to_the_pool_with_it() {
     let world = World::new().await;
     let (_, subnet) = place(&world).await;
     let task = world.task(&subnet, true).await;
-    let (id, ip) = world.address().await;
+    let (id, _) = world.address().await;
     let input = json!({"AllocationId": id, "NetworkInterfaceId": task.id});
-    world.ok("AssociateAddress", input).await;
-    assert_eq!(world.told(task.address).public_address, Some(ip.parse().unwrap()));
+    let refused = world.refused("AssociateAddress", input).await;
+    assert_eq!(
+        refused,
+        "AuthFailure: You do not have permission to access the specified resource."
+    );
+    assert_eq!(world.told(task.address).public_address, task.public_address);
     world.end_task(&task.id).await;
     let found = world.ok("DescribeAddresses", json!({})).await;
     assert_eq!(each(&found["Addresses"], "AllocationId"), [id.as_str()]);

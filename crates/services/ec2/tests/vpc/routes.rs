@@ -27,12 +27,6 @@ async fn an_internet_gateway_carries_only_interfaces_with_a_public_address() {
     assert_eq!(world.told(public.address).seen_as, public.public_address);
     assert_eq!(world.told(private.address).seen_as, None);
     assert!(world.ways_out(private.address).is_empty());
-
-    let (allocation, ip) = world.address().await;
-    let input = json!({"AllocationId": allocation, "NetworkInterfaceId": private.id});
-    world.ok("AssociateAddress", input).await;
-    assert_eq!(world.ways_out(private.address), ["0.0.0.0/0"]);
-    assert_eq!(world.told(private.address).public_address, Some(ip.parse().unwrap()));
 }
 
 #[tokio::test]
