@@ -185,16 +185,19 @@ fn container(
 ) -> Result<std::convert::Infallible, Problem> {
     // SAFETY: no memory involved. It fails only for a group leader, which a new process is not.
     unsafe { libc::setsid() };
+    let shared = match given.pause {
+        Some(pause) => pause.join(plan)?,
+        None => pause::Shared::default(),
+    };
+    // Before it joins the cgroup, where it is not born in it: what the machine's file system keeps cached of a new overlay would
+    // be counted there, and a cgroup of which anything is cached outlives its removal.
+    mounts::prepare(plan)?;
     given.place.attach_self().map_err(Problem::doing("cgroup"))?;
     sys::unshare(libc::CLONE_NEWCGROUP).map_err(Problem::doing("cgroup namespace"))?;
     if let Network::Path(path) = &plan.network {
         let namespace = std::fs::File::open(path).map_err(Problem::doing(format_args!("open {}", path.display())))?;
         sys::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET).map_err(Problem::doing("join the network namespace"))?;
     }
-    let shared = match given.pause {
-        Some(pause) => pause.join(plan)?,
-        None => pause::Shared::default(),
-    };
     // SAFETY: valid C string.
     sys::check(unsafe { libc::sethostname(plan.hostname.as_ptr().cast(), plan.hostname.len()) })
         .map_err(Problem::doing("sethostname"))?;

@@ -23,16 +23,24 @@ pub struct Made {
 
 const QUIET: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 
-/// Makes everything and enters it. Sources on the machine are taken hold of before its root is let go.
-pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made, Problem> {
+/// First, in a mount namespace of its own: mounts the root file system.
+pub fn prepare(plan: &Plan) -> Result<(), Problem> {
     let private = libc::MS_REC | libc::MS_PRIVATE;
     sys::mount(c"", c"/", c"", private, c"").map_err(Problem::doing("make mounts private"))?;
-    let place = match &plan.rootfs {
+    mount_root(&plan.rootfs, place(plan), &wanted(plan))
+}
+
+/// Where the root file system is mounted until it is entered.
+fn place(plan: &Plan) -> &Path {
+    match &plan.rootfs {
         RootFs::Directory(path) => path,
         RootFs::Overlay { upper, .. } => upper,
-    };
-    mount_root(&plan.rootfs, place, &wanted(plan))?;
-    let root = sys::open_dir(place).map_err(Problem::doing("open the root file system"))?;
+    }
+}
+
+/// Makes everything else and enters it. Sources on the machine are taken hold of before its root is let go.
+pub fn enter(plan: &Plan, mut shared: Shared, cgroups: &[String]) -> Result<Made, Problem> {
+    let root = sys::open_dir(place(plan)).map_err(Problem::doing("open the root file system"))?;
     let mut sources = Vec::with_capacity(plan.mounts.len());
     for mount in &plan.mounts {
         sources.push(source(mount, root.as_raw_fd())?);
