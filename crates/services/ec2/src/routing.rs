@@ -6,8 +6,8 @@
 
 use crate::cidr::{self, Cidr};
 use crate::records::{
-    Destination, InternetGatewayRecord, NatGatewayRecord, PrefixListRecord, RouteRecord, RouteTableRecord, RouteTarget,
-    SubnetRecord,
+    Destination, InterfaceOwner, InternetGatewayRecord, NatGatewayRecord, PrefixListRecord, RouteRecord,
+    RouteTableRecord, RouteTarget, SubnetRecord,
 };
 use neargate_store::{Snapshot, Versioned};
 use std::net::Ipv4Addr;
@@ -44,7 +44,9 @@ pub fn is_active(snapshot: &Snapshot, table: &RouteTableRecord, route: &RouteRec
         RouteTarget::NatGateway(id) => snapshot
             .get::<NatGatewayRecord>(&NatGatewayRecord::key(region, id))
             .is_some_and(|nat| nat.is_available()),
-        RouteTarget::Interface(id) => crate::lookup::interface(snapshot, region, id).is_some(),
+        // There are no instances to which a user's interface could be attached.
+        RouteTarget::Interface(id) => crate::lookup::interface(snapshot, region, id)
+            .is_some_and(|interface| !matches!(interface.owner, InterfaceOwner::User)),
         RouteTarget::Endpoint(_) => true,
     }
 }

@@ -50,13 +50,18 @@ fn destination(
 fn target(snapshot: &Snapshot, table: &RouteTableRecord, targets: &Targets) -> Result<RouteTarget, AwsError> {
     let region = &table.region;
     let given = [&targets.gateway, &targets.nat, &targets.interface];
+    // EC2 takes a NAT gateway's id in GatewayId, too.
+    let (nats, gateways): (Vec<_>, Vec<_>) = [&targets.gateway, &targets.nat]
+        .into_iter()
+        .flatten()
+        .partition(|id| targets.nat.as_ref() == Some(id) || id.starts_with("nat-"));
     if given.iter().filter(|t| t.is_some()).count() != 1 {
         return Err(error(
             "InvalidParameterCombination",
             "The request must contain exactly one of gatewayId, natGatewayId, networkInterfaceId",
         ));
     }
-    if let Some(id) = &targets.gateway {
+    if let Some(&id) = gateways.first() {
         let gateway = snapshot.get::<InternetGatewayRecord>(&InternetGatewayRecord::key(region, id));
         let Some(gateway) = gateway else {
             let text = format!("The gateway ID '{id}' does not exist");
@@ -70,7 +75,7 @@ fn target(snapshot: &Snapshot, table: &RouteTableRecord, targets: &Targets) -> R
         }
         return Ok(RouteTarget::InternetGateway(id.clone()));
     }
-    if let Some(id) = &targets.nat {
+    if let Some(&id) = nats.first() {
         let nat = snapshot.get::<NatGatewayRecord>(&NatGatewayRecord::key(region, id));
         let Some(nat) = nat.filter(|n| n.is_available()) else {
             let text = format!("The natGateway ID '{id}' does not exist");

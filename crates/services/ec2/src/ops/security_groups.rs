@@ -138,18 +138,16 @@ pub async fn create(
         .store
         .transact(|snapshot| {
             let vpc = vpcs::find(snapshot, &cx.region, &vpc_id)?;
-            let value = format!("{}/{vpc_id}/{name}", cx.region);
-            if snapshot.count_indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_NAME, &value) > 0 {
+            let here = format!("{}/", cx.region);
+            let held = snapshot.range::<SecurityGroupRecord>(&here).map(|(_, group)| group);
+            let held: Vec<_> = held.filter(|group| group.vpc_id == vpc_id).collect();
+            if held.iter().any(|group| group.name.eq_ignore_ascii_case(&name)) {
                 return Err(error(
                     "InvalidGroup.Duplicate",
                     format!("The security group '{name}' already exists for VPC '{vpc_id}'"),
                 ));
             }
-            let here = format!("{}/", cx.region);
-            let held = snapshot
-                .range::<SecurityGroupRecord>(&here)
-                .filter(|(_, g)| g.vpc_id == vpc_id);
-            if held.count() >= MOST_GROUPS {
+            if held.len() >= MOST_GROUPS {
                 return Err(error(
                     "SecurityGroupLimitExceeded",
                     "The maximum number of security groups for this VPC has been reached.",

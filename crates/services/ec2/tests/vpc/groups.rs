@@ -50,6 +50,10 @@ async fn names_are_unique_in_a_vpc_and_some_are_refused() {
             format!("InvalidGroup.Duplicate: The security group 'web' already exists for VPC '{vpc}'"),
         ),
         (
+            make("Web"),
+            format!("InvalidGroup.Duplicate: The security group 'Web' already exists for VPC '{vpc}'"),
+        ),
+        (
             make("default"),
             "InvalidParameterValue: Cannot use reserved security group name: default".to_owned(),
         ),

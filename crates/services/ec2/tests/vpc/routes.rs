@@ -84,6 +84,24 @@ async fn a_private_nat_gateway_reaches_nothing_outside() {
 }
 
 #[tokio::test]
+async fn a_nat_gateways_id_is_a_gateway_id_too_and_an_interface_that_nobody_has_is_a_blackhole() {
+    let world = World::new().await;
+    let vpc = world.vpc("10.0.0.0/16").await;
+    let subnet = world.subnet(&vpc, "10.0.0.0/24").await;
+    let nat = world.nat(&subnet, None).await;
+    let interface = world.interface(&subnet).await;
+    let main = world.main_table(&vpc).await;
+    route(&world, &main, "0.0.0.0/0", "GatewayId", &nat).await;
+    route(&world, &main, "192.0.2.0/24", "NetworkInterfaceId", &interface).await;
+    let tables = world.ok("DescribeRouteTables", json!({"RouteTableIds": [main]})).await;
+    let routes = tables["RouteTables"][0]["Routes"].as_array().unwrap();
+    let to = |range: &str| routes.iter().find(|r| r["DestinationCidrBlock"] == range).unwrap();
+    assert_eq!(to("0.0.0.0/0")["NatGatewayId"], json!(nat));
+    assert!(to("0.0.0.0/0").get("GatewayId").is_none());
+    assert_eq!(to("192.0.2.0/24")["State"], "blackhole");
+}
+
+#[tokio::test]
 async fn a_detached_gateway_leaves_a_blackhole() {
     let world = World::new().await;
     let vpc = world.vpc("10.0.0.0/16").await;
