@@ -1,7 +1,7 @@
 //! Many tasks started and stopped at once.
 
 use crate::Result;
-use crate::instance::{Instance, Scratch, arns, client, memory_kib, run_task, wait_status, with_stamp};
+use crate::instance::{Instance, RANGES, Scratch, arns, client, memory_kib, run_task, wait_status, with_stamp};
 use crate::stamp::Stamps;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -12,10 +12,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub fn run() -> Result<()> {
     let scratch = Scratch::new("churn")?;
     let mut stamps = Stamps::open(&scratch.0)?;
-    let instance = Instance::start(
-        &scratch.0,
-        &["--vpc-cidr", "10.231.0.0/16", "--bridge-cidr", "198.18.231.0/24"],
-    )?;
+    let instance = Instance::start(&scratch.0, &RANGES)?;
     let subnet = with_stamp(&scratch.0, &instance)?;
     let mut client = client();
     let before = roles_kib(&instance);

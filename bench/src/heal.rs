@@ -1,7 +1,7 @@
 //! How long a service lacks a killed container.
 
 use crate::Result;
-use crate::instance::{Instance, Scratch, client, with_stamp};
+use crate::instance::{Instance, RANGES, Scratch, client, with_stamp};
 use crate::stamp::Stamps;
 use crate::stats::Sample;
 use serde_json::json;
@@ -14,17 +14,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub fn run() -> Result<()> {
     let scratch = Scratch::new("heal")?;
     let mut stamps = Stamps::open(&scratch.0)?;
-    let instance = Instance::start(
-        &scratch.0,
-        &[
-            "--vpc-cidr",
-            "10.231.0.0/16",
-            "--bridge-cidr",
-            "198.18.231.0/24",
-            "--healthy-after",
-            "0",
-        ],
-    )?;
+    let instance = Instance::start(&scratch.0, &[&RANGES[..], &["--healthy-after", "0"]].concat())?;
     let subnet = with_stamp(&scratch.0, &instance)?;
     let mut client = client();
     client.ecs(

@@ -1,7 +1,7 @@
 //! What Neargate costs when nothing happens, and how soon it answers.
 
 use crate::Result;
-use crate::instance::{Instance, Scratch, memory_kib};
+use crate::instance::{Instance, RANGES, Scratch, memory_kib};
 use crate::stats::Sample;
 
 const ROUNDS: usize = 7;
@@ -11,10 +11,7 @@ pub fn run() -> Result<()> {
     let mut memory = Vec::new();
     for round in 0..ROUNDS {
         let scratch = Scratch::new(&format!("idle{round}"))?;
-        let instance = Instance::start(
-            &scratch.0,
-            &["--vpc-cidr", "10.231.0.0/16", "--bridge-cidr", "198.18.231.0/24"],
-        )?;
+        let instance = Instance::start(&scratch.0, &RANGES)?;
         answers.push(instance.first_answer);
         let roles: Vec<(&str, u64, u64)> = instance
             .pids()

@@ -29,6 +29,16 @@ impl Drop for Scratch {
     }
 }
 
+/// Networks of the instances that have the machine to themselves.
+pub const RANGES: [&str; 6] = [
+    "--vpc-cidr",
+    "10.231.0.0/16",
+    "--bridge-cidr",
+    "198.18.231.0/24",
+    "--public-cidr",
+    "198.19.231.0/24",
+];
+
 pub struct Instance {
     pub child: Child,
     pub data: PathBuf,
@@ -83,7 +93,8 @@ impl Instance {
         if up {
             Ok(instance)
         } else {
-            Err("neargate did not come up".into())
+            let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+            Err(format!("neargate did not come up: {}", log.trim()))
         }
     }
 

@@ -1,7 +1,7 @@
 //! How long until a program runs, everything included from the call on.
 
 use crate::Result;
-use crate::instance::{Instance, Scratch, arns, client, run_task, wait_status, with_stamp};
+use crate::instance::{Instance, RANGES, Scratch, arns, client, run_task, wait_status, with_stamp};
 use crate::peers::{Docker, Runc};
 use crate::stamp::Stamps;
 use crate::stats::Sample;
@@ -14,10 +14,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub fn run() -> Result<()> {
     let scratch = Scratch::new("launch")?;
     let mut stamps = Stamps::open(&scratch.0)?;
-    let instance = Instance::start(
-        &scratch.0,
-        &["--vpc-cidr", "10.231.0.0/16", "--bridge-cidr", "198.18.231.0/24"],
-    )?;
+    let instance = Instance::start(&scratch.0, &RANGES)?;
     let subnet = with_stamp(&scratch.0, &instance)?;
     let mut client = client();
     let runc = Runc::prepare(&scratch.0)?;

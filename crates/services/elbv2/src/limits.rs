@@ -32,7 +32,10 @@ pub fn all(rules: usize) -> Vec<(&'static str, u64)> {
             "target-groups-per-action-on-application-load-balancer",
             of(GROUPS_PER_ACTION),
         ),
-        ("target-groups-per-action-on-network-load-balancer", 1),
+        (
+            "target-groups-per-action-on-network-load-balancer",
+            of(GROUPS_PER_ACTION),
+        ),
         (
             "target-groups-per-application-load-balancer",
             of(GROUPS_PER_LOAD_BALANCER),
