@@ -96,6 +96,9 @@ pub struct InterfaceEntry {
     /// Address that those it calls by their public addresses see: its own public one, or its NAT gateway's.
     #[serde(default)]
     pub seen_as: Option<Ipv4Addr>,
+    /// The same where it depends on which public addresses it calls; `seen_as` is none then.
+    #[serde(default)]
+    pub seen_parts: Vec<(Range, Ipv4Addr)>,
 }
 
 /// Who holds an address.

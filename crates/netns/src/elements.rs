@@ -152,6 +152,11 @@ pub fn of_interface(interface: &InterfaceEntry) -> Vec<Element> {
     }
     let seen_as = interface.seen_as.map(Data::Address);
     out.extend(seen_as.map(|seen_as| Element::new("seen_as", key, seen_as)));
+    let parts = interface.seen_parts.iter();
+    out.extend(parts.filter_map(|((base, prefix), seen_as)| {
+        let key = Key::Within(address, Cidr::containing(*base, *prefix)?);
+        Some(Element::new("seen_parts", key, Data::Address(*seen_as)))
+    }));
     out.extend(ways_out(interface));
     out.sort_unstable();
     out.dedup();

@@ -3,7 +3,9 @@
 //! Who passes, in the order of a packet's way: `martians` (a task sends from its own address only, and nobody else from a
 //! VPC's), `guard` (what a task may send: its VPC, its routes, its groups' egress), `nat`, then `admit` for packets to
 //! tasks and `input` for those to load balancers (their groups' ingress). These two come after source addresses are
-//! changed, so that rules see a caller of a public address as it is seen from outside its VPC. What belongs to a
+//! changed, so that rules see a caller of a public address as it is seen from outside its VPC. Containers in bridge mode are
+//! the machine's own: they call as it does, into the default VPC and by public addresses, and are called at published
+//! ports, by each other and by the machine. What belongs to a
 //! connection that was let through passes. The invariant: what no rule admits is dropped, and a table is never half written.
 
 use crate::config::{METADATA_PORT, NetworkConfig, Published, Transport};
@@ -19,7 +21,7 @@ pub fn frame(config: &NetworkConfig) -> String {
     let table = config.table();
     let prefix = config.interface_prefix();
     let resolver = config.resolver();
-    let bridge = config.bridge_cidr;
+    let (bridge, vpc) = (config.bridge_cidr, config.vpc_cidr);
     let public = config.public_cidr;
     format!(
         r#"table inet {table}
@@ -35,6 +37,7 @@ table inet {table} {{
     set selves {{ type ipv4_addr . ipv4_addr; }}
     map public {{ type ipv4_addr : ipv4_addr; }}
     map seen_as {{ type ipv4_addr : ipv4_addr; }}
+    map seen_parts {{ type ipv4_addr . ipv4_addr : ipv4_addr; flags interval; }}
     map vpc_of {{ type ipv4_addr : verdict; }}
     map ingress {{ type ipv4_addr : verdict; }}
     map egress {{ type ipv4_addr : verdict; }}
@@ -57,6 +60,8 @@ table inet {table} {{
         ct state invalid drop
         ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 accept
         ip daddr 169.254.170.2 tcp dport 80 accept
+        ip saddr {bridge} ip daddr {vpc} accept
+        ip saddr {bridge} ip daddr @vpc_ranges drop
         ip saddr {bridge} accept
         ip saddr vmap @vpc_of
         ip saddr vmap @egress
@@ -108,14 +113,18 @@ table inet {table} {{
         ct state established,related accept
         fib saddr type local icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
         ct state invalid drop
-        ip daddr {bridge} accept
+        ip daddr {bridge} ip saddr {bridge} accept
+        ip daddr {bridge} ct status dnat accept
+        ip daddr {bridge} fib saddr type local accept
         ip daddr vmap @ingress
         drop
     }}
     chain nat_postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
         ip saddr 127.0.0.0/8 oifname "{prefix}*" snat ip to {resolver}
+        ip saddr {bridge} ip daddr != {bridge} oifname "{prefix}*" snat ip to {resolver}
         oifname "{prefix}*" ct original ip daddr {public} snat ip to ip saddr map @seen_as
+        oifname "{prefix}*" ct original ip daddr {public} snat ip to ip saddr . ct original ip daddr map @seen_parts
         ip saddr . ip daddr @selves oifname "{prefix}*" snat ip to {resolver}
         oifname "lo" accept
         oifname "{prefix}*" accept
@@ -124,7 +133,9 @@ table inet {table} {{
     }}
     chain nat_input {{
         type nat hook input priority 100; policy accept;
+        ip saddr {bridge} ip daddr @balancers snat ip to {resolver}
         ct original ip daddr {public} snat ip to ip saddr map @seen_as
+        ct original ip daddr {public} snat ip to ip saddr . ct original ip daddr map @seen_parts
     }}
     chain input {{
         type filter hook input priority 110; policy accept;

@@ -182,6 +182,7 @@ mod tests {
             public_address: None,
             assigned_address: None,
             seen_as: None,
+            seen_parts: Vec::new(),
         })
     }
 

@@ -173,6 +173,7 @@ impl Network {
             public_address: None,
             assigned_address: None,
             seen_as: None,
+            seen_parts: Vec::new(),
         };
         let step = lock(&self.enforcement).table().taking(entry);
         match step {

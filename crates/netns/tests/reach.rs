@@ -3,6 +3,7 @@
 mod support;
 
 use neargate_link::network::{Holder, NetworkEntry, Peer, Traffic};
+use neargate_netns::{Publish, Transport};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -85,14 +86,23 @@ fn two_vpcs_never_talk_though_their_ranges_are_the_same() {
 fn a_subnet_without_a_route_out_has_no_way_out() {
     let bed = bed(27, None);
     let range = bed.config.vpc_cidr.to_string();
-    let (outside, address) = bed.network.create_bridged("outside").unwrap();
-    let _server = server(&outside, 80);
+    let (home, address) = (Ipv4Addr::new(10, 74, 27, 9), bed.config.public_cidr.nth(9));
+    let mut outside = entry(home, "vpc-2", &["sg-open"]);
+    outside.public_address = Some(address);
     let with = |ranges: Vec<(Ipv4Addr, u8)>| {
         let mut interface = entry(bed.at(10), "vpc-1", &["sg-open"]);
         interface.outbound = ranges;
         NetworkEntry::Interface(interface)
     };
-    bed.whole(vec![vpc("vpc-1", &[&range]), open("sg-open"), with(Vec::new())]);
+    bed.whole(vec![
+        vpc("vpc-1", &[&range]),
+        vpc("vpc-2", &["10.74.27.0/24"]),
+        open("sg-open"),
+        with(Vec::new()),
+        NetworkEntry::Interface(outside),
+    ]);
+    let outside = bed.task("outside", home, "vpc-2", &["sg-open"]);
+    let _server = server(&outside, 80);
     let task = bed.task("task", bed.at(10), "vpc-1", &["sg-open"]);
     let begun = Instant::now();
     assert_eq!(
@@ -130,7 +140,7 @@ fn a_public_address_leads_to_its_task_and_rules_see_who_calls() {
         NetworkEntry::Interface(web.clone()),
     ]);
     let elsewhere = bed.task("elsewhere", [10, 74, 28, 9].into(), "vpc-2", &["sg-client"]);
-    let (bridged, bridged_address) = bed.network.create_bridged("bridged").unwrap();
+    let (bridged, _) = bed.network.create_bridged("bridged").unwrap();
     let task = bed.task("web", bed.at(11), "vpc-1", &["sg-web"]);
     let _server = server(&task, 80);
     assert_eq!(call(public, 80).unwrap(), bed.at(2).to_string(), "from the machine");
@@ -139,7 +149,11 @@ fn a_public_address_leads_to_its_task_and_rules_see_who_calls() {
         "10.74.28.9",
         "from another VPC"
     );
-    assert_eq!(call_from(&bridged, public, 80).unwrap(), bridged_address.to_string());
+    assert_eq!(
+        call_from(&bridged, public, 80).unwrap(),
+        bed.at(2).to_string(),
+        "from a container of the machine's"
+    );
     assert!(call_from(&task, public, 80).is_ok(), "from itself");
     assert!(
         call_from(&elsewhere, bed.at(11), 80).is_err(),
@@ -156,6 +170,71 @@ fn a_public_address_leads_to_its_task_and_rules_see_who_calls() {
     bed.upsert(vec![open("sg-web"), NetworkEntry::Interface(web)]);
     assert_eq!(call(public, 80).unwrap_err().kind(), ErrorKind::HostUnreachable);
     assert!(call_from(&elsewhere, public, 80).is_err());
+}
+
+#[test]
+fn bridged_containers_call_as_the_machine_and_are_called_at_published_ports() {
+    let bed = bed(41, None);
+    let range = bed.config.vpc_cidr.to_string();
+    let elsewhere = Ipv4Addr::new(10, 74, 41, 9);
+    let mut out = entry(bed.at(10), "vpc-1", &["sg-vpc"]);
+    out.outbound = vec![EVERYWHERE];
+    bed.whole(vec![
+        vpc("vpc-1", &[&range]),
+        vpc("vpc-2", &["10.74.41.0/24"]),
+        group("sg-vpc", vec![rule(Traffic::Any, Peer::Range((bed.at(0), 24)))]),
+        open("sg-open"),
+        NetworkEntry::Interface(out),
+        NetworkEntry::Interface(entry(elsewhere, "vpc-2", &["sg-open"])),
+    ]);
+    let task = bed.task("task", bed.at(10), "vpc-1", &["sg-vpc"]);
+    let stranger = bed.task("stranger", elsewhere, "vpc-2", &["sg-open"]);
+    let (bridged, address) = bed.network.create_bridged("bridged").unwrap();
+    let (neighbour, _) = bed.network.create_bridged("neighbour").unwrap();
+    let _servers = [server(&task, 80), server(&stranger, 80), server(&bridged, 80)];
+    assert_eq!(call_from(&bridged, bed.at(10), 80).unwrap(), bed.at(2).to_string());
+    assert!(
+        call_from(&bridged, elsewhere, 80).is_err(),
+        "the machine is in its own VPC"
+    );
+    assert!(call_from(&neighbour, address, 80).is_ok() && call(address, 80).is_ok());
+    assert!(call_from(&task, address, 80).is_err(), "not published");
+    let asked = [Publish {
+        container_port: 80,
+        host_port: 0,
+        transport: Transport::Tcp,
+    }];
+    let port = bed.network.publish("bridged", address, &asked).unwrap()[0].host_port;
+    assert!(call(Ipv4Addr::LOCALHOST, port).is_ok());
+}
+
+#[test]
+fn who_is_seen_goes_by_the_public_address_that_is_called() {
+    let bed = bed(42, None);
+    let range = bed.config.vpc_cidr.to_string();
+    let (home, other) = (Ipv4Addr::new(10, 74, 42, 9), Ipv4Addr::new(10, 74, 42, 10));
+    let public = |n: u32| bed.config.public_cidr.nth(n);
+    let held = |address: Ipv4Addr, n: u32| {
+        let mut interface = entry(address, "vpc-2", &["sg-open"]);
+        interface.public_address = Some(public(n));
+        NetworkEntry::Interface(interface)
+    };
+    let mut caller = entry(bed.at(10), "vpc-1", &["sg-open"]);
+    caller.outbound = vec![(public(9), 32), (public(10), 32)];
+    caller.seen_parts = vec![((public(9), 32), public(20)), ((public(10), 32), public(21))];
+    bed.whole(vec![
+        vpc("vpc-1", &[&range]),
+        vpc("vpc-2", &["10.74.42.0/24"]),
+        open("sg-open"),
+        held(home, 9),
+        held(other, 10),
+        NetworkEntry::Interface(caller),
+    ]);
+    let task = bed.task("task", bed.at(10), "vpc-1", &["sg-open"]);
+    let homes = [("home", home), ("other", other)].map(|(n, a)| bed.task(n, a, "vpc-2", &["sg-open"]));
+    let _servers = homes.each_ref().map(|path| server(path, 80));
+    assert_eq!(call_from(&task, public(9), 80).unwrap(), public(20).to_string());
+    assert_eq!(call_from(&task, public(10), 80).unwrap(), public(21).to_string());
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn interface(groups: &[&str]) -> InterfaceEntry {
         public_address: None,
         assigned_address: None,
         seen_as: None,
+        seen_parts: Vec::new(),
     }
 }
 

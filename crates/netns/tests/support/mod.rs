@@ -148,6 +148,7 @@ pub fn entry(address: Ipv4Addr, vpc: &str, groups: &[&str]) -> InterfaceEntry {
         public_address: None,
         assigned_address: None,
         seen_as: None,
+        seen_parts: Vec::new(),
     }
 }
 

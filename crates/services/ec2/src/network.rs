@@ -118,8 +118,10 @@ struct Way {
     out: Vec<Range>,
     /// Its public address is reached from outside.
     reached: bool,
-    /// As whom holders of public addresses see it.
-    seen: Option<Seen>,
+    /// As whom holders of public addresses see it, by parts of the pool.
+    seen: Vec<(Range, Seen)>,
+    /// There is one part: the pool.
+    alike: bool,
 }
 
 /// Ways of subnets, by region, subnet and whether the interface has a public address: interfaces of one subnet share them.
@@ -210,12 +212,13 @@ fn way_of(snapshot: &Snapshot, interface: &InterfaceRecord) -> Way {
         return Way::default();
     };
     let public = interface.public_address.is_some();
+    let pool = snapshot.get::<PoolRecord>(PoolRecord::KEY).map(|pool| pool.range);
+    let seen = pool.map_or_else(Vec::new, |pool| routing::seen(snapshot, &subnet, pool));
     Way {
         out: routing::ways_out(snapshot, &subnet, public),
         reached: public && routing::is_reached(snapshot, &subnet),
-        seen: snapshot
-            .get::<PoolRecord>(PoolRecord::KEY)
-            .and_then(|pool| routing::seen(snapshot, &subnet, pool.range.0)),
+        alike: matches!(seen.as_slice(), [(part, _)] if Some(*part) == pool),
+        seen,
     }
 }
 
@@ -225,6 +228,12 @@ fn entry(interface: &InterfaceRecord, way: Way) -> NetworkEntry {
         InterfaceOwner::LoadBalancer { .. } => Holder::LoadBalancer,
         InterfaceOwner::NatGateway { .. } | InterfaceOwner::Endpoint { .. } | InterfaceOwner::User => Holder::Nobody,
     };
+    let seen = way.seen.into_iter().filter(|_| holder == Holder::Task);
+    let seen = seen.filter_map(|(part, seen)| match seen {
+        Seen::Itself => Some((part, interface.public_address?)),
+        Seen::As(address) => Some((part, address)),
+    });
+    let seen: Vec<(Range, Ipv4Addr)> = seen.collect();
     NetworkEntry::Interface(InterfaceEntry {
         address: interface.address,
         vpc_id: interface.vpc_id.clone(),
@@ -234,10 +243,7 @@ fn entry(interface: &InterfaceRecord, way: Way) -> NetworkEntry {
         outbound: if holder == Holder::Task { way.out } else { Vec::new() },
         public_address: interface.public_address.filter(|_| way.reached),
         assigned_address: interface.public_address,
-        seen_as: match way.seen.filter(|_| holder == Holder::Task) {
-            Some(Seen::Itself) => interface.public_address,
-            Some(Seen::As(address)) => Some(address),
-            None => None,
-        },
+        seen_as: seen.first().filter(|_| way.alike).map(|(_, address)| *address),
+        seen_parts: if way.alike { Vec::new() } else { seen },
     })
 }

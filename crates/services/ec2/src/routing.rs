@@ -75,25 +75,40 @@ pub enum Seen {
     As(Ipv4Addr),
 }
 
-/// As whom somebody at `to`, outside the VPC, sees those in the subnet; none when they do not get there.
-pub fn seen(snapshot: &Snapshot, subnet: &SubnetRecord, to: Ipv4Addr) -> Option<Seen> {
-    let leads_there = |leads: &dyn Fn(&RouteTarget) -> bool| {
-        let ways = ways(snapshot, subnet, leads);
-        ways.iter().any(|range| cidr::contains(*range, to))
+/// As whom those at the addresses of `pool`, outside the VPC, see those in the subnet: by the parts of it to which its
+/// routes lead.
+pub fn seen(snapshot: &Snapshot, subnet: &SubnetRecord, pool: Cidr) -> Vec<(Cidr, Seen)> {
+    let Some(table) = table_of(snapshot, &subnet.region, &subnet.vpc_id, &subnet.id) else {
+        return Vec::new();
     };
-    if leads_there(&|target| matches!(target, RouteTarget::InternetGateway(_))) {
-        return Some(Seen::Itself);
+    let parts = |leads: &dyn Fn(&RouteTarget) -> bool| {
+        let ways = ways(snapshot, subnet, leads).into_iter();
+        ways.filter_map(|range| {
+            let inside = cidr::within(pool, range).then_some(range);
+            inside.or_else(|| cidr::within(range, pool).then_some(pool))
+        })
+        .collect::<Vec<Cidr>>()
+    };
+    let gateway = parts(&|target| matches!(target, RouteTarget::InternetGateway(_)));
+    let mut out: Vec<(Cidr, Seen)> = gateway.into_iter().map(|part| (part, Seen::Itself)).collect();
+    let mut nats: Vec<&String> = table
+        .routes
+        .iter()
+        .filter_map(|route| match &route.target {
+            RouteTarget::NatGateway(id) if nat_leads_out(snapshot, &subnet.region, id) => Some(id),
+            _ => None,
+        })
+        .collect();
+    nats.sort_unstable();
+    nats.dedup();
+    for id in nats {
+        let nat = snapshot.get::<NatGatewayRecord>(&NatGatewayRecord::key(&subnet.region, id));
+        if let Some(address) = nat.and_then(|nat| nat.public_address) {
+            let through = parts(&|target| matches!(target, RouteTarget::NatGateway(other) if other == id));
+            out.extend(through.into_iter().map(|part| (part, Seen::As(address))));
+        }
     }
-    let table = table_of(snapshot, &subnet.region, &subnet.vpc_id, &subnet.id)?;
-    let mut gateways = table.routes.iter().filter_map(|route| match &route.target {
-        RouteTarget::NatGateway(id) if nat_leads_out(snapshot, &subnet.region, id) => Some(id),
-        _ => None,
-    });
-    let through =
-        |id: &&String| leads_there(&|target| matches!(target, RouteTarget::NatGateway(other) if other == *id));
-    let id = gateways.find(through)?;
-    let nat = snapshot.get::<NatGatewayRecord>(&NatGatewayRecord::key(&subnet.region, id))?;
-    nat.public_address.map(Seen::As)
+    out
 }
 
 /// Ranges outside the VPC to which a target that `leads` out is the nearest of the subnet's routes.

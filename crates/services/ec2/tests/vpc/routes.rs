@@ -2,6 +2,7 @@
 
 use crate::world::{World, each};
 use serde_json::{Value, json};
+use std::net::Ipv4Addr;
 
 async fn route(world: &World, table: &str, destination: &str, member: &str, target: &str) {
     let mut input = json!({"RouteTableId": table, "DestinationCidrBlock": destination});
@@ -81,6 +82,33 @@ async fn a_private_nat_gateway_reaches_nothing_outside() {
     let other = world.subnet(&vpc, "10.0.1.0/24").await;
     let task = world.task(&other, false).await;
     assert!(world.ways_out(task.address).is_empty());
+}
+
+#[tokio::test]
+async fn a_route_to_some_public_addresses_changes_only_who_calls_those() {
+    let world = World::new().await;
+    let vpc = world.vpc("10.0.0.0/16").await;
+    let (public, private) = (
+        world.subnet(&vpc, "10.0.0.0/24").await,
+        world.subnet(&vpc, "10.0.1.0/24").await,
+    );
+    let gateway = world.gateway(Some(&vpc)).await;
+    let (allocation, ip) = world.address().await;
+    let nat = world.nat(&public, Some(&allocation)).await;
+    let own = world.route_table(&vpc).await;
+    route(&world, &own, "0.0.0.0/0", "GatewayId", &gateway).await;
+    world
+        .ok("AssociateRouteTable", json!({"RouteTableId": own, "SubnetId": public}))
+        .await;
+    let task = world.task(&private, false).await;
+    let seen: Ipv4Addr = ip.parse().unwrap();
+    let main = world.main_table(&vpc).await;
+    route(&world, &main, &format!("{ip}/32"), "NatGatewayId", &nat).await;
+    let told = world.told(task.address);
+    assert_eq!((told.seen_as, told.seen_parts), (None, vec![((seen, 32), seen)]));
+    route(&world, &main, "0.0.0.0/0", "NatGatewayId", &nat).await;
+    let told = world.told(task.address);
+    assert_eq!((told.seen_as, told.seen_parts), (Some(seen), Vec::new()));
 }
 
 #[tokio::test]
