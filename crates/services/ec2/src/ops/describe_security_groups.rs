@@ -1,12 +1,13 @@
 //! DescribeSecurityGroups.
 
 use crate::filter::{self, Values};
-use crate::records::SecurityGroupRecord;
+use crate::records::{SecurityGroupRecord, VpcRecord};
 use crate::{Ec2, api, region};
 use neargate_core::{AwsError, RequestContext};
 
 /// # Errors
-/// `InvalidGroup.NotFound`, `InvalidGroupId.Malformed`, `InvalidParameterValue`, `InvalidNextToken`, `DryRunOperation`.
+/// `InvalidGroup.NotFound`, `InvalidGroupId.Malformed`, `InvalidParameterValue`, `InvalidNextToken`, `VPCIdNotSpecified`,
+/// `DryRunOperation`.
 pub async fn handle(
     service: &Ec2,
     cx: &RequestContext,
@@ -37,6 +38,9 @@ pub async fn handle(
     let unknown = filter::missing(&names, |name| {
         snapshot.count_indexed::<SecurityGroupRecord>(SecurityGroupRecord::BY_NAME, &named(name)) > 0
     });
+    if !names.is_empty() && !snapshot.contains::<VpcRecord>(&VpcRecord::key(&cx.region, &default_vpc)) {
+        return Err(AwsError::new("VPCIdNotSpecified", 400, "No default VPC for this user"));
+    }
     if let Some(name) = unknown.first() {
         let text = format!("The security group '{name}' does not exist in default VPC '{default_vpc}'");
         return Err(not_found(text));

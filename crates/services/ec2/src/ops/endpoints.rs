@@ -567,6 +567,7 @@ pub async fn describe_services(
         |(service, kind), name| match name {
             "owner" => one("amazon"),
             "service-name" => one(service),
+            "service-region" => one(&cx.region),
             "service-type" => one(*kind),
             "supported-ip-address-types" => one("ipv4"),
             _ => None,

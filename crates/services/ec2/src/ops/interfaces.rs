@@ -453,6 +453,10 @@ fn values(snapshot: &Snapshot, interface: &InterfaceRecord, account: &str, name:
         "attachment.instance-owner-id" => some(attached.and_then(|_| requester(interface, account))),
         "attachment.status" => some(attached.map(|_| "attached")),
         "availability-zone" => one(&interface.availability_zone),
+        "availability-zone-id" => {
+            let subnet = lookup::subnet(snapshot, &interface.region, &interface.subnet_id);
+            some(subnet.map(|s| s.availability_zone_id.clone()))
+        }
         "description" => one(&interface.description),
         "group-id" => Some(interface.security_groups.clone()),
         "group-name" => {
@@ -467,6 +471,9 @@ fn values(snapshot: &Snapshot, interface: &InterfaceRecord, account: &str, name:
         "ipv6-addresses.ipv6-address" => Some(Vec::new()),
         "mac-address" => one(&interface.mac),
         "network-interface-id" => one(&interface.id),
+        // No service provider manages any here.
+        "operator.managed" => one("false"),
+        "operator.principal" => Some(Vec::new()),
         "owner-id" => one(account),
         "private-dns-name" => one(interface.private_dns_name()),
         "requester-id" => some(requester(interface, account)),

@@ -111,9 +111,9 @@ pub async fn create(
         ));
     }
     let tags = ask::tags(input.tag_specifications, "security-group")?;
-    let vpc_id = input
-        .vpc_id
-        .filter(|v| !v.is_empty())
+    let asked = input.vpc_id.filter(|v| !v.is_empty());
+    let vpc_id = asked
+        .clone()
         .unwrap_or_else(|| region::default_vpc_id(&service.account, &cx.region));
     let id = format!("sg-{}", service.ids.hex17());
     let group = SecurityGroupRecord {
@@ -137,7 +137,12 @@ pub async fn create(
     service
         .store
         .transact(|snapshot| {
-            let vpc = vpcs::find(snapshot, &cx.region, &vpc_id)?;
+            let vpc = match vpcs::find(snapshot, &cx.region, &vpc_id) {
+                Err(_) if asked.is_none() => {
+                    return Err(error("VPCIdNotSpecified", "No default VPC for this user"));
+                }
+                found => found?,
+            };
             let here = format!("{}/", cx.region);
             let held = snapshot.range::<SecurityGroupRecord>(&here).map(|(_, group)| group);
             let held: Vec<_> = held.filter(|group| group.vpc_id == vpc_id).collect();

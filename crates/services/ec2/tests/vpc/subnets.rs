@@ -221,6 +221,13 @@ async fn a_deleted_default_vpc_stays_away_until_it_is_made_again() {
         .refused("CreateDefaultSubnet", json!({"AvailabilityZone": "us-east-1a"}))
         .await;
     assert!(refused.starts_with("DefaultVpcDoesNotExist: "), "{refused}");
+    for (operation, input) in [
+        ("CreateSecurityGroup", json!({"GroupName": "web", "Description": "d"})),
+        ("DescribeSecurityGroups", json!({"GroupNames": ["web"]})),
+    ] {
+        let refused = world.refused(operation, input).await;
+        assert_eq!(refused, "VPCIdNotSpecified: No default VPC for this user");
+    }
 
     // The gateway serves another VPC by now, and keeps doing so.
     let other = world.vpc("10.0.0.0/16").await;
