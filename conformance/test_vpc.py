@@ -298,6 +298,7 @@ def test_addresses_and_nat_gateways(ec2, place):
     assert interface["Description"] == f"Interface for NAT Gateway {nat}" and interface["RequesterManaged"]
     held = ec2.describe_addresses(**by("tag:Name", "out"))["Addresses"][0]
     assert held["NetworkInterfaceId"] == interface["NetworkInterfaceId"]
+    assert held["AssociationId"] == found["NatGatewayAddresses"][0]["AssociationId"]
     assert refusal(ec2.disassociate_address, AssociationId=held["AssociationId"])[0] == "AuthFailure"
     assert refusal(ec2.modify_network_interface_attribute, NetworkInterfaceId=held["NetworkInterfaceId"],
                    Description={"Value": "mine"}) == (

@@ -218,8 +218,8 @@ impl Health {
 
     fn fail(&mut self, check: &HealthCheck, finding: Finding, now: Timestamp) {
         self.passed = 0;
-        // Half an interval is the least that checks at their own pace are apart, spread as they are.
-        let apart = check.interval() / 2;
+        // Checks at their own pace are as far apart as this at least, spread as they are.
+        let apart = check.interval() * 9 / 10;
         let hurried = self.counted.is_some_and(|last| now.since(last) < apart);
         if self.state == TargetState::Initial && hurried {
             return;

@@ -257,7 +257,7 @@ pub async fn describe(
         named,
     )?;
     Ok(api::DescribeNatGatewaysResult {
-        nat_gateways: Some(page.items.iter().map(|n| shape(n)).collect()),
+        nat_gateways: Some(page.items.iter().map(|n| associated(&snapshot, n)).collect()),
         next_token: page.next_token,
     })
 }
@@ -287,6 +287,19 @@ fn connectivity(nat: &NatGatewayRecord) -> &'static str {
         Some(_) => "public",
         None => "private",
     }
+}
+
+/// The gateway with the association of its elastic address.
+fn associated(snapshot: &Snapshot, nat: &NatGatewayRecord) -> api::NatGateway {
+    let mut shaped = shape(nat);
+    let held = nat
+        .public_address
+        .and_then(|a| snapshot.get::<AddressRecord>(&AddressRecord::key(a)));
+    let held = held.filter(|held| nat.interface_id.is_some() && held.interface_id == nat.interface_id);
+    for address in shaped.nat_gateway_addresses.iter_mut().flatten() {
+        address.association_id = held.as_ref().and_then(|held| held.association_id.clone());
+    }
+    shaped
 }
 
 /// The gateway as CreateNatGateway answers it, which does not say yet how it went.
