@@ -60,13 +60,14 @@ impl HealthCheck {
     }
 
     /// How long to wait before the next check of a target in this state. `attempt`: how many were made since it was
-    /// registered. The first one is due at once; a new target's follow quickly; the others' are spread by `random`.
+    /// registered. The first one is due at once; a new target's follow quickly, and never as slowly as an interval, so that
+    /// it is healthy soon after it answers; the others' are spread by `random`.
     pub fn delay(&self, state: TargetState, attempt: u32, random: u64) -> Duration {
         match (attempt, state) {
             (0, _) => Duration::ZERO,
             (_, TargetState::Initial) => SOON
                 .saturating_mul(1u32.checked_shl(attempt - 1).unwrap_or(u32::MAX))
-                .min(self.interval()),
+                .min(self.interval() / 8),
             _ => {
                 // 90 to 110 percent.
                 let interval = self.interval().as_millis() as u64;
@@ -218,9 +219,7 @@ impl Health {
 
     fn fail(&mut self, check: &HealthCheck, finding: Finding, now: Timestamp) {
         self.passed = 0;
-        // Checks at their own pace are as far apart as this at least, spread as they are.
-        let apart = check.interval() * 9 / 10;
-        let hurried = self.counted.is_some_and(|last| now.since(last) < apart);
+        let hurried = self.counted.is_some_and(|last| now.since(last) < check.interval());
         if self.state == TargetState::Initial && hurried {
             return;
         }

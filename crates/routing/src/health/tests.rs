@@ -91,7 +91,7 @@ fn a_new_target_is_unhealthy_after_the_threshold() {
 fn hurried_failures_of_a_new_target_count_once_an_interval() {
     let check = check(Protocol::Http, "200");
     let mut health = Health::new(true);
-    for millis in (0..9_000).step_by(50) {
+    for millis in (0..10_000).step_by(50) {
         health.observe(&check, Finding::Failed, Timestamp::from_millis(millis));
         assert_eq!(health.state(), TargetState::Initial);
     }
