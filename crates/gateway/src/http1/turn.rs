@@ -176,7 +176,7 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
             Some(rewritten) => out_host.extend_from_slice(rewritten),
             None => decide::outgoing_host(host, served.listener.port, settings.preserve_host, &mut out_host),
         }
-        let upgrade = head.upgrade && head.minor == 1 && head.first(step.given.buffer, Known::Upgrade).is_some();
+        let upgrade = head.upgrade && head.minor == 1 && asks_for_websocket(head, step.given.buffer);
         let request = rewrite::Request {
             fields: step.fields,
             served,
@@ -438,4 +438,11 @@ fn reasons(head: &Head, method: &[u8]) -> Reasons {
         reasons.insert(Reason::SuspiciousHeader);
     }
     reasons
+}
+
+/// True when the client would speak WebSocket, and nothing else, from here on. Of any other protocol, HTTP/2 most of all, the
+/// requests would pass every rule unseen.
+fn asks_for_websocket(head: &Head, buffer: &[u8]) -> bool {
+    let mut asked = head.fields.iter().filter(|f| f.known == Known::Upgrade).peekable();
+    asked.peek().is_some() && asked.all(|f| f.value.of(buffer).eq_ignore_ascii_case(b"websocket"))
 }

@@ -186,6 +186,24 @@ async fn an_upgraded_connection_carries_anything() {
 }
 
 #[tokio::test]
+async fn only_websocket_is_a_protocol_to_change_to() {
+    let (at, seen) = answering(HELLO).await;
+    let port = free_port();
+    let rig = Rig::serving(&simple(port, &[at])).await;
+    for asked in [
+        "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+        "Upgrade: websocket, h2c\r\n",
+        "Upgrade: websocket\r\nUpgrade: h2c\r\n",
+    ] {
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n{asked}\r\n");
+        assert!(exchange(port, &request).await.starts_with("HTTP/1.1 200 "));
+        let seen = seen.lock().unwrap().pop().unwrap().to_ascii_lowercase();
+        assert!(!seen.contains("upgrade") && !seen.contains("http2-settings"), "{seen}");
+    }
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn an_early_response_reaches_a_client_that_still_sends() {
     let at = target(|mut stream| async move {
         let mut some = [0; 1024];

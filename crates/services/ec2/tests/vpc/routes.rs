@@ -10,6 +10,32 @@ async fn route(world: &World, table: &str, destination: &str, member: &str, targ
     world.ok("CreateRoute", input).await;
 }
 
+/// A VPC with a NAT gateway in a public subnet; no route leads anywhere yet.
+struct Nat {
+    vpc: String,
+    gateway: String,
+    public: String,
+    private: String,
+    ip: String,
+    nat: String,
+}
+
+impl Nat {
+    async fn place(world: &World) -> Nat {
+        let vpc = world.vpc("10.0.0.0/16").await;
+        let public = world.subnet(&vpc, "10.0.0.0/24").await;
+        let (allocation, ip) = world.address().await;
+        Nat {
+            gateway: world.gateway(Some(&vpc)).await,
+            private: world.subnet(&vpc, "10.0.1.0/24").await,
+            nat: world.nat(&public, Some(&allocation)).await,
+            vpc,
+            public,
+            ip,
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_internet_gateway_carries_only_interfaces_with_a_public_address() {
     let world = World::new().await;
@@ -33,14 +59,14 @@ async fn an_internet_gateway_carries_only_interfaces_with_a_public_address() {
 #[tokio::test]
 async fn a_nat_gateway_leads_out_under_its_address_while_its_own_subnet_does() {
     let world = World::new().await;
-    let vpc = world.vpc("10.0.0.0/16").await;
-    let (public, private) = (
-        world.subnet(&vpc, "10.0.0.0/24").await,
-        world.subnet(&vpc, "10.0.1.0/24").await,
-    );
-    let gateway = world.gateway(Some(&vpc)).await;
-    let (allocation, ip) = world.address().await;
-    let nat = world.nat(&public, Some(&allocation)).await;
+    let Nat {
+        vpc,
+        gateway,
+        public,
+        private,
+        ip,
+        nat,
+    } = Nat::place(&world).await;
     let main = world.main_table(&vpc).await;
     route(&world, &main, "0.0.0.0/0", "NatGatewayId", &nat).await;
     let task = world.task(&private, false).await;
@@ -87,14 +113,14 @@ async fn a_private_nat_gateway_reaches_nothing_outside() {
 #[tokio::test]
 async fn a_route_to_some_public_addresses_changes_only_who_calls_those() {
     let world = World::new().await;
-    let vpc = world.vpc("10.0.0.0/16").await;
-    let (public, private) = (
-        world.subnet(&vpc, "10.0.0.0/24").await,
-        world.subnet(&vpc, "10.0.1.0/24").await,
-    );
-    let gateway = world.gateway(Some(&vpc)).await;
-    let (allocation, ip) = world.address().await;
-    let nat = world.nat(&public, Some(&allocation)).await;
+    let Nat {
+        vpc,
+        gateway,
+        public,
+        private,
+        ip,
+        nat,
+    } = Nat::place(&world).await;
     let own = world.route_table(&vpc).await;
     route(&world, &own, "0.0.0.0/0", "GatewayId", &gateway).await;
     world
