@@ -16,6 +16,7 @@ neargate_wire::routes! { Acm;
     "ListTagsForCertificate" => ops::list_tags_for_certificate::handle,
     "RemoveTagsFromCertificate" => ops::remove_tags_from_certificate::handle,
     "RequestCertificate" => ops::request_certificate::handle,
+    "UpdateCertificateOptions" => ops::update_certificate_options::handle,
 }
 
 impl ServiceDispatch for Acm {

@@ -32,6 +32,11 @@ pub fn invalid_parameter_exception(message: impl Into<String>) -> AwsError {
     AwsError::new("InvalidParameterException", 400, message)
 }
 
+/// `InvalidStateException`, HTTP 400.
+pub fn invalid_state_exception(message: impl Into<String>) -> AwsError {
+    AwsError::new("InvalidStateException", 400, message)
+}
+
 /// `InvalidTagException`, HTTP 400.
 pub fn invalid_tag_exception(message: impl Into<String>) -> AwsError {
     AwsError::new("InvalidTagException", 400, message)

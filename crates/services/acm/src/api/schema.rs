@@ -152,6 +152,22 @@ static OPERATIONS: &[Operation] = &[
             "LimitExceededException",
         ],
     },
+    Operation {
+        name: "UpdateCertificateOptions",
+        method: "POST",
+        uri: "/",
+        input: Some(&UPDATE_CERTIFICATE_OPTIONS_REQUEST),
+        output: None,
+        result_wrapper: None,
+        errors: &[
+            "InvalidArnException",
+            "ConflictException",
+            "LimitExceededException",
+            "ValidationException",
+            "InvalidStateException",
+            "ResourceNotFoundException",
+        ],
+    },
 ];
 
 static MODELLED: &[&str] = &[
@@ -1078,6 +1094,17 @@ static TAG_VALUE: Shape = Shape {
         max: Some(256),
         pattern: Some("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)"),
         values: &[],
+    },
+};
+
+static UPDATE_CERTIFICATE_OPTIONS_REQUEST: Shape = Shape {
+    name: "UpdateCertificateOptionsRequest",
+    kind: Kind::Structure {
+        members: &[
+            m("CertificateArn", &ARN).required(),
+            m("Options", &CERTIFICATE_OPTIONS).required(),
+        ],
+        union: false,
     },
 };
 

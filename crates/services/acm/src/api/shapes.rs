@@ -183,6 +183,10 @@ neargate_wire::structures! {
         key: String = "Key",
         value: String = "Value",
     }
+    UpdateCertificateOptionsRequest {
+        certificate_arn: String = "CertificateArn",
+        options: CertificateOptions = "Options",
+    }
     UpdateSummary {
         domain_validation_method_update_summary: DomainValidationMethodUpdateSummary = "DomainValidationMethodUpdateSummary",
         requested_at: Timestamp = "RequestedAt",

@@ -9,3 +9,4 @@ pub mod list_certificates;
 pub mod list_tags_for_certificate;
 pub mod remove_tags_from_certificate;
 pub mod request_certificate;
+pub mod update_certificate_options;

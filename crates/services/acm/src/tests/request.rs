@@ -285,3 +285,20 @@ async fn tags_are_added_replaced_and_removed_by_key_or_by_key_and_value() {
     let (code, _) = bed.refused("AddTagsToCertificate", with(json!([{"Key": "a<b"}]))).await;
     assert_eq!(code, "InvalidTagException");
 }
+
+#[tokio::test]
+async fn options_of_a_requested_certificate_can_be_changed() {
+    let bed = Bed::new().await;
+    let mail = json!({ "DomainName": "example.com", "ValidationMethod": "EMAIL" });
+    let arn = bed.call("RequestCertificate", mail).await.unwrap()["CertificateArn"].clone();
+    let update = |options: Value| json!({ "CertificateArn": arn, "Options": options });
+    let options = json!({ "CertificateTransparencyLoggingPreference": "DISABLED", "ValidationMethod": "DNS" });
+    bed.call("UpdateCertificateOptions", update(options)).await.unwrap();
+    let told = bed.describe(arn.as_str().unwrap()).await;
+    assert_eq!(told["Options"]["CertificateTransparencyLoggingPreference"], "DISABLED");
+    assert_eq!(told["DomainValidationOptions"][0]["ValidationMethod"], "DNS");
+    for options in [json!({ "Export": "ENABLED" }), json!({ "ValidationMethod": "EMAIL" })] {
+        let refused = bed.refused("UpdateCertificateOptions", update(options)).await;
+        assert_eq!(refused.0, "ValidationException");
+    }
+}
