@@ -170,6 +170,7 @@ fn new_record(
         events_told: 0,
         events_before: 0,
         steady_at: None,
+        protection_told: false,
         rebalancing_until: None,
         unannounced: BTreeMap::new(),
     };

@@ -51,6 +51,11 @@ pub enum ServiceEvent {
     CannotStartConsistently,
     /// minimumHealthyPercent and maximumPercent allow no step.
     Blocked,
+    /// Tasks that are too many are protected.
+    Protected {
+        deployment: String,
+        tasks: u32,
+    },
     /// A task could not even be made; the reason says why.
     CannotLaunch {
         reason: String,
@@ -72,6 +77,7 @@ impl ServiceEvent {
             ServiceEvent::Unplaced { .. }
             | ServiceEvent::CannotLaunch { .. }
             | ServiceEvent::CannotStartConsistently
+            | ServiceEvent::Protected { .. }
             | ServiceEvent::Blocked => 5,
             ServiceEvent::DeploymentCompleted { .. } => 6,
             ServiceEvent::SteadyState => 7,
@@ -125,6 +131,12 @@ impl ServiceEvent {
                 deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again."
                 .to_owned(),
             ServiceEvent::CannotLaunch { reason } => format!("was unable to place a task. Reason: {reason}"),
+            ServiceEvent::Protected { deployment, tasks } => {
+                return format!(
+                    "(service {service}, taskSet {deployment}) was unable to scale in due to (reason {tasks} tasks under \
+                     protection)"
+                );
+            }
         };
         format!("(service {service}) {rest}")
     }

@@ -219,6 +219,9 @@ pub struct ServiceRecord {
     pub events_before: u64,
     /// When "has reached a steady state" was last told; none while it is not steady.
     pub steady_at: Option<Timestamp>,
+    /// Said, since it was last steady, that tasks that are too many are protected.
+    #[serde(default)]
+    pub protection_told: bool,
     /// One task more than desired is kept until this, so that zones can be evened out; none when nothing is moved.
     pub rebalancing_until: Option<Timestamp>,
     /// Ids of tasks that were made and not told of yet, and whether each replaces an unhealthy one: a task that no

@@ -30,7 +30,7 @@ pub(super) fn check(d: &api::TaskDefinition) -> Check {
         for mapping in mappings {
             let ports = one(mode, mapping).map_err(|rule| in_container(c, &rule))?;
             ranges += usize::from(mapping.container_port_range.is_some());
-            if own.iter().any(|other| other.overlap(ports)) {
+            if own.iter().any(|other| other.overlap(ports) && other.udp == ports.udp) {
                 return Err(in_container(
                     c,
                     &format!("'portMappings' name container port {} more than once.", text(ports)),

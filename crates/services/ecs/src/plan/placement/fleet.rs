@@ -347,6 +347,8 @@ impl Instance for InstanceView<'_> {
     }
 
     fn running_tasks(&self) -> u32 {
-        self.fleet.nodes[self.at].tasks
+        let groups = self.fleet.on_node.get(&self.at).into_iter().flatten();
+        let own = groups.filter(|(key, _)| key.starts_with(self.cluster));
+        own.map(|(_, tasks)| tasks).sum()
     }
 }

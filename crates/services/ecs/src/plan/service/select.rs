@@ -1,7 +1,7 @@
 //! Which tasks go first. Source: `UpdateService` of the ECS model: from the zone with most tasks of the service, there
 //! from the node with most; a protected task is never taken.
 
-use super::{Draft, TaskView};
+use super::{Draft, ServiceEvent, TaskView};
 use crate::records::TaskState;
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ impl Draft<'_> {
         let mut rest = candidates;
         let protected = |at: &usize| self.view.tasks[*at].protected_until.filter(|until| *until > self.now);
         let until = rest.iter().filter_map(protected).min();
-        rest.retain(|at| protected(at).is_none());
+        let held: Vec<usize> = rest.extract_if(.., |at| protected(at).is_some()).collect();
         let mut zones: BTreeMap<Option<&str>, u32> = BTreeMap::new();
         let mut nodes: BTreeMap<Option<&str>, u32> = BTreeMap::new();
         for (_, task) in self.live() {
@@ -91,8 +91,21 @@ impl Draft<'_> {
             && let Some(until) = until
         {
             self.wake(until);
+            self.tell_protected(&held);
         }
         taken
+    }
+
+    /// Once until the service is steady again.
+    fn tell_protected(&mut self, held: &[usize]) {
+        let Some(first) = held.first().filter(|_| !self.service.protection_told) else {
+            return;
+        };
+        self.service.protection_told = true;
+        self.plan.events.push(ServiceEvent::Protected {
+            deployment: self.view.tasks[*first].deployment.to_owned(),
+            tasks: super::count(held.iter()),
+        });
     }
 
     fn uselessness(&self, task: &TaskView<'_>) -> u8 {

@@ -115,6 +115,7 @@ impl Simulator {
             events_told: 0,
             events_before: 0,
             steady_at: None,
+            protection_told: false,
             rebalancing_until: None,
             unannounced: BTreeMap::new(),
         };

@@ -59,6 +59,7 @@ impl Draft<'_> {
             self.service.steady_at = None;
             return;
         }
+        self.service.protection_told = false;
         let due = self.service.steady_at.is_none_or(|at| self.now >= at.plus(TELL_AGAIN));
         if due {
             self.service.steady_at = Some(self.now);
