@@ -46,15 +46,20 @@ pub fn decide<'r>(
     let rule = served.listener.route(head);
     let decision = match &rule.action {
         Action::FixedResponse(fixed) => {
+            let body = match fixed.status {
+                // They have none, whatever is configured: a client would take it for the next answer.
+                204 | 205 => Vec::new(),
+                _ => fixed.body.clone().into_bytes(),
+            };
             let content_type = fixed
                 .content_type
                 .clone()
                 .unwrap_or_else(|| "text/plain; charset=utf-8".to_owned());
             let answer = Answer {
                 status: fixed.status,
-                content_type: (!fixed.body.is_empty() || fixed.content_type.is_some()).then(|| content_type.into()),
+                content_type: (!body.is_empty() || fixed.content_type.is_some()).then(|| content_type.into()),
                 location: None,
-                body: fixed.body.clone().into_bytes().into(),
+                body: body.into(),
                 close: false,
             };
             Decision::Answer(answer, "fixed-response")
@@ -68,7 +73,7 @@ pub fn decide<'r>(
             None => Decision::Answer(Answer::page(500), "-"),
             Some((host, url)) => match choose(worker, served, arrival, forward, head.headers, now) {
                 None => Decision::Answer(Answer::page(503), "forward"),
-                Some(choice) if !speaks(choice.group.version, head.method, http2) => {
+                Some(choice) if !speaks(choice.group.version, head, http2) => {
                     Decision::Answer(Answer::page(464), "forward")
                 }
                 Some(choice) => Decision::Forward(Chosen {
@@ -104,12 +109,22 @@ pub fn choose<'r>(
 }
 
 /// ALB answers 464 when a target group's version and the request do not go together.
-fn speaks(version: ProtocolVersion, method: &[u8], http2: bool) -> bool {
+fn speaks(version: ProtocolVersion, head: &RequestHead<'_>, http2: bool) -> bool {
     match version {
-        ProtocolVersion::Http1 => true,
+        // What is told behind a gRPC answer's body would be lost.
+        ProtocolVersion::Http1 => !(http2 && is_grpc(head.headers)),
         ProtocolVersion::Http2 => http2,
-        ProtocolVersion::Grpc => http2 && method == b"POST",
+        ProtocolVersion::Grpc => http2 && head.method == b"POST",
     }
+}
+
+/// True for gRPC's calls, by their content type.
+pub fn is_grpc(headers: &dyn Headers) -> bool {
+    let mut grpc = false;
+    headers.visit("content-type", &mut |kind| {
+        grpc |= kind.starts_with(b"application/grpc")
+    });
+    grpc
 }
 
 type Rewritten = (Option<Vec<u8>>, Option<Vec<u8>>);

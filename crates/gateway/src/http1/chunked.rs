@@ -194,13 +194,17 @@ impl Chunks {
     }
 }
 
-/// A trailer's name and value. Fields that steer how a message is read have no place behind it.
+/// A trailer's name and value.
 fn trailer(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|b| *b == b':')?;
     let name = &line[..colon];
+    (is_token(name) && may_trail(name)).then(|| (name, trim(&line[colon + 1..])))
+}
+
+/// False for fields that steer how a message is read.
+pub fn may_trail(name: &[u8]) -> bool {
     const FORBIDDEN: [&str; 5] = ["transfer-encoding", "content-length", "host", "connection", "upgrade"];
-    let fits = is_token(name) && !FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f.as_bytes()));
-    fits.then(|| (name, trim(&line[colon + 1..])))
+    !FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f.as_bytes()))
 }
 
 #[cfg(test)]

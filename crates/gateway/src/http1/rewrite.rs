@@ -175,9 +175,11 @@ pub fn own_answer(
     if let Some(content_type) = &answer.content_type {
         put_field(out, b"Content-Type", content_type.as_bytes());
     }
-    out.extend_from_slice(b"Content-Length: ");
-    digits::number(answer.body.len() as u64, out);
-    out.extend_from_slice(b"\r\n");
+    if answer.status != 204 {
+        out.extend_from_slice(b"Content-Length: ");
+        digits::number(answer.body.len() as u64, out);
+        out.extend_from_slice(b"\r\n");
+    }
     if let Some(location) = &answer.location {
         put_field(out, b"Location", location);
     }

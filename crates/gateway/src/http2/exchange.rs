@@ -74,7 +74,7 @@ pub async fn answer(
     account.host = without_port(&host).to_vec();
     account.path_and_query = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     account.user_agent = parts.headers.get(http::header::USER_AGENT).cloned();
-    account.grpc = is_grpc(&parts.headers);
+    account.grpc = decide::is_grpc(&parts.headers);
     let asked = Asked {
         parts,
         host,
@@ -412,11 +412,6 @@ fn host(parts: &http::request::Parts) -> Vec<u8> {
             .get(http::header::HOST)
             .map_or(Vec::new(), |host| host.as_bytes().to_vec()),
     }
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 /// What is asked of the target: HTTP/2 ones get the whole URL. None: the rewritten one is no URL.

@@ -166,7 +166,9 @@ pub fn own(answer: &Answer, served: Option<&Served>, grpc: bool) -> HeaderMap {
         if let Some(content_type) = &answer.content_type {
             put(&mut out, CONTENT_TYPE, content_type.as_bytes());
         }
-        out.insert(http::header::CONTENT_LENGTH, (answer.body.len() as u64).into());
+        if answer.status != 204 {
+            out.insert(http::header::CONTENT_LENGTH, (answer.body.len() as u64).into());
+        }
     }
     if let Some(served) = served {
         set(&mut out, served);

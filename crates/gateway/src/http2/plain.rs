@@ -9,7 +9,7 @@ use super::body::{Failure, ToTarget};
 use super::pool::Unsent;
 use crate::http1::body::Rest;
 use crate::http1::buffers;
-use crate::http1::chunked::{Chunks, Step};
+use crate::http1::chunked::{Chunks, Step, may_trail};
 use crate::http1::head::{Framing, Head, Kind, Known, Parser, Progress};
 use crate::http1::upstream::{self, Place, Upstream};
 use bytes::{Bytes, BytesMut};
@@ -230,7 +230,7 @@ impl Upload {
                 self.body = None;
                 if let (true, Ok(trailers)) = (self.chunked, frame.into_trailers()) {
                     out.extend_from_slice(b"0\r\n");
-                    for (name, value) in &trailers {
+                    for (name, value) in trailers.iter().filter(|(name, _)| may_trail(name.as_str().as_bytes())) {
                         crate::http1::rewrite::put_field(out, name.as_str().as_bytes(), value.as_bytes());
                     }
                     out.extend_from_slice(b"\r\n");

@@ -296,9 +296,15 @@ async fn rules_transforms_and_settings_do_what_they_say() {
         content_type: Some("text/plain".to_owned()),
         body: "teapot".to_owned(),
     };
+    let nothing = Action::FixedResponse {
+        status: 204,
+        content_type: None,
+        body: "unseen".to_owned(),
+    };
     let rules = vec![
         rule(Some(1), path("/two"), forward("two")),
         rule(Some(2), path("/fixed"), fixed),
+        rule(Some(5), path("/nothing"), nothing),
         rewritten,
         rule(Some(4), path("/away"), redirect),
         rule(None, Vec::new(), forward("one")),
@@ -320,6 +326,11 @@ async fn rules_transforms_and_settings_do_what_they_say() {
         "{fixed}"
     );
     assert!(!fixed.contains("awselb"), "{fixed}");
+    let nothing = get(port, "x", "/nothing").await;
+    assert!(
+        nothing.starts_with("HTTP/1.1 204 ") && nothing.ends_with("\r\n\r\n") && !nothing.contains("Content-Length"),
+        "{nothing}"
+    );
     let away = get(port, "x.example", "/away?q=1").await;
     assert!(away.starts_with("HTTP/1.1 301 Moved Permanently\r\n"), "{away}");
     assert!(

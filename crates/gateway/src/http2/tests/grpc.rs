@@ -108,6 +108,8 @@ async fn errors_of_the_balancer_have_a_grpc_status() {
         let (at, _) = echo().await;
         let served = Served::start(&Setup::of(ProtocolVersion::Grpc, &[at])).await;
         assert_eq!(ask(&served.client().await, get("/")).await.status, 464);
+        let served = Served::start(&Setup::of(ProtocolVersion::Http1, &[at])).await;
+        assert_eq!(ask(&served.client().await, call()).await.status, 464);
     })
     .await;
 }

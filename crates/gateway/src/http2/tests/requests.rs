@@ -190,6 +190,11 @@ async fn fixed_responses_need_no_target_and_heads_no_body() {
         *connect.method_mut() = http::Method::CONNECT;
         *connect.uri_mut() = "shop.example:443".parse().unwrap();
         assert_eq!(ask(&client, connect).await.status, 400);
+        setup.fixed = Some((204, "nothing"));
+        let served = Served::start(&setup).await;
+        let answer = ask(&served.client().await, get("/")).await;
+        assert_eq!((answer.status, &answer.body[..]), (204, &b""[..]));
+        assert!(!answer.headers.contains_key("content-length"));
     })
     .await;
 }
