@@ -242,8 +242,13 @@ def test_targets(elb, vpc, stack):
     assert refusal(elb.register_targets, TargetGroupArn=group, Targets=[{"Id": "8.8.8.8"}])[0] == "InvalidTarget"
     assert refusal(elb.register_targets, TargetGroupArn=group, Targets=[{"Id": "i-0123456789abcdef0"}])[0] == "ValidationError"
     elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": address(vpc, 0, 202)}])
+    # A port override has to be named when it goes.
+    elb.register_targets(TargetGroupArn=group, Targets=[{**target, "Port": 8081}])
     elb.deregister_targets(TargetGroupArn=group, Targets=[target])
-    assert [t["TargetHealth"]["State"] for t in health()] in ([], ["draining"])
+    left = {t["Target"]["Port"] for t in health() if t["TargetHealth"]["State"] != "draining"}
+    assert left == {8081}
+    elb.deregister_targets(TargetGroupArn=group, Targets=[{**target, "Port": 8081}])
+    assert {t["TargetHealth"]["State"] for t in health()} <= {"draining"}
 
 
 def test_a_network_load_balancer_with_an_address_of_its_choice(elb, vpc):

@@ -149,6 +149,8 @@ impl Terminators {
             .map_err(|e| e.to_string())?
             .with_no_client_auth()
             .with_cert_resolver(certificates.clone());
+        // The order that DescribeSSLPolicies tells.
+        config.ignore_client_order = true;
         config.alpn_protocols.clone_from(&asked.alpn);
         // Tickets instead of remembered sessions: they cost no memory and serve on every thread.
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(|e| e.to_string())?;

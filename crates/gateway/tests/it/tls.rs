@@ -4,7 +4,7 @@ use crate::rig::*;
 use neargate_link::gateway::{Action, Certificate, GatewayTable, Protocol};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
+use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -131,6 +131,12 @@ async fn a_name_gets_the_most_specific_certificate_and_others_the_default() {
         let mut stream = secure(port, asked).await.unwrap();
         assert!(has(&shown(&stream), given), "{asked}");
         assert_eq!(stream.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+        let cipher = stream.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+        assert_eq!(
+            cipher,
+            CipherSuite::TLS13_AES_128_GCM_SHA256,
+            "the policy's first, not the client's"
+        );
         stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let response = message(&mut stream, &mut Vec::new()).await.unwrap();
         assert!(response.ends_with("secure"), "{response}");

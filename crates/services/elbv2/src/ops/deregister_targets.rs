@@ -1,10 +1,9 @@
 //! DeregisterTargets.
 
-use crate::records::TargetGroupRecord;
 use crate::refusal::validation;
 use crate::{Elbv2, api, find, targets};
 use neargate_core::{AwsError, RequestContext};
-use neargate_store::{Snapshot, Txn};
+use neargate_store::Txn;
 use std::collections::BTreeSet;
 
 /// Targets of one commit, which may hold 128 changes.
@@ -26,10 +25,11 @@ pub async fn handle(
     }
     let snapshot = service.store.snapshot();
     let group = find::target_group(&snapshot, &cx.region, &arn)?;
-    let mut all = BTreeSet::new();
-    for target in &asked {
-        all.extend(meant(&snapshot, &group, target)?);
-    }
+    // Without a port the group's own is meant: those of other ports have to be named.
+    let all = asked
+        .into_iter()
+        .map(|target| Ok((target.id.unwrap_or_default(), super::target_port(&group, target.port)?)));
+    let all: BTreeSet<(String, u16)> = all.collect::<Result<_, AwsError>>()?;
     let all: Vec<(String, u16)> = all.into_iter().collect();
     for batch in all.chunks(BATCH) {
         service
@@ -44,19 +44,4 @@ pub async fn handle(
             .await?;
     }
     Ok(api::DeregisterTargetsOutput {})
-}
-
-/// Without a port every registration of the id is meant.
-fn meant(
-    snapshot: &Snapshot,
-    group: &TargetGroupRecord,
-    asked: &api::TargetDescription,
-) -> Result<Vec<(String, u16)>, AwsError> {
-    let id = asked.id.clone().unwrap_or_default();
-    if asked.port.is_some() {
-        return Ok(vec![(id, super::target_port(group, asked.port)?)]);
-    }
-    let all = targets::targets_of_group(snapshot, &group.arn);
-    let of_id = all.iter().filter(|target| target.id == id);
-    Ok(of_id.map(|target| (target.id.clone(), target.port)).collect())
 }
