@@ -151,6 +151,7 @@ def test_a_full_disk_refuses_writes_and_recovers(tmp_path):
                     ecs.create_cluster(clusterName=f"full-{i}", tags=[{"key": "k", "value": "v" * 200}])
                 except ClientError as e:
                     assert e.response["ResponseMetadata"]["HTTPStatusCode"] >= 500, e
+                    assert "Free space on its disk" in e.response["Error"]["Message"], e
                     refused += 1
                     break
                 except (EndpointConnectionError, ReadTimeoutError) as e:

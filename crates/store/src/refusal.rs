@@ -1,4 +1,4 @@
-//! A failed commit as an AWS client sees it: nothing of the cause leaves the process, all of it is logged.
+//! A failed commit as an AWS client sees it: of the cause only that the disk takes no more leaves the process, all of it is logged.
 
 use crate::CommitError;
 use neargate_core::AwsError;
@@ -6,6 +6,14 @@ use neargate_core::AwsError;
 impl From<CommitError> for AwsError {
     fn from(error: CommitError) -> AwsError {
         tracing::error!(%error, "a request's change could not be stored");
-        AwsError::internal()
+        match error {
+            CommitError::Storage(_) => AwsError {
+                message: "The change could not be stored: Neargate's data directory cannot be written. Free space on its disk \
+                          and try again."
+                    .to_owned(),
+                ..AwsError::internal()
+            },
+            _ => AwsError::internal(),
+        }
     }
 }
