@@ -82,6 +82,16 @@ pub fn move_mount(from: RawFd, to: RawFd) -> io::Result<()> {
     check_long(unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, c"".as_ptr(), flags) }).map(drop)
 }
 
+/// Where the symbolic link `name` in a directory leads; `EINVAL` when it is none.
+pub fn read_link(directory: RawFd, name: &str) -> io::Result<String> {
+    let name = CString::new(name)?;
+    let mut target = vec![0_u8; libc::PATH_MAX as usize];
+    // SAFETY: valid C string, and the buffer's length is given.
+    let length = unsafe { libc::readlinkat(directory, name.as_ptr(), target.as_mut_ptr().cast(), target.len()) };
+    target.truncate(usize::try_from(length).map_err(|_| io::Error::last_os_error())?);
+    String::from_utf8(target).map_err(io::Error::other)
+}
+
 /// A new, detached file system of type `kind` with `options` (a value of "" sets a flag).
 pub fn new_mount(kind: &CStr, options: &[(&str, &str)], attributes: u64) -> io::Result<OwnedFd> {
     const SET_FLAG: libc::c_uint = 0;

@@ -16,20 +16,32 @@ pub fn find(root: RawFd, path: &str) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// Links that lead nowhere yet and are followed one after another to what is to be made.
+const MOST_LINKS: u8 = 8;
+
 /// The directory at `path`, made with its parents when missing.
 pub fn directory(root: RawFd, path: &str) -> io::Result<OwnedFd> {
-    let mut reached = String::from("/");
-    let mut at = sys::open_in_root(root, "/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
-    if let Ok(found) = sys::open_in_root(root, path, libc::O_PATH | libc::O_DIRECTORY, 0) {
+    make_directories(root, path, MOST_LINKS)
+}
+
+fn make_directories(root: RawFd, path: &str, links: u8) -> io::Result<OwnedFd> {
+    let open = |path: &str| sys::open_in_root(root, path, libc::O_PATH | libc::O_DIRECTORY, 0);
+    if let Ok(found) = open(path) {
         return Ok(found);
     }
+    let mut reached = String::from("/");
+    let mut at = open("/")?;
     for part in path.split('/').filter(|p| !matches!(*p, "" | ".")) {
+        let parent = reached.clone();
         reached.push_str(part);
-        at = match sys::open_in_root(root, &reached, libc::O_PATH | libc::O_DIRECTORY, 0) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                make_directory(at.as_raw_fd(), part)?;
-                sys::open_in_root(root, &reached, libc::O_PATH | libc::O_DIRECTORY, 0)?
-            }
+        at = match open(&reached) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match leads_to(&at, &parent, part)? {
+                Some(target) => make_directories(root, &target, fewer(links)?)?,
+                None => {
+                    make_directory(at.as_raw_fd(), part)?;
+                    open(&reached)?
+                }
+            },
             other => other?,
         };
         reached.push('/');
@@ -39,15 +51,40 @@ pub fn directory(root: RawFd, path: &str) -> io::Result<OwnedFd> {
 
 /// What is at `path`, an empty file made there when nothing is.
 pub fn file(root: RawFd, path: &str) -> io::Result<OwnedFd> {
+    make_file(root, path, MOST_LINKS)
+}
+
+fn make_file(root: RawFd, path: &str, links: u8) -> io::Result<OwnedFd> {
     if let Some(found) = find(root, path)? {
         return Ok(found);
     }
-    if let Some((parent, _)) = path.rsplit_once('/') {
-        directory(root, parent)?;
+    if let Some((parent, name)) = path.rsplit_once('/') {
+        let at = make_directories(root, parent, links)?;
+        if let Some(target) = leads_to(&at, parent, name)? {
+            return make_file(root, &target, fewer(links)?);
+        }
     }
     let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
     drop(sys::open_in_root(root, path, flags, 0o755)?);
     sys::open_in_root(root, path, libc::O_PATH, 0)
+}
+
+/// Where the link `name` in the directory `at`, reached by `parent`, leads; none when there is no link.
+fn leads_to(at: &OwnedFd, parent: &str, name: &str) -> io::Result<Option<String>> {
+    let target = match sys::read_link(at.as_raw_fd(), name) {
+        Ok(target) => target,
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    Ok(Some(match target.starts_with('/') {
+        true => target,
+        false => format!("{parent}/{target}"),
+    }))
+}
+
+fn fewer(links: u8) -> io::Result<u8> {
+    let too_many = || io::Error::from_raw_os_error(libc::ELOOP);
+    links.checked_sub(1).ok_or_else(too_many)
 }
 
 /// A text file's content, empty when it is missing; at most a mebibyte of it.

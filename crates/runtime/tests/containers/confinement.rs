@@ -220,6 +220,39 @@ fn symlinks_of_the_image_never_lead_a_mount_out_of_it() {
 }
 
 #[test]
+fn a_link_of_the_image_that_leads_nowhere_yet_leads_to_what_is_made_for_it() {
+    let bed = Bed::new();
+    for (link, to) in [
+        ("resolv.conf", "../run/resolved/stub.conf"),
+        ("spool", "/srv/deep/spool"),
+        ("first", "second"),
+        ("second", "first"),
+    ] {
+        fs::create_dir_all(bed.image.join("links")).unwrap();
+        symlink(to, bed.image.join("links").join(link)).unwrap();
+    }
+    let (file, directory) = (bed.directory.join("file"), bed.directory.join("volume"));
+    fs::write(&file, "nameserver").unwrap();
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("mark"), "mark").unwrap();
+    let at = |path: &std::path::Path, destination: &str| Mount {
+        destination: destination.to_owned(),
+        source: MountSource::Bind {
+            path: path.to_owned(),
+            populate: false,
+        },
+        read_only: false,
+    };
+    let script = "cat /links/resolv.conf /run/resolved/stub.conf /links/spool/x/mark /srv/deep/spool/x/mark";
+    let mounts = vec![at(&file, "/links/resolv.conf"), at(&directory, "/links/spool/x")];
+    let (_, out) = bed.run(script, |c| c.mounts = mounts.clone());
+    assert_eq!(out, "nameservernameservermarkmark\n");
+    assert!(!bed.image.join("srv").exists(), "made above the image, not in it");
+    let refused = bed.refusal(|c| c.mounts = vec![at(&directory, "/links/first")]);
+    assert!(refused.contains("/links/first"), "{refused}");
+}
+
+#[test]
 fn no_path_leads_through_what_the_shim_has_open() {
     let bed = Bed::new();
     // The image's author and the task's choose working directory and program: none may reach a directory of the machine that
