@@ -110,7 +110,8 @@ def test_overrides_replace_command_and_environment(run):
 
 
 def test_user_and_groups_are_resolved_in_the_image(run):
-    _, lines = run.sh("id -u; id -g; id -G", user="app")
+    _, lines = run.sh("id -u; id -g; id -G; ping -c 1 127.0.0.1 > /dev/null && echo pinged", user="app")
+    assert lines.pop() == "pinged"
     assert lines == ["1000", "1000", "1000 2000"]
 
 

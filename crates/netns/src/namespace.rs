@@ -56,6 +56,8 @@ fn fill(content: Content<'_>) -> io::Result<Netlink> {
     netlink.set_up(1)?;
     // As Docker: a container's user may bind low ports, they are the container's own.
     fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")?;
+    // And may ping.
+    fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")?;
     if let Content::Routed {
         interface,
         host_name,

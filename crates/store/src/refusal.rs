@@ -7,12 +7,11 @@ impl From<CommitError> for AwsError {
     fn from(error: CommitError) -> AwsError {
         tracing::error!(%error, "a request's change could not be stored");
         match error {
-            CommitError::Storage(_) => AwsError {
-                message: "The change could not be stored: Neargate's data directory cannot be written. Free space on its disk \
-                          and try again."
-                    .to_owned(),
-                ..AwsError::internal()
-            },
+            CommitError::Storage(_) => AwsError::new(
+                "ServiceUnavailable",
+                503,
+                "The change could not be stored: Neargate's data directory cannot be written. Free space on its disk and try again.",
+            ),
             _ => AwsError::internal(),
         }
     }

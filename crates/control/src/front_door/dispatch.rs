@@ -58,6 +58,9 @@ pub async fn run(
     }
 }
 
+/// AWS's common error of a service that cannot answer for now.
+const UNAVAILABLE: &str = "ServiceUnavailable";
+
 /// `error` as it may leave: as it is when AWS's common errors or the service's model have it, if not for this operation then
 /// for another: clients would try an internal failure again, and never see what they are to mend.
 fn presentable(operations: &[Operation], operation: &Operation, error: AwsError, request_id: &str) -> AwsError {
@@ -65,7 +68,9 @@ fn presentable(operations: &[Operation], operation: &Operation, error: AwsError,
     let modeled = || operations.iter().any(|other| other.errors.contains(&code));
     // Query services model few or none of their errors: there, every fault of the caller may pass.
     let listed = operation.errors.is_empty() || COMMON.contains(&code) || modeled();
-    if error.is_client_fault() && listed {
+    // What cannot be done for now says what to do about it.
+    let unavailable = code == UNAVAILABLE || code == "ServiceUnavailableException" && operation.errors.contains(&code);
+    if error.is_client_fault() && listed || unavailable {
         return error;
     }
     tracing::error!(
@@ -122,5 +127,11 @@ mod tests {
             "InvalidVpcID.NotFound"
         );
         assert_eq!(code(&operation(&[]), "Whatever", 503), "InternalFailure");
+        let full = AwsError::new("ServiceUnavailable", 503, "Free space");
+        assert_eq!(presentable(&others, &ecs, full.clone(), "id"), full);
+        let logs = operation(&["ServiceUnavailableException"]);
+        let full = AwsError::new("ServiceUnavailableException", 500, "Free space");
+        assert_eq!(presentable(&others, &logs, full.clone(), "id"), full);
+        assert_eq!(code(&ecs, "ServiceUnavailableException", 500), "ServerException");
     }
 }
