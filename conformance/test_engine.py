@@ -110,8 +110,8 @@ def test_overrides_replace_command_and_environment(run):
 
 
 def test_user_and_groups_are_resolved_in_the_image(run):
-    _, lines = run.sh("id -u; id -g; id -G; ping -c 1 127.0.0.1 > /dev/null && echo pinged", user="app")
-    assert lines.pop() == "pinged"
+    _, lines = run.sh("id -u; id -g; id -G; cat /proc/sys/net/ipv4/ping_group_range", user="app")
+    assert lines.pop().split() == ["0", "2147483647"], "everybody may ping, as with Docker"
     assert lines == ["1000", "1000", "1000 2000"]
 
 
