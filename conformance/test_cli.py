@@ -63,6 +63,8 @@ def test_help_says_what_a_command_does_and_hides_the_inner_ones(command):
         (["--vpc-cidr", "10.0.0.1/16"], "did you mean 10.0.0.0/16"),
         (["--vpc-cidr", "10.0.0.0/30"], "--vpc-cidr 10.0.0.0/30"),
         (["--simulated-nodes", "0"], "--simulated-nodes"),
+        # TEST-NET-3: no machine has it.
+        (["--load-balancer-listen", "203.0.113.9"], "--load-balancer-listen 203.0.113.9"),
     ],
 )
 def test_a_flag_that_cannot_be_is_named_and_nothing_is_kept(tmp_path, flags, names):

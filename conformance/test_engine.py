@@ -285,8 +285,17 @@ def test_health_check_replaces_an_unhealthy_service_task(run):
     first = wait_for(healthy, "healthy", 30)
     pid = pid_of_container(run.real, first["taskArn"], "c")
     subprocess.run(["nsenter", "-t", str(pid), "-m", "rm", "/tmp/ok"], check=False)
+    # Within the grace period nobody is replaced for it.
+    change = lambda **what: run.ecs.update_service(cluster=run.cluster, service="healthy", **what)
+    change(healthCheckGracePeriodSeconds=3600)
     subprocess.run(["rm", "-f", f"/proc/{pid}/root/tmp/ok"], check=True)
-    wait_for(lambda: healthy(besides=first["taskArn"]), "replaced", 60)
+    sick = lambda: run.ecs.describe_tasks(cluster=run.cluster, tasks=[first["taskArn"]])["tasks"][0]
+    wait_for(lambda: sick()["healthStatus"] == "UNHEALTHY", "the check fails", 30)
+    change(desiredCount=2)
+    wait_for(lambda: healthy(besides=first["taskArn"]), "one more", 30)
+    assert (sick()["lastStatus"], sick()["desiredStatus"]) == ("RUNNING", "RUNNING")
+    change(healthCheckGracePeriodSeconds=0)
+    wait_for(lambda: sick()["desiredStatus"] == "STOPPED", "replaced", 60)
     run.ecs.delete_service(cluster=run.cluster, service="healthy", force=True)
     run.ecs.get_waiter("services_inactive").wait(cluster=run.cluster, services=["healthy"], WaiterConfig={"Delay": 1})
 

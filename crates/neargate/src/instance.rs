@@ -254,6 +254,11 @@ fn apply(mut settings: Settings, overrides: Overrides) -> Result<Settings, Strin
         settings.load_balancer_listen = address.replace("localhost", "127.0.0.1").parse().map_err(|_| {
             format!("--load-balancer-listen {address}: give an address without a port, such as 127.0.0.1 or 0.0.0.0")
         })?;
+        if let Err(error) = std::net::TcpListener::bind((settings.load_balancer_listen, 0)) {
+            return Err(format!(
+                "--load-balancer-listen {address}: this machine cannot listen there: {error}"
+            ));
+        }
     }
     if let Some(runtime) = overrides.runtime {
         settings.runtime = runtime;

@@ -3,7 +3,7 @@
 //!
 //! `network` keeps it, `dns` asks. Pure. The invariant: a client is told names of its own VPC and of nobody else's.
 
-use crate::config::Cidr;
+use crate::config::{Cidr, NetworkConfig};
 use crate::question::{A, ANY, Answer, PTR};
 use crate::table::{NetworkChange, Step, Table};
 use neargate_link::network::{NetworkEntry, VpcEntry};
@@ -21,11 +21,25 @@ pub struct Names {
     public_of: HashMap<Ipv4Addr, Ipv4Addr>,
     /// By key of the entry.
     names: HashMap<String, Vec<Ipv4Addr>>,
+    machine: Option<Machine>,
+}
+
+/// Whom containers in bridge mode ask as: the machine, which is in the VPC that holds its resolver's address.
+#[derive(Clone, Copy)]
+struct Machine {
+    bridge: Cidr,
+    resolver: Ipv4Addr,
 }
 
 impl Names {
-    pub fn of(table: &Table) -> Names {
-        let mut names = Names::default();
+    pub fn of(config: &NetworkConfig, table: &Table) -> Names {
+        let mut names = Names {
+            machine: Some(Machine {
+                bridge: config.bridge_cidr,
+                resolver: config.resolver(),
+            }),
+            ..Names::default()
+        };
         table.entries().for_each(|entry| names.upsert(&entry));
         let own = table.own().map(|i| (i.address, i.vpc_id.clone()));
         names.own.extend(own);
@@ -85,9 +99,18 @@ impl Names {
         }
     }
 
+    /// The machine's VPC, for a container in bridge mode.
+    fn machines_vpc(&self, client: Ipv4Addr) -> Option<&String> {
+        let machine = self.machine.filter(|machine| machine.bridge.contains(client))?;
+        let around = self.vpcs.iter().filter(|(_, vpc)| holds(vpc, machine.resolver));
+        // VPCs may have one range; always the same of them then.
+        around.map(|(id, _)| id).min()
+    }
+
     /// What `client` is answered; none when the question is to be asked elsewhere.
     pub fn answer(&self, client: Ipv4Addr, name: &str, kind: u16) -> Option<Answer> {
         let vpc_id = self.told.get(&client).or_else(|| self.own.get(&client));
+        let vpc_id = vpc_id.or_else(|| self.machines_vpc(client));
         let vpc = vpc_id.and_then(|id| self.vpcs.get(id));
         if vpc.is_some_and(|vpc| !vpc.dns) {
             return Some(Answer::Refused);
@@ -204,7 +227,13 @@ mod tests {
     }
 
     fn world() -> Names {
-        let mut names = Names::default();
+        let mut names = Names {
+            machine: Some(Machine {
+                bridge: "198.18.0.0/24".parse().unwrap(),
+                resolver: Ipv4Addr::new(10, 0, 0, 2),
+            }),
+            ..Names::default()
+        };
         for entry in [
             vpc("vpc-a", [10, 0, 0, 0], true),
             vpc("vpc-b", [10, 1, 0, 0], true),
@@ -285,5 +314,17 @@ mod tests {
         let web = Some(Answer::Addresses(vec![[10, 0, 0, 102].into()]));
         assert_eq!(ask(&names, [10, 0, 0, 5], "web.elb", A), web);
         assert_eq!(ask(&names, [10, 0, 0, 5], "db", A), None);
+    }
+
+    #[test]
+    fn a_container_in_bridge_mode_is_told_what_the_machines_vpc_is() {
+        let names = world();
+        let bridged = Ipv4Addr::new(198, 18, 0, 7);
+        let found = names.answer(bridged, "ip-10-0-0-5.ec2.internal", A);
+        assert_eq!(found, Some(Answer::Addresses(vec![[10, 0, 0, 5].into()])));
+        let elsewhere = names.answer(bridged, "ip-10-1-0-5.ec2.internal", A);
+        assert_eq!(elsewhere, Some(Answer::NoSuchName));
+        let stranger = Ipv4Addr::new(203, 0, 113, 7);
+        assert_eq!(names.answer(stranger, "ip-10-0-0-5.ec2.internal", A), None);
     }
 }

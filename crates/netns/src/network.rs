@@ -87,7 +87,7 @@ impl Network {
         namespace::prepare(&config.run_dir).map_err(io_error(format!("prepare {}", config.run_dir.display())))?;
         let enforcement = Enforcement::start(&config, &mut netlink).map_err(io_error("set up firewall and routes"))?;
         forwarding::turn_on().map_err(io_error("turn on forwarding"))?;
-        let names = Names::of(enforcement.table());
+        let names = Names::of(&config, enforcement.table());
         Ok(Network {
             config,
             host_ns,
@@ -155,7 +155,7 @@ impl Network {
         let ports = lock(&self.ports);
         let done = enforcement.step(step, &mut netlink, &ports);
         if whole {
-            let all = Names::of(enforcement.table());
+            let all = Names::of(&self.config, enforcement.table());
             *self.names.write().unwrap_or_else(std::sync::PoisonError::into_inner) = all;
         }
         done

@@ -444,6 +444,7 @@ fn a_host_port_that_is_taken_is_told_and_a_published_one_outlives_the_node() {
         reason.starts_with("CannotStartContainerError") && reason.contains(&port.to_string()),
         "{reason}"
     );
+    assert_eq!(stopped.containers[0].reason.as_ref(), Some(&reason));
 
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     assert!(get_soon(local).contains("hello from busybox"));

@@ -82,6 +82,20 @@ pub fn move_mount(from: RawFd, to: RawFd) -> io::Result<()> {
     check_long(unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, c"".as_ptr(), flags) }).map(drop)
 }
 
+/// Makes the loopback interface of the calling thread's network namespace work.
+pub fn raise_loopback() -> io::Result<()> {
+    // SAFETY: plain numbers.
+    let socket = owned(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }.into())?;
+    // SAFETY: an all-zero ifreq is a valid one.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the request lives through the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }).map(drop)
+}
+
 /// Where the symbolic link `name` in a directory leads; `EINVAL` when it is none.
 pub fn read_link(directory: RawFd, name: &str) -> io::Result<String> {
     let name = CString::new(name)?;

@@ -308,6 +308,11 @@ impl Observed {
             }
             Event::NetworkFailed { network, reason } => {
                 self.networks[*network].state = Piece::Failed;
+                for (index, container) in self.containers.iter_mut().enumerate() {
+                    if network_of(spec, index) == *network {
+                        container.reason.get_or_insert_with(|| reason.clone());
+                    }
+                }
                 self.fail_to_start(reason.clone(), now);
             }
             Event::PullStarted { container } => {

@@ -198,6 +198,9 @@ fn container(
         let namespace = std::fs::File::open(path).map_err(Problem::doing(format_args!("open {}", path.display())))?;
         sys::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET).map_err(Problem::doing("join the network namespace"))?;
     }
+    if plan.network == Network::Private {
+        sys::raise_loopback().map_err(Problem::doing("raise loopback"))?;
+    }
     // SAFETY: valid C string.
     sys::check(unsafe { libc::sethostname(plan.hostname.as_ptr().cast(), plan.hostname.len()) })
         .map_err(Problem::doing("sethostname"))?;

@@ -390,8 +390,9 @@ fn sysctls_of_its_own_namespaces_are_set_and_others_refused() {
 #[test]
 fn a_network_of_its_own_is_empty() {
     let bed = Bed::new();
-    let (_, out) = bed.run("ip -o link | wc -l", |c| c.network = Some(Network::Private));
-    assert_eq!(out, "1\n");
+    let script = "ip -o link | wc -l; ip -o link | grep -c LOOPBACK,UP";
+    let (_, out) = bed.run(script, |c| c.network = Some(Network::Private));
+    assert_eq!(out, "1\n1\n");
     let host = bed.run("ip -o link | wc -l", |c| c.network = Some(Network::Host)).1;
     let expected = fs::read_dir("/sys/class/net")
         .unwrap()

@@ -34,6 +34,14 @@ impl Nat {
             ip,
         }
     }
+
+    /// From now on the public subnet leads out.
+    async fn lead_out(&self, world: &World) {
+        let own = world.route_table(&self.vpc).await;
+        route(world, &own, "0.0.0.0/0", "GatewayId", &self.gateway).await;
+        let association = json!({"RouteTableId": own, "SubnetId": self.public});
+        world.ok("AssociateRouteTable", association).await;
+    }
 }
 
 #[tokio::test]
@@ -59,37 +67,26 @@ async fn an_internet_gateway_carries_only_interfaces_with_a_public_address() {
 #[tokio::test]
 async fn a_nat_gateway_leads_out_under_its_address_while_its_own_subnet_does() {
     let world = World::new().await;
-    let Nat {
-        vpc,
-        gateway,
-        public,
-        private,
-        ip,
-        nat,
-    } = Nat::place(&world).await;
-    let main = world.main_table(&vpc).await;
-    route(&world, &main, "0.0.0.0/0", "NatGatewayId", &nat).await;
-    let task = world.task(&private, false).await;
+    let place = Nat::place(&world).await;
+    let main = world.main_table(&place.vpc).await;
+    route(&world, &main, "0.0.0.0/0", "NatGatewayId", &place.nat).await;
+    let task = world.task(&place.private, false).await;
     assert_eq!(world.told(task.address).seen_as, None);
     assert!(
         world.ways_out(task.address).is_empty(),
         "the NAT gateway's own subnet leads nowhere yet"
     );
 
-    let own = world.route_table(&vpc).await;
-    route(&world, &own, "0.0.0.0/0", "GatewayId", &gateway).await;
-    world
-        .ok("AssociateRouteTable", json!({"RouteTableId": own, "SubnetId": public}))
-        .await;
+    place.lead_out(&world).await;
     assert_eq!(world.ways_out(task.address), ["0.0.0.0/0"]);
-    assert_eq!(world.told(task.address).seen_as, Some(ip.parse().unwrap()));
+    assert_eq!(world.told(task.address).seen_as, Some(place.ip.parse().unwrap()));
 
-    world.ok("DeleteNatGateway", json!({"NatGatewayId": nat})).await;
+    world.ok("DeleteNatGateway", json!({"NatGatewayId": place.nat})).await;
     assert!(world.ways_out(task.address).is_empty());
     assert_eq!(world.told(task.address).seen_as, None);
     let tables = world.ok("DescribeRouteTables", json!({"RouteTableIds": [main]})).await;
     assert_eq!(tables["RouteTables"][0]["Routes"][1]["State"], "blackhole");
-    assert_eq!(tables["RouteTables"][0]["Routes"][1]["NatGatewayId"], json!(nat));
+    assert_eq!(tables["RouteTables"][0]["Routes"][1]["NatGatewayId"], json!(place.nat));
 }
 
 #[tokio::test]
@@ -113,26 +110,15 @@ async fn a_private_nat_gateway_reaches_nothing_outside() {
 #[tokio::test]
 async fn a_route_to_some_public_addresses_changes_only_who_calls_those() {
     let world = World::new().await;
-    let Nat {
-        vpc,
-        gateway,
-        public,
-        private,
-        ip,
-        nat,
-    } = Nat::place(&world).await;
-    let own = world.route_table(&vpc).await;
-    route(&world, &own, "0.0.0.0/0", "GatewayId", &gateway).await;
-    world
-        .ok("AssociateRouteTable", json!({"RouteTableId": own, "SubnetId": public}))
-        .await;
-    let task = world.task(&private, false).await;
-    let seen: Ipv4Addr = ip.parse().unwrap();
-    let main = world.main_table(&vpc).await;
-    route(&world, &main, &format!("{ip}/32"), "NatGatewayId", &nat).await;
+    let place = Nat::place(&world).await;
+    place.lead_out(&world).await;
+    let task = world.task(&place.private, false).await;
+    let seen: Ipv4Addr = place.ip.parse().unwrap();
+    let main = world.main_table(&place.vpc).await;
+    route(&world, &main, &format!("{}/32", place.ip), "NatGatewayId", &place.nat).await;
     let told = world.told(task.address);
     assert_eq!((told.seen_as, told.seen_parts), (None, vec![((seen, 32), seen)]));
-    route(&world, &main, "0.0.0.0/0", "NatGatewayId", &nat).await;
+    route(&world, &main, "0.0.0.0/0", "NatGatewayId", &place.nat).await;
     let told = world.told(task.address);
     assert_eq!((told.seen_as, told.seen_parts), (Some(seen), Vec::new()));
 }

@@ -139,8 +139,7 @@ fn new_record(
     let configuration = configuration::admit(input.deployment_configuration.as_ref(), None, daemon)?;
     let asked = input.availability_zone_rebalancing.as_deref();
     let rebalancing = services::admit_rebalancing(asked, "ENABLED", daemon, &configuration, &strategy)?;
-    let grace =
-        load_balancers::admit_grace_period(input.health_check_grace_period_seconds, !spec.load_balancers.is_empty())?;
+    let grace = load_balancers::admit_grace_period(input.health_check_grace_period_seconds)?;
     let record = ServiceRecord {
         region: cx.region.clone(),
         cluster: cluster.name.clone(),

@@ -161,8 +161,7 @@ fn admit_settings(
         &next.deployment_configuration,
         &next.placement_strategy,
     )?;
-    let balanced = !spec.load_balancers.is_empty();
-    if let Some(grace) = load_balancers::admit_grace_period(input.health_check_grace_period_seconds, balanced)? {
+    if let Some(grace) = load_balancers::admit_grace_period(input.health_check_grace_period_seconds)? {
         next.health_check_grace_period = grace;
     }
     if input.propagate_tags.is_some() {

@@ -122,16 +122,11 @@ fn admit_one(
     Ok(())
 }
 
-/// `healthCheckGracePeriodSeconds`.
+/// `healthCheckGracePeriodSeconds`, of load balancers' checks and of containers' own; without either it is unused.
 ///
 /// # Errors
 /// `InvalidParameterException`.
-pub fn admit_grace_period(given: Option<i32>, balanced: bool) -> Result<Option<u32>, AwsError> {
-    if given.is_some() && !balanced {
-        return Err(invalid(
-            "Health check grace period is only valid for services configured to use load balancers",
-        ));
-    }
+pub fn admit_grace_period(given: Option<i32>) -> Result<Option<u32>, AwsError> {
     given
         .map(|n| {
             u32::try_from(n).map_err(|_| invalid("healthCheckGracePeriodSeconds must be between 0 and 2,147,483,647."))
