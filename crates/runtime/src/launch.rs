@@ -197,11 +197,32 @@ pub struct Resources {
     pub memory: Option<MiB>,
     /// Soft limit: what is kept under pressure.
     pub memory_reservation: Option<MiB>,
-    /// Swap on top of `memory`; none means none.
-    pub swap: Option<MiB>,
+    pub swap: Swap,
     /// 0 to 100. Cgroup v2 has only 0 (no swap); anything else is refused there.
     pub swappiness: Option<u32>,
     pub pids: Option<u64>,
+}
+
+/// How much of a container may be swapped out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Swap {
+    #[default]
+    None,
+    /// On top of `memory`.
+    UpTo(MiB),
+    /// As much as the machine has.
+    Unlimited,
+}
+
+impl Swap {
+    /// None is unlimited.
+    pub fn limit(self) -> Option<MiB> {
+        match self {
+            Swap::None => Some(MiB(0)),
+            Swap::UpTo(limit) => Some(limit),
+            Swap::Unlimited => None,
+        }
+    }
 }
 
 /// Where stdout and stderr go: CRI-format files, rotated.

@@ -30,7 +30,7 @@ pub use client::{ShimClient, ShimError};
 pub use exe::ShimExe;
 pub use launch::{
     ContainerLaunch, Device, Exec, Log, LogMode, Mount, MountSource, Network, Resources, RootFs, RuntimeKind, Seccomp,
-    Sharing, ShimLaunch, TaskLimits, Ulimit,
+    Sharing, ShimLaunch, Swap, TaskLimits, Ulimit,
 };
 pub use protocol::{Event, Failure, FailureCode, Message, Reply, Request};
 pub use shim::{cleanup, remove_cgroup_base, shim_main};

@@ -114,14 +114,7 @@ pub fn container(
         sysctls: c.system_controls.clone(),
         ulimits: ulimits(spec.launch_type, c, around.nofile_limit),
         devices: c.linux.devices.iter().map(device).collect(),
-        resources: rt::Resources {
-            cpu: Some(share_of(c)),
-            memory: c.memory,
-            memory_reservation: c.memory_reservation,
-            swap: c.linux.max_swap,
-            swappiness: c.linux.swappiness,
-            pids: None,
-        },
+        resources: resources(spec, c),
         network: Some(if c.disable_networking {
             rt::Network::Private
         } else {
@@ -165,6 +158,26 @@ pub fn holder(spec: &TaskSpec, task_dir: &Path, cgroup_base: &str, runtime: &rt:
         pid: sharing(spec.pid_mode),
         ipc: sharing(spec.ipc_mode),
         runtime: runtime.clone(),
+    }
+}
+
+fn resources(spec: &TaskSpec, c: &ContainerSpec) -> rt::Resources {
+    // A container without a limit sees the task's as its own, so that programs size themselves by it (the JVM's heap).
+    let memory = c.memory.or(spec.memory);
+    let swap = match (c.linux.max_swap, spec.launch_type) {
+        (Some(most), _) => rt::Swap::UpTo(most),
+        (None, LaunchType::Fargate) => rt::Swap::None,
+        // As much again as memory is Docker's default, which container instances have.
+        (None, LaunchType::Ec2) => memory.map_or(rt::Swap::Unlimited, rt::Swap::UpTo),
+    };
+    rt::Resources {
+        cpu: Some(share_of(c)),
+        memory,
+        memory_reservation: c.memory_reservation,
+        swap,
+        // ECS ignores it without `maxSwap`.
+        swappiness: c.linux.swappiness.filter(|_| c.linux.max_swap.is_some()),
+        pids: None,
     }
 }
 
@@ -345,6 +358,27 @@ mod tests {
         spec.containers[0].working_directory = Some("/".into());
         let launch = container(&spec, 0, &image(), around()).unwrap();
         assert_eq!((launch.user.as_str(), launch.cwd.as_str()), ("0", "/"));
+    }
+
+    #[test]
+    fn memory_and_swap_are_the_tasks_or_dockers_where_the_container_says_nothing() {
+        let resources = |spec: &TaskSpec| container(spec, 0, &image(), around()).unwrap().resources;
+        let mut spec = testing::task("app");
+        spec.memory = Some(MiB(512));
+        spec.containers[0].linux.swappiness = Some(60);
+        let fargate = resources(&spec);
+        assert_eq!((fargate.memory, fargate.swap), (Some(MiB(512)), rt::Swap::None));
+        assert_eq!(fargate.swappiness, None, "without maxSwap it is ignored");
+        spec.launch_type = LaunchType::Ec2;
+        spec.containers[0].memory = Some(MiB(64));
+        let ec2 = resources(&spec);
+        assert_eq!((ec2.memory, ec2.swap), (Some(MiB(64)), rt::Swap::UpTo(MiB(64))));
+        spec.containers[0].linux.max_swap = Some(MiB(8));
+        let asked = resources(&spec);
+        assert_eq!((asked.swap, asked.swappiness), (rt::Swap::UpTo(MiB(8)), Some(60)));
+        spec.containers[0].linux.max_swap = None;
+        (spec.memory, spec.containers[0].memory) = (None, None);
+        assert_eq!(resources(&spec).swap, rt::Swap::Unlimited);
     }
 
     #[test]

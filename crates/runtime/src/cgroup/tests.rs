@@ -1,4 +1,5 @@
 use super::*;
+use crate::launch::Swap;
 use neargate_core::{CpuUnits, MiB};
 
 fn v1() -> v1::V1 {
@@ -169,7 +170,7 @@ fn resources() -> Resources {
         cpu: Some(CpuUnits(256)),
         memory: Some(MiB(2)),
         memory_reservation: Some(MiB(1)),
-        swap: Some(MiB(1)),
+        swap: Swap::UpTo(MiB(1)),
         swappiness: None,
         pids: Some(5),
     }
@@ -252,6 +253,12 @@ fn no_swap_unless_asked() {
         values(v2.container_settings(&plain).unwrap()),
         ["/cg/memory.swap.max=0"]
     );
+    let unlimited = Resources {
+        swap: Swap::Unlimited,
+        ..plain
+    };
+    assert!(v1().container_settings(&unlimited).unwrap().is_empty());
+    assert!(v2.container_settings(&unlimited).unwrap().is_empty());
 }
 
 #[test]

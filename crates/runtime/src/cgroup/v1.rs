@@ -2,7 +2,7 @@
 
 use super::usage::{self, Usage};
 use super::{Setting, Version};
-use crate::launch::{Resources, TaskLimits};
+use crate::launch::{Resources, Swap, TaskLimits};
 use crate::sys;
 use neargate_core::CpuUnits;
 use std::io;
@@ -129,15 +129,17 @@ impl Version for V1 {
             settings.push(self.set("cpu", "cpu.shares", cpu.0.max(2)));
         }
         if let Some(memory) = resources.memory {
-            let swap = resources.swap.map_or(0, |swap| swap.bytes());
             settings.push(self.set("memory", "memory.limit_in_bytes", memory.bytes()));
-            settings.push(self.set_if_there("memory", "memory.memsw.limit_in_bytes", memory.bytes() + swap));
+            if let Some(swap) = resources.swap.limit() {
+                let both = memory.bytes() + swap.bytes();
+                settings.push(self.set_if_there("memory", "memory.memsw.limit_in_bytes", both));
+            }
         }
         if let Some(reservation) = resources.memory_reservation {
             settings.push(self.set("memory", "memory.soft_limit_in_bytes", reservation.bytes()));
         }
         // Without a limit swap has none either, so that only unwillingness to swap keeps a container out of it.
-        let unwilling = (resources.memory.is_none() && resources.swap.is_none()).then_some(0);
+        let unwilling = (resources.memory.is_none() && resources.swap == Swap::None).then_some(0);
         if let Some(swappiness) = resources.swappiness.or(unwilling) {
             settings.push(self.set_if_there("memory", "memory.swappiness", swappiness));
         }

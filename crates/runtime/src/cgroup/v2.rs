@@ -3,7 +3,7 @@
 use super::usage::{self, Usage};
 use super::{Setting, Version};
 use crate::launch::{Resources, TaskLimits};
-use neargate_core::CpuUnits;
+use neargate_core::{CpuUnits, MiB};
 use std::path::{Path, PathBuf};
 
 const CPU_PERIOD_MICROS: u64 = 100_000;
@@ -73,18 +73,18 @@ impl Version for V2 {
             settings.push(self.set("memory.low", reservation.bytes()));
         }
         let swap = match resources.swappiness {
-            None => resources.swap.map_or(0, |swap| swap.bytes()),
-            Some(0) => 0,
+            None => resources.swap.limit(),
+            Some(0) => Some(MiB(0)),
             Some(other) => {
                 return Err(format!(
                     "swappiness {other} is not possible with cgroup v2, which knows only 0 or unset"
                 ));
             }
         };
-        settings.push(Setting {
+        settings.extend(swap.map(|swap| Setting {
             optional: true,
-            ..self.set("memory.swap.max", swap)
-        });
+            ..self.set("memory.swap.max", swap.bytes())
+        }));
         if let Some(pids) = resources.pids {
             settings.push(self.set("pids.max", pids));
         }
