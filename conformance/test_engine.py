@@ -239,12 +239,17 @@ def test_a_task_is_reached_on_its_own_address_and_resolves_names(run):
 
 
 def test_bridge_mode_publishes_a_dynamic_port_on_the_host(run):
-    arn = run.run([{"name": "c", "portMappings": [{"containerPort": 80, "hostPort": 0}],
-                    "command": ["sh", "-c", "echo bridged > /tmp/index.html; httpd -f -p 80 -h /tmp"]}], fargate=False, networkMode="bridge")
+    arn = run.run([{"name": "c", "portMappings": [{"containerPort": 80, "hostPort": 0}, {"containerPortRange": "90-92"}],
+                    "command": ["sh", "-c", "echo bridged > /tmp/index.html; httpd -p 80 -h /tmp; httpd -f -p 92 -h /tmp"]}],
+                  fargate=False, networkMode="bridge")
     task = run.until(arn, "RUNNING")
-    port = task["containers"][0]["networkBindings"][0]["hostPort"]
+    one, several = task["containers"][0]["networkBindings"]
+    port, range_ = one["hostPort"], several["hostPortRange"]
+    assert several["containerPortRange"] == "90-92" and "hostPort" not in several
+    first, last = map(int, range_.split("-"))
+    assert last - first == 2
 
-    def page():
+    def page(port):
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
             connection.request("GET", "/index.html")
@@ -252,7 +257,8 @@ def test_bridge_mode_publishes_a_dynamic_port_on_the_host(run):
         except OSError:
             return None
 
-    assert wait_for(page, "the port answers") == "bridged"
+    assert wait_for(lambda: page(port), "the port answers") == "bridged"
+    assert wait_for(lambda: page(last), "the last port of the range answers") == "bridged"
     run.ecs.stop_task(cluster=run.cluster, task=arn)
     run.until(arn, "STOPPED")
 

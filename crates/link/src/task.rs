@@ -235,6 +235,13 @@ pub struct PortMapping {
     pub transport: Transport,
 }
 
+impl PortMapping {
+    /// How many ports follow the first.
+    pub fn further(&self) -> u16 {
+        self.container_port_end.saturating_sub(self.container_port)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HealthCheck {
     /// `["CMD", …]` or `["CMD-SHELL", "…"]`.
@@ -325,5 +332,16 @@ pub struct NetworkBinding {
     pub bind_ip: String,
     pub container_port: u16,
     pub host_port: u16,
+    /// How many ports that follow are bound likewise: those of a `containerPortRange`.
+    #[serde(default)]
+    pub further: u16,
     pub transport: Transport,
+}
+
+impl NetworkBinding {
+    /// Each container port with its host port.
+    pub fn ports(&self) -> impl Iterator<Item = (u16, u16)> + use<> {
+        let (container_port, host_port) = (self.container_port, self.host_port);
+        (0..=self.further).map(move |n| (container_port.saturating_add(n), host_port.saturating_add(n)))
+    }
 }

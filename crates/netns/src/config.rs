@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -151,15 +152,25 @@ pub struct Publish {
     pub container_port: u16,
     /// 0 takes any free port of 32768–60999.
     pub host_port: u16,
+    /// How many ports that follow are published with it, on host ports that follow one another likewise.
+    pub further: u16,
     pub transport: Transport,
 }
 
-/// A published port.
+/// A published port, with the ports that follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
     pub container_port: u16,
     pub host_port: u16,
+    pub further: u16,
     pub transport: Transport,
+}
+
+impl Published {
+    /// Every host port.
+    pub fn host_ports(&self) -> RangeInclusive<u16> {
+        self.host_port..=self.host_port.saturating_add(self.further)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

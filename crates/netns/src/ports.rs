@@ -3,9 +3,10 @@
 use crate::config::{Publish, Published, Transport};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::RangeInclusive;
 
 /// Docker's and ECS's ephemeral range.
-const DYNAMIC: std::ops::RangeInclusive<u16> = 32768..=60999;
+const DYNAMIC: RangeInclusive<u16> = 32768..=60999;
 
 /// Keeps a host port from being bound by another program.
 enum Held {
@@ -32,9 +33,7 @@ impl Ports {
             match self.take_one(publish) {
                 Ok(port) => taken.push(port),
                 Err(why) => {
-                    for port in &taken {
-                        self.held.remove(&(port.transport, port.host_port));
-                    }
+                    taken.iter().for_each(|port| self.let_go(port));
                     return Err(why);
                 }
             }
@@ -51,13 +50,16 @@ impl Ports {
             Box::new((start..=*DYNAMIC.end()).chain(*DYNAMIC.start()..start))
         };
         for port in candidates {
-            if self.held.contains_key(&(publish.transport, port)) {
+            let Some(last) = port.checked_add(publish.further) else {
+                continue;
+            };
+            if publish.host_port == 0 && !DYNAMIC.contains(&last) {
                 continue;
             }
-            if let Ok(held) = hold(publish.transport, port) {
-                self.held.insert((publish.transport, port), held);
+            if let Some(run) = self.hold_run(publish.transport, port..=last) {
+                self.held.extend(run);
                 if publish.host_port == 0 {
-                    self.next = port
+                    self.next = last
                         .checked_add(1)
                         .filter(|p| DYNAMIC.contains(p))
                         .unwrap_or(*DYNAMIC.start());
@@ -65,14 +67,32 @@ impl Ports {
                 return Ok(Published {
                     container_port: publish.container_port,
                     host_port: port,
+                    further: publish.further,
                     transport: publish.transport,
                 });
             }
         }
-        Err(match publish.host_port {
-            0 => "no host port of 32768-60999 is free".to_owned(),
-            port => format!("host port {port} is already in use"),
+        Err(match (publish.host_port, publish.further) {
+            (0, 0) => "no host port of 32768-60999 is free".to_owned(),
+            (0, further) => format!("no {} host ports in a row are free in 32768-60999", u32::from(further) + 1),
+            (port, _) => format!("host port {port} is already in use"),
         })
+    }
+
+    /// All ports of the run, or none when one is taken.
+    fn hold_run(&self, transport: Transport, run: RangeInclusive<u16>) -> Option<Vec<((Transport, u16), Held)>> {
+        let take = |port| {
+            let free = !self.held.contains_key(&(transport, port));
+            let held = free.then(|| hold(transport, port).ok()).flatten()?;
+            Some(((transport, port), held))
+        };
+        run.map(take).collect()
+    }
+
+    fn let_go(&mut self, published: &Published) {
+        for port in published.host_ports() {
+            self.held.remove(&(published.transport, port));
+        }
     }
 
     /// All that is published, by the container's address.
@@ -83,9 +103,7 @@ impl Ports {
     /// Gives back what `name` published.
     pub fn give_back(&mut self, name: &str) -> Option<(Ipv4Addr, Vec<Published>)> {
         let (address, ports) = self.of.remove(name)?;
-        for port in &ports {
-            self.held.remove(&(port.transport, port.host_port));
-        }
+        ports.iter().for_each(|port| self.let_go(port));
         Some((address, ports))
     }
 }

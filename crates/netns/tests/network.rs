@@ -118,6 +118,7 @@ fn bridged_containers_publish_ports_on_the_host() {
     let asked = [Publish {
         container_port: 80,
         host_port: 0,
+        further: 0,
         transport: Transport::Tcp,
     }];
     let published = bed.network.publish("c1", address, &asked).unwrap();
@@ -132,6 +133,7 @@ fn bridged_containers_publish_ports_on_the_host() {
     let fixed = [Publish {
         container_port: 80,
         host_port: published[0].host_port,
+        further: 0,
         transport: Transport::Tcp,
     }];
     let (_, other) = bed.network.create_bridged("c2").unwrap();
@@ -143,6 +145,34 @@ fn bridged_containers_publish_ports_on_the_host() {
         bed.network.publish("c2", other, &fixed).unwrap()[0].host_port,
         fixed[0].host_port
     );
+}
+
+#[test]
+fn a_range_of_ports_is_published_on_as_many_in_a_row() {
+    let bed = bed(11, None);
+    bed.upsert(vec![open("sg-open")]);
+    let (path, address) = bed.network.create_bridged("c1").unwrap();
+    let range = [Publish {
+        container_port: 90,
+        host_port: 0,
+        further: 2,
+        transport: Transport::Tcp,
+    }];
+    let first = bed.network.publish("c1", address, &range).unwrap()[0];
+    assert_eq!((first.container_port, first.further), (90, 2));
+    let server = greeter(&path, 92);
+    let last = *first.host_ports().end();
+    assert_eq!(greeting((Ipv4Addr::LOCALHOST, last).into()).unwrap(), "hello");
+    server.join().unwrap();
+    let (_, other) = bed.network.create_bridged("c2").unwrap();
+    let inside = [Publish {
+        host_port: last,
+        further: 0,
+        ..range[0]
+    }];
+    assert!(bed.network.publish("c2", other, &inside).is_err(), "the run is held");
+    bed.network.remove("c1").unwrap();
+    assert!(bed.network.publish("c2", other, &inside).is_ok(), "and given back");
 }
 
 #[test]

@@ -202,6 +202,7 @@ fn bridged_containers_call_as_the_machine_and_are_called_at_published_ports() {
     let asked = [Publish {
         container_port: 80,
         host_port: 0,
+        further: 0,
         transport: Transport::Tcp,
     }];
     let port = bed.network.publish("bridged", address, &asked).unwrap()[0].host_port;

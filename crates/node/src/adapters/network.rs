@@ -197,6 +197,7 @@ fn adopt(
             .map(|b| Publish {
                 container_port: b.container_port,
                 host_port: b.host_port,
+                further: b.further,
                 transport: transport(b.transport),
             })
             .collect();
@@ -239,17 +240,11 @@ fn parse_mac(text: &str) -> Option<[u8; 6]> {
 fn publishes(spec: &TaskSpec, index: usize) -> Vec<Publish> {
     let mappings = spec.containers[index].port_mappings.iter();
     mappings
-        .flat_map(|m| {
-            (m.container_port..=m.container_port_end.max(m.container_port)).map(|container_port| Publish {
-                container_port,
-                // A fixed host port belongs to a single container port; a range takes free ones.
-                host_port: if m.container_port_end > m.container_port {
-                    0
-                } else {
-                    m.host_port
-                },
-                transport: transport(m.transport),
-            })
+        .map(|m| Publish {
+            container_port: m.container_port,
+            host_port: m.host_port,
+            further: m.further(),
+            transport: transport(m.transport),
         })
         .collect()
 }
@@ -266,6 +261,7 @@ fn binding(published: Published) -> NetworkBinding {
         bind_ip: "0.0.0.0".to_owned(),
         container_port: published.container_port,
         host_port: published.host_port,
+        further: published.further,
         transport: match published.transport {
             neargate_netns::Transport::Tcp => Transport::Tcp,
             neargate_netns::Transport::Udp => Transport::Udp,
@@ -287,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_range_is_published_port_by_port_on_free_host_ports() {
+    fn a_port_range_is_published_as_one() {
         let mut spec = testing::task("app");
         spec.network = NetworkSpec::Bridge;
         spec.containers[0].port_mappings = vec![
@@ -304,10 +300,10 @@ mod tests {
                 transport: Transport::Udp,
             },
         ];
-        let ports: Vec<(u16, u16)> = publishes(&spec, 0)
+        let ports: Vec<(u16, u16, u16)> = publishes(&spec, 0)
             .iter()
-            .map(|p| (p.container_port, p.host_port))
+            .map(|p| (p.container_port, p.host_port, p.further))
             .collect();
-        assert_eq!(ports, [(80, 8080), (90, 0), (91, 0), (92, 0)]);
+        assert_eq!(ports, [(80, 8080, 0), (90, 0, 2)]);
     }
 }

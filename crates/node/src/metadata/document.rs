@@ -127,10 +127,12 @@ pub fn container(known: &Known, index: usize, version: Version, around: &Around)
         put("ContainerARN", json!(container_arn(spec, index)));
         put("Snapshotter", json!("overlayfs"));
     }
-    let ports = seen.bindings.iter().map(|b| {
-        json!({
-            "ContainerPort": b.container_port, "HostPort": b.host_port, "HostIp": b.bind_ip,
-            "Protocol": match b.transport { Transport::Tcp => "tcp", Transport::Udp => "udp" },
+    let ports = seen.bindings.iter().flat_map(|b| {
+        b.ports().map(move |(container_port, host_port)| {
+            json!({
+                "ContainerPort": container_port, "HostPort": host_port, "HostIp": b.bind_ip,
+                "Protocol": match b.transport { Transport::Tcp => "tcp", Transport::Udp => "udp" },
+            })
         })
     });
     let ports: Vec<Value> = ports.collect();

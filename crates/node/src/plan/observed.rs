@@ -8,7 +8,7 @@ use super::health::HealthState;
 use super::reason::{self, Failure};
 use super::{network_of, networks, restart};
 use neargate_core::Timestamp;
-use neargate_link::{ContainerSpec, Health, NetworkBinding, NetworkSpec, StopOrder, TaskSpec};
+use neargate_link::{ContainerSpec, Health, NetworkBinding, NetworkSpec, PortMapping, StopOrder, TaskSpec};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
@@ -604,14 +604,12 @@ impl Observed {
 
 /// In host mode every container port is the machine's port of the same number.
 fn host_bindings(container: &ContainerSpec) -> Vec<NetworkBinding> {
-    let binding = |transport, port| NetworkBinding {
+    let binding = |m: &PortMapping| NetworkBinding {
         bind_ip: "0.0.0.0".to_owned(),
-        container_port: port,
-        host_port: port,
-        transport,
+        container_port: m.container_port,
+        host_port: m.container_port,
+        further: m.further(),
+        transport: m.transport,
     };
-    let ports = container.port_mappings.iter();
-    ports
-        .flat_map(|m| (m.container_port..=m.container_port_end).map(move |port| binding(m.transport, port)))
-        .collect()
+    container.port_mappings.iter().map(binding).collect()
 }

@@ -590,12 +590,9 @@ fn host_mode_binds_the_ports_of_the_machine() {
         transport: Transport::Tcp,
     }];
     let seen = Observed::new(&spec);
-    let ports: Vec<u16> = report(&spec, &seen).containers[0]
-        .network_bindings
-        .iter()
-        .map(|b| b.host_port)
-        .collect();
-    assert_eq!(ports, [80, 81]);
+    let bindings = &report(&spec, &seen).containers[0].network_bindings;
+    let ports: Vec<(u16, u16)> = bindings.iter().flat_map(|b| b.ports()).collect();
+    assert_eq!(ports, [(80, 80), (81, 81)]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use neargate_core::Timestamp;
 use neargate_link::{
-    Condition, ContainerReport, ContainerSpec, Health, NetworkBinding, NetworkSpec, Phase, TaskReport, TaskSpec,
+    Condition, ContainerReport, ContainerSpec, Health, NetworkBinding, NetworkSpec, Phase, PortMapping, TaskReport, TaskSpec,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -344,23 +344,16 @@ fn bindings(task: &TaskSpec, at: usize, container: &ContainerSpec) -> Vec<Networ
             .fold(at as u32, |sum, b| sum.wrapping_mul(31).wrapping_add(b));
         32_768 + (sum.wrapping_add(u32::from(port)) % 28_232) as u16
     };
-    let mut out = Vec::new();
-    for mapping in &container.port_mappings {
-        for port in mapping.container_port..=mapping.container_port_end.max(mapping.container_port) {
-            let offset = port - mapping.container_port;
-            let host_port = match (&task.network, mapping.host_port) {
-                (NetworkSpec::Host, _) => port,
-                (_, 0) => any(port),
-                (_, first) => first.saturating_add(offset),
-            };
-            let bind_ip = "0.0.0.0".to_owned();
-            out.push(NetworkBinding {
-                bind_ip,
-                container_port: port,
-                host_port,
-                transport: mapping.transport,
-            });
-        }
-    }
-    out
+    let binding = |mapping: &PortMapping| NetworkBinding {
+        bind_ip: "0.0.0.0".to_owned(),
+        container_port: mapping.container_port,
+        host_port: match (&task.network, mapping.host_port) {
+            (NetworkSpec::Host, _) => mapping.container_port,
+            (_, 0) => any(mapping.container_port),
+            (_, asked) => asked,
+        },
+        further: mapping.further(),
+        transport: mapping.transport,
+    };
+    container.port_mappings.iter().map(binding).collect()
 }

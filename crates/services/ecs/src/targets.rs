@@ -8,7 +8,7 @@ use crate::api;
 use crate::records::{NodeRecord, Registered, TaskRecord, TaskTarget, Told};
 use neargate_core::Timestamp;
 use neargate_elbv2::targets::{self, NewTarget};
-use neargate_link::Transport;
+use neargate_link::{NetworkBinding, Transport};
 use neargate_link::gateway::TargetState;
 use neargate_store::{Snapshot, Txn};
 use std::net::{IpAddr, Ipv4Addr};
@@ -81,15 +81,13 @@ fn place(snapshot: &Snapshot, task: &TaskRecord, target: &TaskTarget) -> Option<
         "host" => target.container_port,
         _ => {
             let container = task.containers.iter().find(|c| c.name == target.container)?;
-            let bound = container
-                .network_bindings
-                .iter()
-                .find(|b| b.container_port == target.container_port && b.transport == Transport::Tcp)
-                .or_else(|| {
-                    let mut bindings = container.network_bindings.iter();
-                    bindings.find(|b| b.container_port == target.container_port)
-                })?;
-            bound.host_port
+            let bound = |b: &NetworkBinding| {
+                let (_, host_port) = b.ports().find(|(port, _)| *port == target.container_port)?;
+                Some(host_port)
+            };
+            let bindings = || container.network_bindings.iter();
+            let of_tcp = bindings().filter(|b| b.transport == Transport::Tcp).find_map(bound);
+            of_tcp.or_else(|| bindings().find_map(bound))?
         }
     };
     Some((node.ec2_instance_id(), MACHINE, port))

@@ -227,10 +227,12 @@ fn container(task: &TaskRecord, c: &TaskContainer) -> api::Container {
 }
 
 fn binding(b: &NetworkBinding) -> api::NetworkBinding {
+    let one = |port: u16| (b.further == 0).then_some(i32::from(port));
+    let range = |port: u16| (b.further > 0).then(|| format!("{port}-{}", port.saturating_add(b.further)));
     api::NetworkBinding {
         bind_ip: Some(b.bind_ip.clone()),
-        container_port: Some(i32::from(b.container_port)),
-        host_port: Some(i32::from(b.host_port)),
+        container_port: one(b.container_port),
+        host_port: one(b.host_port),
         protocol: Some(
             match b.transport {
                 Transport::Tcp => "tcp",
@@ -238,8 +240,8 @@ fn binding(b: &NetworkBinding) -> api::NetworkBinding {
             }
             .to_owned(),
         ),
-        container_port_range: None,
-        host_port_range: None,
+        container_port_range: range(b.container_port),
+        host_port_range: range(b.host_port),
     }
 }
 
