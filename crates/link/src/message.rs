@@ -143,10 +143,9 @@ pub struct LogBatch {
     /// Offset after the last event.
     pub to_offset: u64,
     pub region: String,
+    /// Made before by `LogOpening`; a group that was deleted since is not made again.
     pub group: String,
     pub stream: String,
-    /// Create the group when it is missing (`awslogs-create-group`).
-    pub create_group: bool,
     pub events: Vec<LogEvent>,
 }
 

@@ -301,7 +301,6 @@ fn logs(offset: u64) -> FromNode {
         region: "us-east-1".to_owned(),
         group: "/web".to_owned(),
         stream: "web/web/task".to_owned(),
-        create_group: false,
         events: vec![LogEvent {
             timestamp: Timestamp::default(),
             message: "line".to_owned(),

@@ -162,7 +162,6 @@ impl Follower {
             region: self.source.to.region.clone(),
             group: self.source.to.group.clone(),
             stream: self.source.to.stream.clone(),
-            create_group: self.source.to.create_group,
             events: cut.events,
         });
         if !deliver(lines, batch, cut.end.offset).await {

@@ -29,7 +29,7 @@ impl Logs {
     /// Stores a batch of a container's log; durable once this answers. What was stored before is left out.
     ///
     /// # Errors
-    /// `ResourceNotFoundException` when the group is missing and not to be created, `InvalidParameterException` for names
+    /// `ResourceNotFoundException` when the group is missing, `InvalidParameterException` for names
     /// that no group or stream can have, `ServiceUnavailableException` when the disk fails: then send it again.
     pub async fn ingest(&self, batch: LogBatch) -> Result<(), AwsError> {
         let mut events: Vec<(i64, Arc<str>)> = (batch.events.iter())
@@ -41,7 +41,7 @@ impl Logs {
             region: batch.region.clone(),
             group: batch.group.clone(),
             stream: batch.stream.clone(),
-            create_group: batch.create_group,
+            create_group: false,
         };
         let mut from = batch.from_offset;
         loop {

@@ -1,6 +1,6 @@
 //! Killed at any moment, cut at any byte, out of space: what was acknowledged is there, once.
 
-use super::ingest::batch;
+use super::ingest::{batch, opened, opening};
 use super::*;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -28,6 +28,9 @@ async fn child_that_is_killed() {
         for (source, to) in &stream.sources {
             next.insert(source.parse().unwrap(), *to);
         }
+    }
+    for source in next.keys() {
+        logs.open_stream(opening(&source.to_string())).await.unwrap();
     }
     println!("\nready");
     loop {
@@ -133,7 +136,7 @@ fn journals(dir: &Path) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn a_journal_cut_at_any_byte_holds_the_batches_before_the_cut() {
-    let mut bed = Bed::new();
+    let mut bed = opened(Bed::new()).await;
     let mut ends = Vec::new();
     let journal = journals(bed.dir.path()).pop().unwrap();
     for i in 0..5u64 {
@@ -189,7 +192,7 @@ fn copy(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[tokio::test]
 async fn files_that_a_crash_would_have_left_do_not_repeat_events() {
-    let mut bed = Bed::with_memory(2_000);
+    let mut bed = opened(Bed::with_memory(2_000)).await;
     let mut everything = BTreeMap::new();
     for i in 0..200u64 {
         bed.logs()
@@ -237,7 +240,7 @@ async fn files_that_a_crash_would_have_left_do_not_repeat_events() {
 
 #[tokio::test]
 async fn a_damaged_segment_is_set_aside_and_damaged_blocks_are_told() {
-    let mut bed = Bed::with_memory(2_000);
+    let mut bed = opened(Bed::with_memory(2_000)).await;
     for i in 0..60u64 {
         let one = batch("t/c", i, &[(NOW + i as i64, "some line")]);
         bed.logs().ingest(one).await.unwrap();
@@ -295,7 +298,7 @@ async fn a_full_disk_refuses_events_and_loses_none_that_it_took() {
         eprintln!("not tried: mounting needs root");
         return;
     };
-    let mut bed = Bed::with_memory(100_000);
+    let mut bed = opened(Bed::with_memory(100_000)).await;
     bed.logs = None;
     let clock: Arc<ManualClock> = bed.clock.clone();
     let reopen = |bed: &Bed| {

@@ -11,7 +11,6 @@ pub(super) fn batch(source: &str, from: u64, lines: &[(i64, &str)]) -> LogBatch 
         region: "us-east-1".into(),
         group: "/ecs/web".into(),
         stream: format!("p/{source}"),
-        create_group: true,
         events: (lines.iter())
             .map(|(timestamp, message)| LogEvent {
                 timestamp: Timestamp(*timestamp),
@@ -21,13 +20,29 @@ pub(super) fn batch(source: &str, from: u64, lines: &[(i64, &str)]) -> LogBatch 
     }
 }
 
+pub(super) fn opening(source: &str) -> LogOpening {
+    LogOpening {
+        source: source.into(),
+        region: "us-east-1".into(),
+        group: "/ecs/web".into(),
+        stream: format!("p/{source}"),
+        create_group: true,
+    }
+}
+
+/// With a group and a stream that batches of `t/c` go to.
+pub(super) async fn opened(bed: Bed) -> Bed {
+    bed.logs().open_stream(opening("t/c")).await.unwrap();
+    bed
+}
+
 async fn all(bed: &Bed) -> Vec<String> {
     bed.filter(json!({"logGroupName": "/ecs/web"})).await
 }
 
 #[tokio::test]
 async fn ranges_that_are_stored_are_left_out_also_after_restarts_and_segments() {
-    let mut bed = Bed::with_memory(600);
+    let mut bed = opened(Bed::with_memory(600)).await;
     for round in 0..3 {
         for i in 0..20u64 {
             let line = format!("line {i}");
@@ -49,7 +64,7 @@ async fn ranges_that_are_stored_are_left_out_also_after_restarts_and_segments() 
 
 #[tokio::test]
 async fn many_copies_at_the_same_time_are_stored_once() {
-    let bed = Bed::new();
+    let bed = opened(Bed::new()).await;
     let one = batch("t/c", 0, &[(NOW, "a"), (NOW, "b")]);
     let copies = (0..16).map(|_| {
         let (logs, one) = (bed.logs().clone(), one.clone());
@@ -63,7 +78,7 @@ async fn many_copies_at_the_same_time_are_stored_once() {
 
 #[tokio::test]
 async fn a_range_cut_in_another_way_is_stored_from_where_the_stored_one_ends() {
-    let bed = Bed::new();
+    let bed = opened(Bed::new()).await;
     let lines = [
         (NOW, "a"),
         (NOW + 1, "b"),
@@ -79,33 +94,24 @@ async fn a_range_cut_in_another_way_is_stored_from_where_the_stored_one_ends() {
 }
 
 #[tokio::test]
-async fn a_group_is_created_only_when_asked_and_names_are_checked() {
+async fn a_group_that_is_missing_or_was_deleted_is_not_made_by_events() {
     let bed = Bed::new();
-    let mut one = batch("t/c", 0, &[(NOW, "a")]);
-    one.create_group = false;
-    let error = bed.logs().ingest(one.clone()).await.unwrap_err();
-    assert_eq!(error.code, "ResourceNotFoundException");
+    let one = batch("t/c", 0, &[(NOW, "a")]);
+    let missing = || async { bed.logs().ingest(one.clone()).await.unwrap_err().code };
+    assert_eq!(missing().await, "ResourceNotFoundException");
     bed.ok("CreateLogGroup", json!({"logGroupName": "/ecs/web"})).await;
     bed.logs().ingest(one.clone()).await.unwrap();
     assert_eq!(all(&bed).await, ["a"]);
-    for (group, stream) in [("a b", "s"), ("", "s"), ("g", "a:b"), ("g", "")] {
-        one.group = group.into();
-        one.stream = stream.into();
-        one.create_group = true;
-        let error = bed.logs().ingest(one.clone()).await.unwrap_err();
-        assert_eq!(error.code, "InvalidParameterException", "{group} {stream}");
-    }
+    bed.ok("DeleteLogGroup", json!({"logGroupName": "/ecs/web"})).await;
+    assert_eq!(missing().await, "ResourceNotFoundException");
 }
 
 #[tokio::test]
 async fn a_log_that_is_opened_has_an_empty_stream_or_the_error_that_says_why_not() {
     let bed = Bed::new();
     let mut opening = LogOpening {
-        source: "t/c".into(),
-        region: "us-east-1".into(),
-        group: "/ecs/web".into(),
-        stream: "p/t/c".into(),
         create_group: false,
+        ..opening("t/c")
     };
     let error = bed.logs().open_stream(opening.clone()).await.unwrap_err();
     assert_eq!(
@@ -121,11 +127,20 @@ async fn a_log_that_is_opened_has_an_empty_stream_or_the_error_that_says_why_not
     }
     bed.logs().ingest(batch("t/c", 0, &[(NOW, "a")])).await.unwrap();
     assert_eq!(all(&bed).await, ["a"]);
+    for (group, stream) in [("a b", "s"), ("", "s"), ("g", "a:b"), ("g", "")] {
+        let wrong = LogOpening {
+            group: group.into(),
+            stream: stream.into(),
+            ..opening.clone()
+        };
+        let error = bed.logs().open_stream(wrong).await.unwrap_err();
+        assert_eq!(error.code, "InvalidParameterException", "{group} {stream}");
+    }
 }
 
 #[tokio::test]
 async fn empty_lines_are_left_out() {
-    let bed = Bed::new();
+    let bed = opened(Bed::new()).await;
     bed.logs()
         .ingest(batch("t/c", 0, &[(NOW, ""), (-5, "before the epoch"), (NOW, "a")]))
         .await
