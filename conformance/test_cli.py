@@ -146,9 +146,11 @@ def test_a_runtime_that_is_not_there_is_told_at_start_and_down_needs_none(tmp_pa
     up = ["up", "--data-dir", tmp_path / "data", "--listen", f"127.0.0.1:{free_port()}", *ranges]
     code, said = run(*up, "--runtime", "nonesuch")
     assert code == 1 and "--runtime nonesuch: no such program" in said and "is up" not in said
+    code, said = run(*up, "--runtime", "/bin/true")
+    assert code == 1 and "--runtime /bin/true: it is not an OCI runtime" in said and "is up" not in said
     assert run("env", "--data-dir", tmp_path / "data")[0] == 1
     gone = tmp_path / "runtime"
-    gone.symlink_to("/bin/true")
+    gone.symlink_to(shutil.which("runc"))
     with Neargate("--runtime", str(gone), *ranges, data=tmp_path / "data") as running:
         running.stop()
         gone.unlink()

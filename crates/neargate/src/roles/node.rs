@@ -61,9 +61,20 @@ fn runtime(name: &str) -> Result<RuntimeKind, String> {
             .find(|p| p.is_file())
     };
     match found {
-        Some(path) if Path::new(&path).is_file() => Ok(RuntimeKind::Cli(path)),
-        _ => Err(format!(
-            "--runtime {name}: no such program; install it, or use --runtime builtin"
-        )),
+        Some(path) if !path.is_file() => Err("no such program; install it"),
+        Some(path) if !is_oci_runtime(&path) => Err("it is not an OCI runtime that runs here; install runc or crun"),
+        Some(path) => Ok(RuntimeKind::Cli(path)),
+        None => Err("no such program; install it"),
     }
+    .map_err(|why| format!("--runtime {name}: {why}, or use --runtime builtin"))
+}
+
+/// Every OCI runtime tells its commands.
+fn is_oci_runtime(path: &Path) -> bool {
+    let help = |argument| std::process::Command::new(path).arg(argument).output();
+    // runsc tells its commands only when asked without dashes.
+    ["--help", "help"].into_iter().filter_map(|argument| help(argument).ok()).any(|said| {
+        let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+        ["create", "start", "state", "kill", "delete"].iter().all(|command| text.contains(command))
+    })
 }
