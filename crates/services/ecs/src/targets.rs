@@ -20,6 +20,7 @@ pub fn wanted(asked: &api::LoadBalancer) -> Option<TaskTarget> {
         container: asked.container_name.clone()?,
         container_port: u16::try_from(asked.container_port?).ok()?,
         registered: None,
+        group_gone: false,
         left_healthy: None,
         told: Told::Nothing,
     })
@@ -41,11 +42,7 @@ pub fn enter(snapshot: &Snapshot, txn: &mut Txn, task: &mut TaskRecord, now: Tim
         .filter(|t| t.registered.is_none() && t.left_healthy.is_none())
     {
         let Some(group) = targets::target_group(snapshot, &task.region, &target.group_arn) else {
-            tracing::warn!(
-                task = task.id,
-                group = target.group_arn,
-                "the target group of a task is gone"
-            );
+            target.group_gone = true;
             continue;
         };
         let Some((id, address, port)) = place(snapshot, task, target) else {

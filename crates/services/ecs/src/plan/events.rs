@@ -31,6 +31,10 @@ pub enum ServiceEvent {
         targets: u32,
         group: String,
     },
+    /// There is no such group (ARN).
+    FailedToRegister {
+        group: String,
+    },
     Draining {
         tasks: u32,
     },
@@ -73,6 +77,7 @@ impl ServiceEvent {
             ServiceEvent::Stopped { .. }
             | ServiceEvent::Registered { .. }
             | ServiceEvent::Deregistered { .. }
+            | ServiceEvent::FailedToRegister { .. }
             | ServiceEvent::Draining { .. } => 4,
             ServiceEvent::Unplaced { .. }
             | ServiceEvent::CannotLaunch { .. }
@@ -114,6 +119,9 @@ impl ServiceEvent {
             ServiceEvent::Deregistered { targets, group } => {
                 format!("deregistered {targets} targets in (target-group {group})")
             }
+            ServiceEvent::FailedToRegister { group } => format!(
+                "failed to register targets in (target-group {group}) with (error One or more target groups not found)"
+            ),
             ServiceEvent::Draining { tasks } => format!("has begun draining connections on {tasks} tasks."),
             ServiceEvent::SteadyState => "has reached a steady state.".to_owned(),
             ServiceEvent::DeploymentCompleted { deployment } => {

@@ -174,6 +174,9 @@ pub struct TaskTarget {
     pub container_port: u16,
     /// While it is registered: under what.
     pub registered: Option<Registered>,
+    /// The group was gone when the task was to join it.
+    #[serde(default)]
+    pub group_gone: bool,
     /// Was healthy when it left; none before that.
     pub left_healthy: Option<bool>,
     /// What the service has told of it.
@@ -194,13 +197,15 @@ pub enum Told {
     Nothing,
     Registered,
     Deregistered,
+    FailedToRegister,
 }
 
 impl TaskTarget {
     /// What its service has to tell of it next.
     pub fn untold(&self) -> Option<Told> {
         match self.told {
-            Told::Nothing if self.registered.is_some() => Some(Told::Registered),
+            Told::Nothing | Told::FailedToRegister if self.registered.is_some() => Some(Told::Registered),
+            Told::Nothing if self.group_gone => Some(Told::FailedToRegister),
             Told::Registered if self.left_healthy.is_some() => Some(Told::Deregistered),
             _ => None,
         }

@@ -245,7 +245,7 @@ impl<'a> Draft<'a> {
 
     /// Tells which tasks joined target groups and which began to leave them.
     fn tell_targets(&mut self) {
-        let (mut joined, mut leaving) = (BTreeMap::new(), BTreeMap::new());
+        let (mut joined, mut leaving, mut failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut draining = 0;
         for task in self.view.tasks.iter().filter(|t| !t.untold.is_empty()) {
             if !self.spend() {
@@ -255,7 +255,8 @@ impl<'a> Draft<'a> {
             for (group, told) in &task.untold {
                 let counts = match told {
                     Told::Deregistered => &mut leaving,
-                    _ => &mut joined,
+                    Told::FailedToRegister => &mut failed,
+                    Told::Nothing | Told::Registered => &mut joined,
                 };
                 *counts.entry((*group).to_owned()).or_insert(0) += 1;
             }
@@ -266,6 +267,9 @@ impl<'a> Draft<'a> {
         self.plan.events.extend(events);
         let deregistered = leaving.into_iter();
         let events = deregistered.map(|(group, targets)| ServiceEvent::Deregistered { targets, group });
+        self.plan.events.extend(events);
+        let failed = failed.into_keys();
+        let events = failed.map(|group| ServiceEvent::FailedToRegister { group });
         self.plan.events.extend(events);
         if draining > 0 {
             self.plan.events.push(ServiceEvent::Draining { tasks: draining });

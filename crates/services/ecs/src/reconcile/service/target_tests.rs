@@ -314,6 +314,23 @@ async fn a_task_whose_target_somebody_deregistered_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_target_group_that_is_gone_is_told_once() {
+    let stage = Stage::new().await;
+    stage.create(json!({ "desiredCount": 2 })).await.unwrap();
+    let mut txn = Txn::new();
+    txn.delete::<TargetGroupRecord>(&TargetGroupRecord::key(REGION, "web"));
+    stage.world.ecs.store.commit(txn).await.unwrap();
+    stage.settle().await;
+    assert_eq!(stage.in_state(TaskState::Running).len(), 2);
+    let failed = format!(
+        "(service web) failed to register targets in (target-group {GROUP}) with (error One or more target groups not found)"
+    );
+    let told = stage.told().await;
+    assert_eq!(told.iter().filter(|m| **m == failed).count(), 1, "{told:?}");
+    assert!(!told.iter().any(|m| m.contains("steady")), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_rollout_waits_for_new_targets_before_it_takes_old_ones() {
     let stage = Stage::new().await;
     stage.create(json!({})).await.unwrap();
