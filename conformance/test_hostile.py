@@ -136,7 +136,8 @@ def test_a_full_disk_refuses_writes_and_recovers(tmp_path):
     try:
         with Neargate("--simulated-nodes", "1", "--vpc-cidr", "10.64.0.0/16", data=disk / "data") as own:
             ecs = own.client("ecs")
-            ecs.create_cluster(clusterName="before")
+            for name in ("before", "ended"):
+                ecs.create_cluster(clusterName=name)
             filler = disk / "filler"
             with open(filler, "wb") as f:
                 try:
@@ -157,6 +158,8 @@ def test_a_full_disk_refuses_writes_and_recovers(tmp_path):
                 except (EndpointConnectionError, ReadTimeoutError) as e:
                     pytest.fail(f"no answer on a full disk: {e}")
             assert refused, "the disk was not full"
+            # What ends something goes on in the room that is kept for it.
+            ecs.delete_cluster(cluster="ended")
             assert ecs.describe_clusters(clusters=["before"])["clusters"][0]["status"] == "ACTIVE"
             filler.unlink()
             wait_for(lambda: ecs.create_cluster(clusterName="after"), "works again")

@@ -74,7 +74,10 @@ impl Ports {
         }
         Err(match (publish.host_port, publish.further) {
             (0, 0) => "no host port of 32768-60999 is free".to_owned(),
-            (0, further) => format!("no {} host ports in a row are free in 32768-60999", u32::from(further) + 1),
+            (0, further) => format!(
+                "no {} host ports in a row are free in 32768-60999",
+                u32::from(further) + 1
+            ),
             (port, _) => format!("host port {port} is already in use"),
         })
     }

@@ -6,6 +6,7 @@ use crate::sys;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -66,6 +67,8 @@ impl Nursery {
     fn start(program: &OwnedFd) -> io::Result<Nursery> {
         let (socket, theirs) = sys::packet_pair()?;
         let process = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+            // What `ps` shows.
+            .arg0("neargate")
             .arg("shim")
             .env_clear()
             .current_dir("/")

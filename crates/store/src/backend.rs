@@ -29,6 +29,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Drops a lease that has ended, unless keys are still attached to it: answers whether it is gone.
     fn forget(&self, lease: LeaseId) -> Answer<bool>;
+
+    /// See `Store::is_full`.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// A change as made: the life of the key it belongs to, besides what watchers see.

@@ -19,6 +19,7 @@ mod watch;
 pub use lease::{LeaseId, Leases};
 pub use published::{Change, concerned};
 pub use record::{AnyRecord, Decode, Kind, KindsOverlap, Record};
+pub use refusal::full;
 pub use snapshot::{Snapshot, Versioned};
 pub use sqlite::OpenError;
 pub use store::{CommitError, MAX_BYTES, MAX_OPS, Store};

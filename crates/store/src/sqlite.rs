@@ -6,6 +6,7 @@
 
 mod open;
 mod read;
+mod reserve;
 mod value;
 mod writer;
 
@@ -16,7 +17,7 @@ use crate::published::Published;
 use crate::record::Kinds;
 use crate::{CommitError, LeaseId, Revision};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -29,6 +30,7 @@ pub(crate) struct Sqlite {
     /// None only while it is being dropped.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    directory: PathBuf,
     /// Held for as long as anything may be written; released last.
     _lock: File,
 }
@@ -56,6 +58,7 @@ impl Sqlite {
             Sqlite {
                 jobs: Some(jobs),
                 writer: Some(writer),
+                directory: directory.to_owned(),
                 _lock: opened.lock,
             },
             published,
@@ -93,6 +96,10 @@ impl Backend for Sqlite {
 
     fn forget(&self, lease: LeaseId) -> Answer<bool> {
         self.ask(|reply| Job::Forget { lease, reply })
+    }
+
+    fn is_full(&self) -> bool {
+        reserve::is_full(&self.directory)
     }
 }
 

@@ -161,6 +161,12 @@ impl Store {
         }
     }
 
+    /// True when next to nothing is left of the disk. Commits go on for a while in room kept for them: it is for what frees the
+    /// disk again, and for what happens by itself.
+    pub fn is_full(&self) -> bool {
+        self.inner.backend.is_full()
+    }
+
     /// Wakes on every commit; the value is the newest revision.
     pub fn revisions(&self) -> watch::Receiver<Revision> {
         self.inner.published.revisions()

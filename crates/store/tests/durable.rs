@@ -6,7 +6,7 @@ use neargate_core::clock::ManualClock;
 use neargate_store::{Kind, OpenError, Store, Txn};
 use records::{KINDS, Note, Stranger, note, put};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -227,8 +227,8 @@ fn files_that_may_not_grow_refuse_commits_until_they_may() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-#[test]
-fn a_full_disk_refuses_commits_until_there_is_room() {
+/// Runs `test` on a file system of its own, of `size`; not at all without root.
+fn on_a_disk(size: &'static std::ffi::CStr, test: impl FnOnce(&Path) + Send + 'static) {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: mounting a small file system takes root");
         return;
@@ -241,13 +241,41 @@ fn a_full_disk_refuses_commits_until_there_is_room() {
         // SAFETY: only the mount namespace is left, and no other thread relies on this one's.
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
-        mount_at("tmpfs", &mount, "tmpfs", MountFlags::empty(), c"size=3m").unwrap();
-        let ballast = mount.join("ballast");
-        std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
-        outlives_a_full_disk(&mount.join("store"), || std::fs::remove_file(&ballast).unwrap());
+        mount_at("tmpfs", &mount, "tmpfs", MountFlags::empty(), size).unwrap();
+        test(&mount);
     })
     .join();
     assert!(outcome.is_ok());
+}
+
+#[test]
+fn a_full_disk_refuses_commits_until_there_is_room() {
+    on_a_disk(c"size=3m", |mount| {
+        let ballast = mount.join("ballast");
+        std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
+        outlives_a_full_disk(&mount.join("store"), || std::fs::remove_file(&ballast).unwrap());
+    });
+}
+
+#[test]
+fn what_ends_can_be_written_after_others_have_filled_the_disk() {
+    on_a_disk(c"size=32m", |mount| {
+        let store = Store::open(mount.join("store"), KINDS).unwrap();
+        block_on(store.commit(put("task", "running"))).unwrap();
+        assert!(!store.is_full());
+        let others = mount.join("others");
+        let mut file = std::fs::File::create(&others).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        assert!(store.is_full());
+        // Enough for the log to be carried over more than once.
+        let long = "stopping ".repeat(1000);
+        for round in 0..1500 {
+            block_on(store.commit(put("task", &format!("{round} {long}")))).unwrap();
+        }
+        drop(file);
+        std::fs::remove_file(&others).unwrap();
+        assert!(!store.is_full());
+    });
 }
 
 #[test]

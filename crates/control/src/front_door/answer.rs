@@ -2,7 +2,7 @@
 
 use super::body::{self, Unread};
 use super::identify::{Target, identify};
-use super::{FrontDoor, authorize, dispatch, health};
+use super::{FrontDoor, authorize, dispatch, health, room};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -89,7 +89,7 @@ impl FrontDoor {
         respond(reply, &request_id, close)
     }
 
-    /// verify -> authorize -> decode -> dispatch -> encode.
+    /// verify -> authorize -> decode -> room -> dispatch -> encode.
     async fn perform(
         &self,
         request: &Request<'_>,
@@ -123,6 +123,7 @@ impl FrontDoor {
             validate::validate(shape, &mut input, &dialect(schema, protocol))?;
         }
 
+        room::check(operation.name, &self.is_full)?;
         let cx = Arc::new(RequestContext {
             request_id: request_id.to_owned(),
             region: caller.region,

@@ -1,7 +1,7 @@
 //! The AWS endpoint: one port for every service.
 //!
 //! The binary makes a `FrontDoor` of the services it serves and runs it. Every request takes the same visible steps, one
-//! file each: identify -> verify -> authorize -> decode -> dispatch -> encode (`answer` strings them together). Nothing here
+//! file each: identify -> verify -> authorize -> decode -> room -> dispatch -> encode (`answer` strings them together). Nothing here
 //! knows what a service does, and nothing unsigned reaches one.
 
 mod answer;
@@ -12,6 +12,7 @@ mod credentials;
 mod dispatch;
 mod health;
 mod identify;
+mod room;
 mod verify;
 
 pub use connection::Limits;
@@ -33,6 +34,8 @@ pub struct FrontDoor {
     /// The account that Neargate plays, 12 digits.
     pub account: String,
     pub limits: Limits,
+    /// Whether the disk is full that the store writes to.
+    pub is_full: Box<dyn Fn() -> bool + Send + Sync>,
     keys: verify::KeyCache,
     large_bodies: Semaphore,
 }
@@ -52,6 +55,7 @@ impl FrontDoor {
             ids,
             account: account.into(),
             limits: Limits::default(),
+            is_full: Box::new(|| false),
             keys: verify::KeyCache::default(),
             large_bodies: Semaphore::new(body::LARGE_AT_ONCE),
         }

@@ -119,7 +119,9 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
         iam,
     ];
     let credentials = RootCredentials::new(&settings.account, key.access_key_id, key.secret_access_key);
-    let front_door = FrontDoor::new(services, Arc::new(credentials), clock, ids, &settings.account);
+    let mut front_door = FrontDoor::new(services, Arc::new(credentials), clock, ids, &settings.account);
+    let disk = store.clone();
+    front_door.is_full = Box::new(move || disk.is_full());
 
     let link =
         LinkListener::bind_unix(&paths::link_socket(&instance.data), Timing::default()).map_err(|e| e.to_string())?;

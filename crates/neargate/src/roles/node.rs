@@ -73,8 +73,13 @@ fn runtime(name: &str) -> Result<RuntimeKind, String> {
 fn is_oci_runtime(path: &Path) -> bool {
     let help = |argument| std::process::Command::new(path).arg(argument).output();
     // runsc tells its commands only when asked without dashes.
-    ["--help", "help"].into_iter().filter_map(|argument| help(argument).ok()).any(|said| {
-        let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
-        ["create", "start", "state", "kill", "delete"].iter().all(|command| text.contains(command))
-    })
+    ["--help", "help"]
+        .into_iter()
+        .filter_map(|argument| help(argument).ok())
+        .any(|said| {
+            let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+            ["create", "start", "state", "kill", "delete"]
+                .iter()
+                .all(|command| text.contains(command))
+        })
 }

@@ -2,7 +2,8 @@
 
 use neargate_core::Timestamp;
 use neargate_link::{
-    Condition, ContainerReport, ContainerSpec, Health, NetworkBinding, NetworkSpec, Phase, PortMapping, TaskReport, TaskSpec,
+    Condition, ContainerReport, ContainerSpec, Health, NetworkBinding, NetworkSpec, Phase, PortMapping, TaskReport,
+    TaskSpec,
 };
 use std::sync::Arc;
 use std::time::Duration;

@@ -29,6 +29,8 @@ pub fn shim_main(_args: &[OsString]) -> ! {
 fn nurse() -> io::Result<()> {
     // Nobody in a container may look into this process or its forks before they execute.
     sys::prctl(libc::PR_SET_DUMPABLE, 0)?;
+    // It was executed by the number of a descriptor, and would be called by that.
+    sys::prctl(libc::PR_SET_NAME, c"neargate-shim".as_ptr() as libc::c_ulong)?;
     // SAFETY: plain numbers; setsid fails only where there is a session of its own already. Shims are reaped by the kernel.
     unsafe {
         libc::setsid();

@@ -8,8 +8,8 @@ use crate::api;
 use crate::records::{NodeRecord, Registered, TaskRecord, TaskTarget, Told};
 use neargate_core::Timestamp;
 use neargate_elbv2::targets::{self, NewTarget};
-use neargate_link::{NetworkBinding, Transport};
 use neargate_link::gateway::TargetState;
+use neargate_link::{NetworkBinding, Transport};
 use neargate_store::{Snapshot, Txn};
 use std::net::{IpAddr, Ipv4Addr};
 

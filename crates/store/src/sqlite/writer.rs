@@ -5,6 +5,7 @@
 //! `Storage`; a lone commit waits for nobody.
 
 use super::open::configure;
+use super::reserve;
 use crate::backend::stage;
 use crate::published::{Change, Published};
 use crate::snapshot::Snapshot;
@@ -12,7 +13,7 @@ use crate::txn::Txn;
 use crate::{CommitError, LeaseId, Revision};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -56,7 +57,8 @@ pub(super) struct Writer {
 impl Writer {
     pub fn start(connection: Connection, database: PathBuf, published: Arc<Published>) -> rusqlite::Result<Writer> {
         connection.set_prepared_statement_cache_capacity(16);
-        let checkpoints = Some(Checkpoints::start(&database)?);
+        reserve::take(&database);
+        let checkpoints = Some(Checkpoints::start(database)?);
         Ok(Writer {
             connection,
             published,
@@ -92,7 +94,7 @@ impl Writer {
         if batch.writes.is_empty() {
             return batch.succeed();
         }
-        match self.write(&batch.writes) {
+        match self.write_or_make_room(&batch.writes) {
             Ok(()) => {
                 self.logged += batch.writes.pages();
                 batch.succeed();
@@ -103,6 +105,19 @@ impl Writer {
                 self.roll_back();
                 batch.fail(&error.to_string());
             }
+        }
+    }
+
+    /// On a full disk the log can be written from its beginning again, once it was carried over.
+    fn write_or_make_room(&mut self, writes: &Writes) -> rusqlite::Result<()> {
+        let full = Some(rusqlite::ErrorCode::DiskFull);
+        match self.write(writes) {
+            Err(error) if error.sqlite_error_code() == full => {
+                self.roll_back();
+                checkpoint(&self.connection, "RESTART")?;
+                self.write(writes)
+            }
+            done => done,
         }
     }
 
@@ -321,8 +336,8 @@ struct Checkpoints {
 }
 
 impl Checkpoints {
-    fn start(database: &Path) -> rusqlite::Result<Checkpoints> {
-        let connection = Connection::open(database)?;
+    fn start(database: PathBuf) -> rusqlite::Result<Checkpoints> {
+        let connection = Connection::open(&database)?;
         configure(&connection)?;
         let (ask, asked) = mpsc::sync_channel(1);
         let overdue = Arc::new(AtomicBool::new(false));
@@ -330,7 +345,10 @@ impl Checkpoints {
         let run = move || {
             while let Ok(()) = asked.recv() {
                 match checkpoint(&connection, "PASSIVE") {
-                    Ok(log) => too_long.store(log > LONGEST_LOG, Ordering::SeqCst),
+                    Ok(log) => {
+                        too_long.store(log > LONGEST_LOG, Ordering::SeqCst);
+                        reserve::take_again(&database);
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "cannot carry the store's log over; it grows until that works")
                     }
