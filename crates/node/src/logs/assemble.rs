@@ -15,8 +15,9 @@ use std::io;
 const EVENT_OVERHEAD: usize = 26;
 /// An event's longest message, as the awslogs driver cuts it.
 const EVENT_BYTES: usize = 262_144 - EVENT_OVERHEAD;
-/// CloudWatch Logs takes 1,048,576 bytes and 10,000 events a batch; three events may be half read when reading stops.
-const STOP_BYTES: usize = 1_048_576 - 3 * (EVENT_BYTES + EVENT_OVERHEAD);
+/// CloudWatch Logs takes 1,048,576 bytes and 10,000 events a batch; an event of each stream may be half read when reading
+/// stops, and with a pattern one more.
+const BATCH_BYTES: usize = 1_048_576;
 const STOP_EVENTS: usize = 10_000 - 3;
 
 const LOST: &str = "[neargate] log lines are missing here: the container wrote more than its rotated log files hold \
@@ -86,6 +87,12 @@ impl Assembly<'_> {
         if line.partial && parts.text.len() < EVENT_BYTES {
             return false;
         }
+        if let (true, None, Some(at)) = (line.partial, self.pattern, parts.at) {
+            let rest = parts.text.split_off(event_of(&parts.text));
+            let full = std::mem::replace(&mut parts.text, rest);
+            self.emit(at, &full);
+            return false;
+        }
         let whole = parts.take();
         let single = first && self.parts.iter().all(Pending::is_empty);
         let Some((at, text)) = whole else { return false };
@@ -118,11 +125,13 @@ impl Assembly<'_> {
     }
 
     /// Empty messages are none, as in the awslogs driver.
-    fn emit(&mut self, at: Timestamp, text: &[u8]) {
-        for text in text.chunks(EVENT_BYTES) {
-            self.bytes += text.len() + EVENT_OVERHEAD;
-            let message = String::from_utf8_lossy(text).into_owned();
+    fn emit(&mut self, at: Timestamp, mut text: &[u8]) {
+        while !text.is_empty() {
+            let (event, rest) = text.split_at(event_of(text));
+            self.bytes += event.len() + EVENT_OVERHEAD;
+            let message = String::from_utf8_lossy(event).into_owned();
             self.events.push(LogEvent { timestamp: at, message });
+            text = rest;
         }
     }
 
@@ -142,7 +151,22 @@ impl Assembly<'_> {
 
     fn is_full(&self) -> bool {
         let half_read = self.event.text.len() + self.parts.iter().map(|p| p.text.len()).sum::<usize>();
-        self.bytes + half_read >= STOP_BYTES || self.events.len() >= STOP_EVENTS
+        let open = if self.pattern.is_some() { 3 } else { 2 };
+        let stop = BATCH_BYTES - open * (EVENT_BYTES + EVENT_OVERHEAD);
+        self.bytes + half_read >= stop || self.events.len() >= STOP_EVENTS
+    }
+}
+
+/// How much of `text` one event holds: no character is cut in two.
+fn event_of(text: &[u8]) -> usize {
+    let continues = |at: &usize| text.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    match text.len() <= EVENT_BYTES {
+        true => text.len(),
+        // A character has four bytes at most; what is no text is cut where it must be.
+        false => (EVENT_BYTES - 3..=EVENT_BYTES)
+            .rev()
+            .find(|at| !continues(at))
+            .unwrap_or(EVENT_BYTES),
     }
 }
 
@@ -238,6 +262,19 @@ mod tests {
         let last = cut(&mut tail, None, Until::Flush).unwrap();
         assert_eq!(messages(&last), ["half"]);
         assert!(!last.held_back);
+    }
+
+    #[test]
+    fn a_line_longer_than_an_event_goes_on_in_the_next_one() {
+        // As the runtime writes it: parts of 16 KiB, characters of two bytes.
+        let part = "é".repeat(8192);
+        let script = format!("{}o end\no next", format!("o+ x{part}\n").repeat(17));
+        let read = cut(&mut log(&script).tail(), None, Until::Whole).unwrap();
+        let lengths: Vec<usize> = read.events.iter().map(|e| e.message.len()).collect();
+        let all = 17 * (part.len() + 1) + "end".len();
+        assert_eq!(lengths[0], EVENT_BYTES);
+        assert_eq!(lengths[1..], [all - EVENT_BYTES, "next".len()]);
+        assert!(!read.events.iter().any(|e| e.message.contains('\u{fffd}')));
     }
 
     #[test]
