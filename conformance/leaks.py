@@ -77,7 +77,7 @@ def take_down_left_over(binary, claims=CLAIMS):
     stubborn = []
     for held in left_over(claims):
         data = pathlib.Path(held["data"])
-        done = subprocess.run([binary, "down", "--data-dir", data], capture_output=True, text=True)
+        done = subprocess.run([binary, "down", "--grace", "0", "--data-dir", data], capture_output=True, text=True)
         if done.returncode == 0:
             release(data, held["own"], claims)
         else:

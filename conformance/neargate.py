@@ -118,7 +118,7 @@ class Neargate:
 
     def down(self):
         self.stop()
-        done = subprocess.run([BINARY, "down", "--data-dir", self.data], capture_output=True, text=True)
+        done = subprocess.run([BINARY, "down", "--grace", "0", "--data-dir", self.data], capture_output=True, text=True)
         # Its folder stays then: it is all that a later `down` has to find what was left.
         assert done.returncode == 0, f"neargate down of {self.data} left things behind:\n{done.stdout}{done.stderr}\n{self.log and self.log_text()}"
         leaks.release(self.data, self.own)

@@ -452,15 +452,21 @@ def test_down_leaves_nothing_and_can_be_repeated(tmp_path_factory):
         own.neargate("images", "load", str(layout))
         own.client("ecs").create_cluster(clusterName="down")
         runner = Runner(own, "down")
-        arn = runner.run([{"name": "c", "command": ["sleep", "600"]}])
+        polite = "trap 'echo asked to end; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
+        arn = runner.run([{"name": "c", "command": ["sleep", "600"]}, {"name": "polite", "command": ["sh", "-c", polite]}])
         runner.until(arn, "RUNNING")
         pid = pid_of_container(own, arn, "c")
+
+        def said():
+            return "".join(f.read_text() for f in own.data.glob("logs/containers/*/polite/0.log"))
+
+        wait_for(lambda: "ready" in said(), "the trap is set")
         own.stop()
         assert alive(pid), "Ctrl-C stopped a container"
         instance = json.loads((own.data / "instance.json").read_text())["instance"]
         own.neargate("down")
+        assert not alive(pid) and "asked to end" in said()
         own.neargate("down")
-        assert not alive(pid)
         routes = subprocess.run(["ip", "route"], capture_output=True, text=True).stdout
         assert "10.63." not in routes
         mounts = pathlib.Path("/proc/self/mountinfo").read_text()

@@ -53,7 +53,17 @@ pub fn command() -> Command {
                 .after_help(
                     "Clusters, services, logs and images stay in the data directory: the next `neargate up` starts the services\nagain. To forget everything, remove the data directory afterwards. Running it twice does no harm.",
                 )
-                .arg(data_dir()),
+                .arg(data_dir())
+                .arg(
+                    Arg::new("grace")
+                        .long("grace")
+                        .value_name("SECONDS")
+                        .value_parser(value_parser!(u32).range(0..=3600))
+                        .help(format!(
+                            "How long containers may take to end after their stop signal; then they are killed [default: {}]",
+                            down::GRACE
+                        )),
+                ),
         )
         .subcommand(role("control"))
         .subcommand(role("node"))
@@ -209,7 +219,7 @@ pub fn run(matches: &ArgMatches) -> Outcome {
             text(args, "public-cidr").as_deref(),
         ),
         "ca" => crate::authority::print(&dir(args)?),
-        "down" => down::run(&dir(args)?),
+        "down" => down::run(&dir(args)?, args.get_one("grace").copied().unwrap_or(down::GRACE)),
         "images" => {
             let (what, args) = args.subcommand().ok_or("try neargate images --help")?;
             let dir = dir(args)?;

@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const END_WITHIN: Duration = Duration::from_secs(60);
+/// Seconds that containers have between their stop signal and SIGKILL.
+pub const GRACE: u32 = 3;
 
-pub fn run(data: &Path) -> Outcome {
+pub fn run(data: &Path, grace: u32) -> Outcome {
     if !paths::instance(data).exists() {
         println!(
             "Nothing to stop: no Neargate was started with the data directory {}.",
@@ -26,7 +28,7 @@ pub fn run(data: &Path) -> Outcome {
             wait_released(path, pid)?;
         }
     }
-    clean(&instance)?;
+    clean(&instance, grace)?;
     println!("Neargate is down; its data stays in {}.", data.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -45,7 +47,7 @@ fn wait_released(path: &Path, pid: i32) -> Result<(), String> {
 }
 
 /// Stops every task of the instance and removes its networks, mounts and cgroups.
-pub fn clean(instance: &Instance) -> Result<(), String> {
+pub fn clean(instance: &Instance, grace: u32) -> Result<(), String> {
     if !paths::is_root() {
         return Ok(());
     }
@@ -53,5 +55,5 @@ pub fn clean(instance: &Instance) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|e| e.to_string())?;
-    runtime.block_on(roles::node::tear_down(instance))
+    runtime.block_on(roles::node::tear_down(instance, Duration::from_secs(grace.into())))
 }

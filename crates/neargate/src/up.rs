@@ -55,13 +55,13 @@ pub fn run(data: &Path, overrides: Overrides, stop_tasks: bool) -> Outcome {
         .map_err(|e| e.to_string())?;
     if let Err(why) = runtime.block_on(supervise(&instance, listener, stop_tasks)) {
         // What cannot be cleaned keeps its settings, so that `down` can.
-        if !earlier.is_first() || down::clean(&instance).is_ok() {
+        if !earlier.is_first() || down::clean(&instance, 0).is_ok() {
             earlier.restore()?;
         }
         return Err(why);
     }
     if stop_tasks {
-        down::clean(&instance)?;
+        down::clean(&instance, down::GRACE)?;
     }
     Ok(ExitCode::SUCCESS)
 }

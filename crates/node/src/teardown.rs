@@ -1,9 +1,10 @@
 //! `neargate down`: nothing of this node runs any more, and the next start knows it.
 //!
-//! Called by the binary once the node's process is gone. Every task's processes, cgroups and networks go at once; its
+//! Called by the binary once the node's process is gone. Every container is asked to end, all at the same time, and has a moment
+//! for it; then every task's processes, cgroups and networks go. Its
 //! spec and a journal that ends with its stop remain until control has heard of it, so that no task runs a second time.
 
-use crate::bundle::launch::runtime_id;
+use crate::bundle::launch::{runtime_id, signal_number};
 use crate::config::NodeConfig;
 use crate::dirs::{Dirs, Journal, TaskDir};
 use crate::keeper::stopped_by_hand;
@@ -13,31 +14,35 @@ use crate::slots::remove_if_there;
 use neargate_core::clock::{Clock, SystemClock};
 use neargate_link::TaskSpec;
 use neargate_netns::Network;
-use neargate_runtime::{Status, TaskState};
+use neargate_runtime::{ShimClient, Status, TaskState};
 use std::fs;
 use std::io;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
-/// Stops everything that a node with this configuration left running and removes it. Images and container logs stay. Safe
-/// to repeat.
+/// Stops everything that a node with this configuration left running and removes it; what does not end within `grace` of its
+/// stop signal is killed. Images and container logs stay. Safe to repeat.
 ///
 /// # Errors
 /// The first thing that could not be removed, after trying everything.
-pub async fn teardown(config: &NodeConfig) -> Result<(), NodeError> {
+pub async fn teardown(config: &NodeConfig, grace: Duration) -> Result<(), NodeError> {
     let config = config.clone();
-    match tokio::task::spawn_blocking(move || tear_down(&config)).await {
+    match tokio::task::spawn_blocking(move || tear_down(&config, grace)).await {
         Ok(done) => done,
         // Only a panic ends here, since the handle is never aborted.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
-fn tear_down(config: &NodeConfig) -> Result<(), NodeError> {
+fn tear_down(config: &NodeConfig, grace: Duration) -> Result<(), NodeError> {
     let dirs = Dirs::new(&config.data_dir);
     let mut first = None;
     match fs::read_dir(dirs.tasks()) {
         Ok(entries) => {
-            for entry in entries.flatten() {
-                let dir = dirs.task(&entry.file_name().to_string_lossy());
+            let entries = entries.flatten();
+            let tasks: Vec<TaskDir> = entries.map(|e| dirs.task(&e.file_name().to_string_lossy())).collect();
+            ask_to_end(&tasks, Instant::now() + grace);
+            for dir in tasks {
                 if let Err(source) = end_task(&dir) {
                     first.get_or_insert(NodeError::Io {
                         what: "end the task in",
@@ -80,6 +85,54 @@ fn tear_down(config: &NodeConfig) -> Result<(), NodeError> {
         }
     }
     first.map_or(Ok(()), Err)
+}
+
+/// Sends every container its stop signal and waits until all have ended, or `until`.
+fn ask_to_end(tasks: &[TaskDir], until: Instant) {
+    let (working, done) = mpsc::channel::<()>();
+    for dir in tasks {
+        let (dir, working) = (dir.clone(), working.clone());
+        // A shim that hangs is not waited for: it is killed with the rest.
+        std::thread::spawn(move || {
+            if let Err(error) = ask_one_to_end(&dir, until) {
+                tracing::debug!(%error, task = %dir.path().display(), "a task cannot be asked to end");
+            }
+            drop(working);
+        });
+    }
+    drop(working);
+    // Ends when every thread has, since nothing is sent.
+    let _ = done.recv_timeout(until.saturating_duration_since(Instant::now()));
+}
+
+fn ask_one_to_end(dir: &TaskDir, until: Instant) -> io::Result<()> {
+    let Some((spec, observed)) = dir.load()? else {
+        return Ok(());
+    };
+    let attached = ShimClient::attach(dir.path()).map_err(io::Error::other)?;
+    let Some((mut shim, mut state)) = attached else {
+        return Ok(());
+    };
+    for (container, seen) in spec.containers.iter().zip(&observed.containers) {
+        if matches!(
+            state.containers.get(&container.name).map(|c| &c.status),
+            Some(Status::Running { .. })
+        ) {
+            let signal = signal_number(seen.stop_signal.as_deref());
+            shim.signal(&container.name, signal).map_err(io::Error::other)?;
+        }
+    }
+    let runs = |state: &TaskState| {
+        state
+            .containers
+            .values()
+            .any(|c| matches!(c.status, Status::Running { .. }))
+    };
+    while runs(&state) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+        state = shim.states().map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 fn end_task(dir: &TaskDir) -> io::Result<()> {

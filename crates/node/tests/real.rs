@@ -294,7 +294,7 @@ fn what_down_stopped_is_told_at_the_next_start_and_not_run_again() {
     m.want(&m.task(1, "exec sleep 1000"));
     m.phase(1, Phase::Running);
     m.stop_node();
-    m.runtime.block_on(teardown(&m.config)).unwrap();
+    m.runtime.block_on(teardown(&m.config, Duration::ZERO)).unwrap();
     m.start_node();
     let stopped = m.phase(1, Phase::Stopped);
     assert_eq!(stopped.stopped_reason.as_deref(), Some("Stopped by neargate down"));

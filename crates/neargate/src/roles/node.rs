@@ -9,6 +9,7 @@ use neargate_node::simulated::{self, SimulatedOptions};
 use neargate_node::{NodeConfig, RuntimeKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> {
     if let Some(nodes) = instance.settings.simulated_nodes {
@@ -28,8 +29,8 @@ pub async fn run(instance: &Instance, shutdown: Shutdown) -> Result<(), String> 
 }
 
 /// Removes what this machine's node left running; safe to repeat.
-pub async fn tear_down(instance: &Instance) -> Result<(), String> {
-    neargate_node::teardown(&config(instance)?)
+pub async fn tear_down(instance: &Instance, grace: Duration) -> Result<(), String> {
+    neargate_node::teardown(&config(instance)?, grace)
         .await
         .map_err(|e| e.to_string())
 }

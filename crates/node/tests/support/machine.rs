@@ -279,7 +279,7 @@ impl Drop for Machine {
         self.stop_node();
         for _ in 0..2 {
             self.runtime
-                .block_on(teardown(&self.config))
+                .block_on(teardown(&self.config, Duration::ZERO))
                 .expect("everything can be removed, twice");
         }
         self.control = None;
