@@ -10,7 +10,7 @@ use crate::workers::{Key, Order, Thread};
 use crate::{key, metrics_socket, probe};
 use neargate_link::GatewayTable;
 use neargate_link::gateway::{BalancerKind, Problem};
-use neargate_routing::{Routes, access_log};
+use neargate_routing::{Balancer, Routes, access_log};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub async fn run(
     let config = Arc::new(config);
     let cookies = key::load(&config.state_dir)?;
     let (served, serving) = watch::channel(Arc::new(Serving::default()));
-    let (log, writer) = log_writer(&config, serving.clone())?;
+    let (log, writer) = log_writer(&config)?;
     let (ending, ends) = watch::channel(false);
     let connections = Arc::new(Connections::default());
     let limit = descriptors();
@@ -318,16 +318,11 @@ fn descriptors() -> usize {
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
-fn log_writer(
-    config: &Arc<GatewayConfig>,
-    serving: watch::Receiver<Arc<Serving>>,
-) -> Result<(log_files::Log, Writer), GatewayError> {
+fn log_writer(config: &Arc<GatewayConfig>) -> Result<(log_files::Log, Writer), GatewayError> {
     let config = config.clone();
     let root = config.logs_dir.clone();
     let random = std::sync::Mutex::new(crate::serving::Random::new());
-    let name = move |arn: &str| {
-        let serving = serving.borrow().clone();
-        let balancer = serving.routes.balancer(arn)?;
+    let name = move |balancer: &Balancer| {
         let place = balancer.settings.access_log.as_ref()?;
         let address = balancer
             .addresses

@@ -96,7 +96,7 @@ impl<'a> Record<'a> {
         if served.balancer.settings.access_log.is_some() {
             worker
                 .log
-                .line(&served.balancer_arn, |out| self.write(served, arrival, out));
+                .line(&served.balancer, |out| self.write(served, arrival, out));
         }
     }
 

@@ -32,7 +32,6 @@ pub struct Serving {
 #[derive(Debug)]
 pub struct Served {
     pub balancer: Arc<Balancer>,
-    pub balancer_arn: Arc<str>,
     pub listener: Arc<Listener>,
 }
 
@@ -44,11 +43,9 @@ impl Serving {
         let (terminators, problems) = Terminators::compile(table, previous.map_or(&none, |p| &p.terminators));
         let mut listeners = HashMap::new();
         for balancer in routes.balancers() {
-            let balancer_arn: Arc<str> = balancer.arn.as_str().into();
             for listener in &balancer.listeners {
                 let served = Served {
                     balancer: balancer.clone(),
-                    balancer_arn: balancer_arn.clone(),
                     listener: listener.clone(),
                 };
                 listeners.insert(listener.arn.clone(), Arc::new(served));

@@ -84,7 +84,7 @@ impl Routes {
         &self.balancers
     }
 
-    pub fn balancer(&self, arn: &str) -> Option<&Arc<Balancer>> {
+    fn balancer(&self, arn: &str) -> Option<&Arc<Balancer>> {
         self.balancers.iter().find(|balancer| balancer.arn == arn)
     }
 

@@ -8,6 +8,7 @@ mod recovery;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use neargate_routing::Balancer;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -28,10 +29,10 @@ const PART: &str = "part";
 /// How long a file is written to.
 pub const ROTATION: Duration = Duration::from_secs(300);
 
-/// Lines of one balancer.
+/// Lines of one balancer, which may be gone from the table by the time they are written.
 #[derive(Debug)]
 struct Page {
-    balancer: Arc<str>,
+    balancer: Arc<Balancer>,
     /// With their ends.
     text: Vec<u8>,
     lines: u64,
@@ -74,9 +75,9 @@ impl Pages {
     }
 
     /// Adds the line that `write` writes, with its end.
-    pub fn line(&self, balancer: &Arc<str>, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn line(&self, balancer: &Arc<Balancer>, write: impl FnOnce(&mut Vec<u8>)) {
         let mut open = self.open.borrow_mut();
-        let at = open.iter().position(|page| page.balancer == *balancer);
+        let at = open.iter().position(|page| Arc::ptr_eq(&page.balancer, balancer));
         let at = at.unwrap_or_else(|| {
             open.push(Page {
                 balancer: balancer.clone(),
@@ -113,14 +114,14 @@ impl Drop for Pages {
 pub struct Writer(JoinHandle<()>);
 
 impl Writer {
-    /// Starts it. `name` is asked for a new file's path below `root` by the balancer's ARN; none: its log is off now.
+    /// Starts it. `name` is asked for a new file's path below `root`; none: that balancer's log is off.
     ///
     /// # Errors
     /// When there is no thread to be had.
     pub fn start(
         root: PathBuf,
         rotation: Duration,
-        name: impl Fn(&str) -> Option<String> + Send + 'static,
+        name: impl Fn(&Balancer) -> Option<String> + Send + 'static,
     ) -> io::Result<(Log, Writer)> {
         let (queue, pages) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
@@ -152,19 +153,19 @@ fn write(
     root: &Path,
     rotation: Duration,
     pages: &Receiver<Page>,
-    name: &impl Fn(&str) -> Option<String>,
+    name: &impl Fn(&Balancer) -> Option<String>,
     dropped: &AtomicU64,
 ) {
     recovery::complete_all(root);
-    let mut files: HashMap<Arc<str>, Open> = HashMap::new();
+    let mut files: HashMap<String, Open> = HashMap::new();
     loop {
         let oldest = files.values().map(|file| file.since).min();
         let wait = oldest.map_or(rotation, |since| rotation.saturating_sub(since.elapsed()));
         match pages.recv_timeout(wait) {
             Ok(page) => {
                 if let Err(error) = append(root, &mut files, &page, name) {
-                    tracing::error!(%error, balancer = &*page.balancer, "cannot write the access log");
-                    files.remove(&page.balancer);
+                    tracing::error!(%error, balancer = page.balancer.id, "cannot write the access log");
+                    files.remove(&page.balancer.arn);
                     dropped.fetch_add(page.lines, Relaxed);
                 }
             }
@@ -182,17 +183,17 @@ fn write(
 
 fn append(
     root: &Path,
-    files: &mut HashMap<Arc<str>, Open>,
+    files: &mut HashMap<String, Open>,
     page: &Page,
-    name: &impl Fn(&str) -> Option<String>,
+    name: &impl Fn(&Balancer) -> Option<String>,
 ) -> io::Result<()> {
-    if !files.contains_key(&page.balancer) {
+    if !files.contains_key(&page.balancer.arn) {
         let Some(name) = name(&page.balancer) else {
             return Ok(());
         };
-        files.insert(page.balancer.clone(), Open::create(root, &name)?);
+        files.insert(page.balancer.arn.clone(), Open::create(root, &name)?);
     }
-    let Some(file) = files.get_mut(&page.balancer) else {
+    let Some(file) = files.get_mut(&page.balancer.arn) else {
         return Ok(());
     };
     file.encoder.write_all(&page.text)?;
@@ -244,16 +245,36 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use neargate_link::gateway::BalancerKind;
+    use neargate_routing::BalancerSettings;
+    use std::collections::BTreeMap;
     use std::io::Read as _;
+
+    fn balancer(arn: &str) -> Arc<Balancer> {
+        Arc::new(Balancer {
+            arn: arn.to_owned(),
+            id: format!("app/{arn}/0123456789abcdef"),
+            dns_name: format!("{arn}.elb.localhost"),
+            kind: BalancerKind::Application,
+            on_loopback: true,
+            addresses: Vec::new(),
+            ingress: None,
+            settings: BalancerSettings::new(&BTreeMap::new(), false),
+            listeners: Vec::new(),
+            metrics: Arc::default(),
+        })
+    }
 
     #[test]
     fn lines_of_a_balancer_are_in_its_file_when_the_gateway_has_ended() {
         let root = tempfile::tempdir().unwrap();
-        let names = |arn: &str| (arn != "off").then(|| format!("bucket/web/{arn}.log.gz"));
+        let names = |one: &Balancer| (one.arn != "off").then(|| format!("bucket/web/{}.log.gz", one.arn));
         let (log, writer) = Writer::start(root.path().to_owned(), ROTATION, names).unwrap();
         let pages = Pages::new(log.clone());
         for (arn, text) in [("a", "one"), ("b", "other"), ("a", "two"), ("off", "none")] {
-            pages.line(&arn.into(), |out| out.extend_from_slice(format!("{text}\n").as_bytes()));
+            pages.line(&balancer(arn), |out| {
+                out.extend_from_slice(format!("{text}\n").as_bytes())
+            });
         }
         drop(pages);
         assert_eq!(log.dropped(), 0);
@@ -275,7 +296,8 @@ mod tests {
         };
         let pages = Pages::new(log.clone());
         let line = [b'x'; PAGE / 2];
-        let write = || pages.line(&"a".into(), |out| out.extend_from_slice(&line));
+        let one = balancer("a");
+        let write = || pages.line(&one, |out| out.extend_from_slice(&line));
         write();
         assert!(waiting.try_recv().is_err(), "half a page stays");
         write();
@@ -289,10 +311,10 @@ mod tests {
     #[test]
     fn a_file_is_complete_after_its_time() {
         let root = tempfile::tempdir().unwrap();
-        let names = |_: &str| Some("a.log.gz".to_owned());
+        let names = |_: &Balancer| Some("a.log.gz".to_owned());
         let (log, _writer) = Writer::start(root.path().to_owned(), Duration::from_millis(20), names).unwrap();
         let pages = Pages::new(log);
-        pages.line(&"a".into(), |out| out.extend_from_slice(b"one\n"));
+        pages.line(&balancer("a"), |out| out.extend_from_slice(b"one\n"));
         pages.hand_over();
         let until = Instant::now() + Duration::from_secs(5);
         while !root.path().join("a.log.gz").exists() {

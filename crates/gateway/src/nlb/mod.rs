@@ -225,7 +225,7 @@ fn log(worker: &Worker, served: &Served, arrival: &Arrival, handshake: Duration,
         alpn_preferences: &[],
         created: ended.minus(lasted),
     };
-    worker.log.line(&served.balancer_arn, |out| entry.write(out));
+    worker.log.line(&served.balancer, |out| entry.write(out));
 }
 
 /// True when no check speaks against the target.
