@@ -14,7 +14,7 @@ use crate::arrival::{Arrival, without_port};
 use crate::decide::{self, Chosen, Decided, Decision};
 use crate::dial::DialError;
 use crate::http1::buffers;
-use crate::http1::head::FIELD_LIMIT;
+use crate::http1::head::{FIELD_LIMIT, LINE_LIMIT};
 use crate::http1::rewrite::put_field;
 use crate::http1::target_form;
 use crate::http1::upstream::{Place, is_repeatable};
@@ -102,6 +102,10 @@ async fn run(mut account: Box<Account>, asked: &Asked, body: Incoming) -> Respon
     let too_long = asked.parts.headers.iter().any(too_long);
     if refused || doubled || too_long || asked.host.is_empty() || !target_form::is_host(&asked.host) {
         return own(account, &Answer::page(400));
+    }
+    let line = account.method.as_str().len() + account.path_and_query.len() + "  HTTP/1.1".len();
+    if line > LINE_LIMIT {
+        return own(account, &Answer::page(414));
     }
     let now = crate::serving::now();
     let head = RequestHead {

@@ -273,6 +273,8 @@ async fn what_an_http1_target_could_misread_does_not_reach_it() {
         let value = "v".repeat(crate::http1::head::FIELD_LIMIT);
         long.headers_mut().insert("x-long", value.parse().unwrap());
         assert_eq!(ask(&client, long).await.status, 400);
+        let long = get(&format!("/{}", "p".repeat(crate::http1::head::LINE_LIMIT)));
+        assert_eq!(ask(&client, long).await.status, 414);
         assert!(target.heads.borrow().is_empty());
         assert_eq!(ask(&client, get("/")).await.status, 200);
     })
