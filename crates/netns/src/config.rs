@@ -171,6 +171,12 @@ impl Published {
     pub fn host_ports(&self) -> RangeInclusive<u16> {
         self.host_port..=self.host_port.saturating_add(self.further)
     }
+
+    /// Each host port with its container port.
+    pub fn ports(&self) -> impl Iterator<Item = (u16, u16)> + use<> {
+        let last = self.container_port.saturating_add(self.further);
+        self.host_ports().zip(self.container_port..=last)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

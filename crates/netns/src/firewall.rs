@@ -167,7 +167,7 @@ pub fn port_elements(config: &NetworkConfig, verb: &str, address: Ipv4Addr, port
             Transport::Tcp => "tcp_ports",
             Transport::Udp => "udp_ports",
         };
-        for (host_port, container_port) in port.host_ports().zip(port.container_port..) {
+        for (host_port, container_port) in port.ports() {
             let _ = writeln!(
                 out,
                 "{verb} element inet {table} {map} {{ {host_port} : {address} . {container_port} }}"

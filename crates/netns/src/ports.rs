@@ -14,6 +14,9 @@ enum Held {
     Udp(#[allow(dead_code)] UdpSocket),
 }
 
+/// Ports in a row.
+type Run = Vec<((Transport, u16), Held)>;
+
 /// Published ports by namespace name.
 #[derive(Default)]
 pub struct Ports {
@@ -49,28 +52,35 @@ impl Ports {
             let start = self.next.max(*DYNAMIC.start());
             Box::new((start..=*DYNAMIC.end()).chain(*DYNAMIC.start()..start))
         };
+        // A taken port that the last run met: no run with it needs to be tried.
+        let mut taken = None;
         for port in candidates {
             let Some(last) = port.checked_add(publish.further) else {
                 continue;
             };
-            if publish.host_port == 0 && !DYNAMIC.contains(&last) {
+            let outside = publish.host_port == 0 && !DYNAMIC.contains(&last);
+            if outside || taken.is_some_and(|taken| (port..=last).contains(&taken)) {
                 continue;
             }
-            if let Some(run) = self.hold_run(publish.transport, port..=last) {
-                self.held.extend(run);
-                if publish.host_port == 0 {
-                    self.next = last
-                        .checked_add(1)
-                        .filter(|p| DYNAMIC.contains(p))
-                        .unwrap_or(*DYNAMIC.start());
+            match self.hold_run(publish.transport, port..=last) {
+                Ok(run) => self.held.extend(run),
+                Err(met) => {
+                    taken = Some(met);
+                    continue;
                 }
-                return Ok(Published {
-                    container_port: publish.container_port,
-                    host_port: port,
-                    further: publish.further,
-                    transport: publish.transport,
-                });
             }
+            if publish.host_port == 0 {
+                self.next = last
+                    .checked_add(1)
+                    .filter(|p| DYNAMIC.contains(p))
+                    .unwrap_or(*DYNAMIC.start());
+            }
+            return Ok(Published {
+                container_port: publish.container_port,
+                host_port: port,
+                further: publish.further,
+                transport: publish.transport,
+            });
         }
         Err(match (publish.host_port, publish.further) {
             (0, 0) => "no host port of 32768-60999 is free".to_owned(),
@@ -82,12 +92,15 @@ impl Ports {
         })
     }
 
-    /// All ports of the run, or none when one is taken.
-    fn hold_run(&self, transport: Transport, run: RangeInclusive<u16>) -> Option<Vec<((Transport, u16), Held)>> {
+    /// All ports of the run, or the first that is taken.
+    fn hold_run(&self, transport: Transport, run: RangeInclusive<u16>) -> Result<Run, u16> {
         let take = |port| {
-            let free = !self.held.contains_key(&(transport, port));
-            let held = free.then(|| hold(transport, port).ok()).flatten()?;
-            Some(((transport, port), held))
+            if self.held.contains_key(&(transport, port)) {
+                return Err(port);
+            }
+            hold(transport, port)
+                .map(|held| ((transport, port), held))
+                .map_err(|_| port)
         };
         run.map(take).collect()
     }
