@@ -52,7 +52,7 @@ def test_what_a_killed_run_left_is_taken_down_and_nothing_of_one_that_goes_on(ki
     assert not (tmp_path / "asked").exists()
     kill()
     assert leaks.take_down_left_over(down, claims) == []
-    assert (tmp_path / "asked").read_text() == f"down --data-dir {data}\n"
+    assert (tmp_path / "asked").read_text() == f"down --grace 0 --data-dir {data}\n"
     assert not data.exists() and not leaks.log_of(data).exists() and leaks.left_over(claims) == []
 
 
