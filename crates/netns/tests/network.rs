@@ -110,17 +110,21 @@ fn a_task_asks_the_resolver_and_reaches_nothing_else_on_the_host() {
     assert!(refused.is_err(), "a task reached a host service");
 }
 
+fn on_any_ports(container_port: u16, further: u16) -> [Publish; 1] {
+    [Publish {
+        container_port,
+        host_port: 0,
+        further,
+        transport: Transport::Tcp,
+    }]
+}
+
 #[test]
 fn bridged_containers_publish_ports_on_the_host() {
     let bed = bed(4, None);
     bed.upsert(vec![open("sg-open")]);
     let (path, address) = bed.network.create_bridged("c1").unwrap();
-    let asked = [Publish {
-        container_port: 80,
-        host_port: 0,
-        further: 0,
-        transport: Transport::Tcp,
-    }];
+    let asked = on_any_ports(80, 0);
     let published = bed.network.publish("c1", address, &asked).unwrap();
     assert!((32768..=60999).contains(&published[0].host_port));
     let server = greeter(&path, 80);
@@ -152,12 +156,7 @@ fn a_range_of_ports_is_published_on_as_many_in_a_row() {
     let bed = bed(11, None);
     bed.upsert(vec![open("sg-open")]);
     let (path, address) = bed.network.create_bridged("c1").unwrap();
-    let range = [Publish {
-        container_port: 90,
-        host_port: 0,
-        further: 2,
-        transport: Transport::Tcp,
-    }];
+    let range = on_any_ports(90, 2);
     let first = bed.network.publish("c1", address, &range).unwrap()[0];
     assert_eq!((first.container_port, first.further), (90, 2));
     let server = greeter(&path, 92);

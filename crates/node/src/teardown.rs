@@ -18,7 +18,7 @@ use neargate_runtime::{ShimClient, Status, TaskState};
 use std::fs;
 use std::io;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Stops everything that a node with this configuration left running and removes it; what does not end within `grace` of its
 /// stop signal is killed. Images and container logs stay. Safe to repeat.
@@ -42,7 +42,7 @@ fn tear_down(config: &NodeConfig, grace: Duration) -> Result<(), NodeError> {
             let entries = entries.flatten();
             let tasks: Vec<TaskDir> = entries.map(|e| dirs.task(&e.file_name().to_string_lossy())).collect();
             if !grace.is_zero() {
-                ask_to_end(&tasks, Instant::now() + grace);
+                ask_to_end(&tasks, grace);
             }
             for dir in tasks {
                 if let Err(source) = end_task(&dir) {
@@ -89,14 +89,14 @@ fn tear_down(config: &NodeConfig, grace: Duration) -> Result<(), NodeError> {
     first.map_or(Ok(()), Err)
 }
 
-/// Sends every container its stop signal and waits until all have ended, or `until`.
-fn ask_to_end(tasks: &[TaskDir], until: Instant) {
+/// Sends every container its stop signal and waits until all have ended, for `grace` at most.
+fn ask_to_end(tasks: &[TaskDir], grace: Duration) {
     let (working, done) = mpsc::channel::<()>();
     for dir in tasks {
         let (dir, working) = (dir.clone(), working.clone());
-        // A shim that hangs is not waited for: it is killed with the rest.
+        // Ends with the shim at the latest, which is killed when the time is over.
         std::thread::spawn(move || {
-            if let Err(error) = ask_one_to_end(&dir, until) {
+            if let Err(error) = ask_one_to_end(&dir) {
                 tracing::debug!(%error, task = %dir.path().display(), "a task cannot be asked to end");
             }
             drop(working);
@@ -104,10 +104,10 @@ fn ask_to_end(tasks: &[TaskDir], until: Instant) {
     }
     drop(working);
     // Ends when every thread has, since nothing is sent.
-    let _ = done.recv_timeout(until.saturating_duration_since(Instant::now()));
+    let _ = done.recv_timeout(grace);
 }
 
-fn ask_one_to_end(dir: &TaskDir, until: Instant) -> io::Result<()> {
+fn ask_one_to_end(dir: &TaskDir) -> io::Result<()> {
     let Some((spec, observed)) = dir.load()? else {
         return Ok(());
     };
@@ -131,8 +131,9 @@ fn ask_one_to_end(dir: &TaskDir, until: Instant) -> io::Result<()> {
             .values()
             .any(|c| matches!(c.status, Status::Running { .. }))
     };
-    while runs(&state) && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(10));
+    // Every end is an event since `attach`; who waits for this does so no longer than it likes.
+    while runs(&state) {
+        shim.next_event().map_err(io::Error::other)?;
         state = shim.states().map_err(io::Error::other)?;
     }
     Ok(())
