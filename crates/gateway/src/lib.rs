@@ -21,6 +21,7 @@ pub mod log_files;
 mod metrics_socket;
 pub mod nlb;
 mod open;
+mod outbox;
 pub mod probe;
 pub mod record;
 pub mod serving;

@@ -7,6 +7,7 @@ use crate::config::GatewayError;
 use crate::doors::{Behind, Door, Names, Transport};
 use crate::http1::{connection, upstream};
 use crate::open::Listening;
+use crate::outbox::{self, Stream};
 use crate::serving::{Serving, Supplies, Worker};
 use crate::{http2, nlb, tls};
 use neargate_link::gateway::Protocol;
@@ -106,6 +107,7 @@ struct Opened {
 
 async fn serve(shard: usize, supplies: Supplies, limit: usize, mut inbox: UnboundedReceiver<Order>) {
     let worker = Rc::new(Worker::new(shard, supplies));
+    spawn_local(outbox::run());
     let mut doors: HashMap<Key, Opened> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
     let mut hand_over = tokio::time::interval(HAND_OVER);
@@ -122,7 +124,7 @@ async fn serve(shard: usize, supplies: Supplies, limit: usize, mut inbox: Unboun
             }
         };
         match order {
-            None => return,
+            None => return outbox::send_all(),
             Some(Order::Serve(serving)) => {
                 worker.serve(serving);
                 worker.wake_all();
@@ -234,7 +236,7 @@ async fn connected(stream: TcpStream, mut arrival: Arrival, worker: Rc<Worker>) 
     let _member = worker.clone().join().await;
     // Each in a box of its own, so that the most frequent one does not take the room of the largest.
     match arrival.door.names() {
-        Names::Host => Box::pin(connection::serve(stream, arrival, worker)).await,
+        Names::Host => Box::pin(connection::serve(Stream::new(stream), arrival, worker)).await,
         Names::Nothing => {
             arrival.settled = arrival.door.behind().first().cloned();
             Box::pin(nlb::serve_tcp(worker, stream, arrival)).await;
@@ -246,9 +248,9 @@ async fn connected(stream: TcpStream, mut arrival: Arrival, worker: Rc<Worker>) 
 async fn secure(stream: TcpStream, mut arrival: Arrival, worker: Rc<Worker>) {
     let until = tokio::time::Instant::now() + HANDSHAKE;
     if speaks_plainly(&stream, &arrival, until).await {
-        return Box::pin(connection::serve(stream, arrival, worker)).await;
+        return Box::pin(connection::serve(Stream::new(stream), arrival, worker)).await;
     }
-    let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Stream::new(stream));
     let hello = match tokio::time::timeout_at(until, acceptor).await {
         Ok(Ok(hello)) => hello,
         _ => return failed(&worker, arrival.door.behind().first()),

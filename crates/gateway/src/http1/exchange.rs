@@ -41,20 +41,6 @@ pub enum Trouble {
     Cut,
 }
 
-/// Lets every other connection that is ready go first: all that has come is read and decided before the first of it is sent.
-/// Whom a send wakes takes the processor, and with a send after each the last in line waits longest (p99 is a tenth lower so).
-async fn others_first() {
-    let mut waited = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 /// What is common to an exchange's steps.
 pub struct Exchange<'e, 't, C> {
     pub leash: Leash<'e>,
@@ -98,7 +84,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Exchange<'_, '_, C> {
     pub async fn ask(&mut self, target: &mut Upstream, up: &mut Pump, reused: bool) -> Result<(), Trouble> {
         self.parser.restart();
         self.answer.clear();
-        others_first().await;
         for _ in 0..INTERIM {
             self.await_head(target, up, reused).await?;
             let head = &self.parser.head;
@@ -211,7 +196,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Exchange<'_, '_, C> {
         let length = head.length;
         self.answer.drain(..length);
         let mut down = Pump::new(framing, out, unwrap);
-        others_first().await;
         let done = self.pass(target, up, &mut down).await;
         self.marks.returned += down.passed;
         done?;

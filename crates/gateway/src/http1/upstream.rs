@@ -4,6 +4,8 @@
 //! response, or part of one, left to read.
 
 use crate::dial::{self, DialError};
+use crate::nlb::tunnel::Wire;
+use crate::outbox::Stream;
 use crate::unverified;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,8 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -35,8 +36,8 @@ pub struct Place {
 /// A connection to a target.
 #[derive(Debug)]
 pub enum Upstream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Stream),
+    Tls(Box<TlsStream<Stream>>),
 }
 
 thread_local! {
@@ -85,6 +86,7 @@ pub fn sweep(wanted: impl Fn(&Place) -> bool) {
 pub async fn connect(place: &Place) -> Result<Upstream, DialError> {
     let started = Instant::now();
     let stream = dial::connect(place.target, place.source, CONNECT_WITHIN).await?;
+    let stream = Stream::new(stream);
     if !place.tls {
         return Ok(Upstream::Plain(stream));
     }
@@ -112,7 +114,7 @@ pub fn is_repeatable(method: &[u8]) -> bool {
 }
 
 impl Upstream {
-    pub fn tcp(&self) -> &TcpStream {
+    fn stream(&self) -> &Stream {
         match self {
             Upstream::Plain(stream) => stream,
             Upstream::Tls(stream) => stream.get_ref().0,
@@ -121,14 +123,7 @@ impl Upstream {
 
     /// Open, and nothing to read: what a target says unasked, its farewell included, makes a connection useless.
     fn is_quiet(&self, surely: bool) -> bool {
-        let peek = || {
-            let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-            rustix::net::recv(self.tcp(), &mut [0_u8; 1], flags).map_err(io::Error::from)
-        };
-        let peeked = match surely {
-            true => peek(),
-            false => self.tcp().try_io(Interest::READABLE, peek),
-        };
+        let peeked = self.stream().peek(surely);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
@@ -165,8 +160,8 @@ impl AsyncWrite for Upstream {
     }
 }
 
-impl crate::nlb::tunnel::Wire for Upstream {
-    fn tcp(&self) -> &TcpStream {
-        self.tcp()
+impl Wire for Upstream {
+    fn reset_on_close(&self) {
+        self.stream().reset_on_close();
     }
 }

@@ -20,6 +20,7 @@ pub use udp::serve_udp;
 use crate::arrival::Arrival;
 use crate::dial::{self, DialError};
 use crate::doors::Behind;
+use crate::outbox::Stream;
 use crate::serving::{Served, Worker, now};
 use crate::unverified;
 use neargate_link::gateway::{Protocol, TargetState};
@@ -51,7 +52,7 @@ pub async fn serve_tcp(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival) 
 }
 
 /// Serves one connection of a TLS listener whose handshake is done.
-pub async fn serve_tls(worker: Rc<Worker>, stream: TlsStream<TcpStream>, arrival: Arrival) {
+pub async fn serve_tls(worker: Rc<Worker>, stream: TlsStream<Stream>, arrival: Arrival) {
     let handshake = arrival.at.elapsed();
     let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
     let Some((served, passed)) = serve(&worker, stream, &arrival, Protocol::Tls, alpn.clone()).await else {

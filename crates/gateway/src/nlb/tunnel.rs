@@ -20,30 +20,26 @@ thread_local! {
 
 /// A connection that can be cut, so that its peer sees a reset instead of an orderly end.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin {
-    fn tcp(&self) -> &TcpStream;
-
     /// Makes closing a reset.
-    fn reset_on_close(&self) {
-        // A socket that is gone needs no reset.
-        let _ = rustix::net::sockopt::set_socket_linger(self.tcp(), Some(Duration::ZERO));
-    }
+    fn reset_on_close(&self);
 }
 
 impl Wire for TcpStream {
-    fn tcp(&self) -> &TcpStream {
-        self
+    fn reset_on_close(&self) {
+        // A socket that is gone needs no reset.
+        let _ = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO));
     }
 }
 
-impl Wire for tokio_rustls::server::TlsStream<TcpStream> {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
+impl<S: Wire> Wire for tokio_rustls::server::TlsStream<S> {
+    fn reset_on_close(&self) {
+        self.get_ref().0.reset_on_close();
     }
 }
 
-impl Wire for tokio_rustls::client::TlsStream<TcpStream> {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
+impl<S: Wire> Wire for tokio_rustls::client::TlsStream<S> {
+    fn reset_on_close(&self) {
+        self.get_ref().0.reset_on_close();
     }
 }
 
