@@ -84,6 +84,8 @@ pub fn trace_id(existing: Option<&[u8]>, now: Timestamp, random: [u64; 2], out: 
             .split_at_checked(name.len())
             .is_some_and(|(start, _)| start.eq_ignore_ascii_case(name))
     };
+    // At once, with room for a root that came.
+    out.reserve(96);
     let rooted = fields().any(|field| is(field, b"Root="));
     out.extend_from_slice(if rooted { b"Self=" } else { b"Root=" });
     // 96 bits.

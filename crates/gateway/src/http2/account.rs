@@ -61,8 +61,12 @@ pub struct Upstream {
 impl Upstream {
     /// Something passed, either way.
     pub fn touch(&self) {
-        self.touched.set(Instant::now());
-        self.life.touch();
+        self.touch_at(Instant::now());
+    }
+
+    pub fn touch_at(&self, now: Instant) {
+        self.touched.set(now);
+        self.life.touch_at(now);
     }
 
     /// How long nothing passed.

@@ -337,7 +337,7 @@ fn put_framing(asked: &Asked, body: &ToTarget, out: &mut Vec<u8>) -> bool {
 fn pass(mut account: Box<Account>, response: Response<Content>, choice: Choice<'_>) -> Response<ToClient> {
     let now = Instant::now();
     account.answered = Some(now);
-    account.upstream.touch();
+    account.upstream.touch_at(now);
     if account.upstream.sent.get().is_none() {
         account.upstream.sent.set(Some(now));
     }

@@ -39,7 +39,7 @@ impl Life {
     /// Counts a stream until the guard is dropped.
     pub fn begin(self: &Rc<Life>) -> Stream {
         self.open.set(self.open.get() + 1);
-        self.touch();
+        self.touch_at(Instant::now());
         Stream {
             life: self.clone(),
             answered: false,
@@ -62,8 +62,8 @@ impl Life {
     }
 
     /// Something passed.
-    pub fn touch(&self) {
-        self.used.set(Instant::now());
+    pub fn touch_at(&self, now: Instant) {
+        self.used.set(now);
     }
 
     /// Has the connection closed at once.

@@ -6,6 +6,7 @@ use super::body::{Failure, ToTarget};
 use super::plain;
 use crate::dial::{self, DialError};
 use crate::http1::upstream::{self, CONNECT_WITHIN, Place};
+use crate::outbox::Stream;
 use crate::unverified;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
@@ -148,6 +149,7 @@ fn free(place: &Place) -> Option<Shared> {
 async fn many(place: &Place) -> Result<Many, DialError> {
     let started = Instant::now();
     let stream = dial::connect(place.target, place.source, CONNECT_WITHIN).await?;
+    let stream = Stream::new(stream);
     if !place.tls {
         return handshake(stream).await;
     }

@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 256;
 /// A page is handed over when it holds so much: waking the writer for every line cost more than all else of a request.
 const PAGE: usize = 64 * 1024;
+/// Room for the line that fills it.
+const LAST_LINE: usize = 4 * 1024;
 /// Ends the name of a file that is not complete.
 const PART: &str = "part";
 /// How long a file is written to.
@@ -81,7 +83,7 @@ impl Pages {
         let at = at.unwrap_or_else(|| {
             open.push(Page {
                 balancer: balancer.clone(),
-                text: Vec::with_capacity(PAGE),
+                text: Vec::with_capacity(PAGE + LAST_LINE),
                 lines: 0,
             });
             open.len() - 1

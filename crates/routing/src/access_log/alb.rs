@@ -132,21 +132,21 @@ impl AlbEntry<'_> {
         line.number(self.sent_bytes);
         line.quoted_with(|out| self.request(out));
         line.quoted(self.user_agent);
-        line.text(self.ssl_cipher.map(str::as_bytes));
-        line.text(self.ssl_protocol.map(str::as_bytes));
-        line.text(self.target_group.map(str::as_bytes));
+        for own in [self.ssl_cipher, self.ssl_protocol, self.target_group] {
+            line.plain(own.unwrap_or("-"));
+        }
         line.quoted(self.trace_id);
         line.quoted(self.domain_name.map(str::as_bytes));
-        line.quoted(self.certificate.map(str::as_bytes));
+        line.quoted_plain(self.certificate);
         match self.rule_priority {
             RulePriority::Rule(priority) => line.number(priority.into()),
             RulePriority::Default => line.plain("0"),
             RulePriority::None => line.plain("-1"),
         }
         line.time(self.created.0, self.created.1);
-        line.quoted(self.action.map(str::as_bytes));
+        line.quoted_plain(self.action);
         line.quoted(self.redirect_url);
-        line.quoted(self.error_reason.map(str::as_bytes));
+        line.quoted_plain(self.error_reason);
         // Lists, of one each: a request is sent to one target.
         line.quoted_with(|out| match self.target {
             Some(target) => digits::socket(target, out),
@@ -157,13 +157,13 @@ impl AlbEntry<'_> {
             None => out.push(b'-'),
         });
         let (class, reason) = self.classification;
-        line.quoted((class != Class::Compliant).then_some(class.as_str().as_bytes()));
-        line.quoted(reason.map(|reason| reason.as_str().as_bytes()));
+        line.quoted_plain((class != Class::Compliant).then_some(class.as_str()));
+        line.quoted_plain(reason.map(Reason::as_str));
         line.plain("TID_");
         digits::hexadecimal(self.connection, 32, line.out);
         line.quoted(self.transformed_host);
         line.quoted(self.transformed_uri);
-        line.quoted(self.transform_status.map(str::as_bytes));
+        line.quoted_plain(self.transform_status);
         line.end();
     }
 

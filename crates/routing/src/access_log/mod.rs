@@ -71,6 +71,11 @@ impl<'o> Line<'o> {
         });
     }
 
+    /// What needs no care, in quotes.
+    fn quoted_plain(&mut self, value: Option<&str>) {
+        self.quoted_with(|out| out.extend_from_slice(value.unwrap_or("-").as_bytes()));
+    }
+
     fn quoted_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.space();
         self.out.push(b'"');
