@@ -112,6 +112,12 @@ def test_a_vpc_is_made_found_changed_and_deleted(ec2):
         ec2.modify_vpc_attribute(VpcId=made["VpcId"], EnableDnsSupport={"Value": False})
         assert ask("enableDnsHostnames")["EnableDnsHostnames"]["Value"]
         assert not ask("enableDnsSupport")["EnableDnsSupport"]["Value"]
+        change = lambda **what: refusal(ec2.modify_vpc_attribute, VpcId=made["VpcId"], **what)
+        on = {"Value": True}
+        assert change(EnableDnsHostnames=on)[0] == "InvalidParameterValue", "without DNS there are no names"
+        assert change(EnableDnsHostnames=on, EnableDnsSupport=on) == (
+            "InvalidParameterCombination",
+            "Fields for multiple attribute types specified: enableDnsHostnames, enableDnsSupport")
         code, text = refusal(ec2.associate_vpc_cidr_block, VpcId=made["VpcId"], CidrBlock="192.168.0.0/16")
         assert code == "InvalidVpc.Range" and "is restricted" in text
         second = ec2.associate_vpc_cidr_block(VpcId=made["VpcId"], CidrBlock="10.43.0.0/16")["CidrBlockAssociation"]
@@ -254,6 +260,8 @@ def test_routes_and_tables(ec2, place):
         ("10.41.0.0/16", "local", "CreateRouteTable", "active"), ("0.0.0.0/0", gateway, "CreateRoute", "active")]
     interface = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
     to = {"RouteTableId": table, "NetworkInterfaceId": interface}
+    for reserved in ("169.254.168.0/22", "169.254.169.254/32"):
+        assert refusal(ec2.create_route, DestinationCidrBlock=reserved, **to)[0] == "InvalidParameterValue"
     assert refusal(ec2.create_route, DestinationCidrBlock="0.0.0.0/0", **to) == (
         "RouteAlreadyExists", "The route identified by 0.0.0.0/0 already exists.")
     ec2.replace_route(DestinationCidrBlock="0.0.0.0/0", **to)
@@ -529,6 +537,8 @@ def test_tags(ec2, place):
     assert refusal(ec2.create_tags, Resources=[place.id, "subnet-00000000000000000"], Tags=[{"Key": "x", "Value": "y"}]) == (
         "InvalidSubnetID.NotFound", "The subnet ID 'subnet-00000000000000000' does not exist")
     assert not ec2.describe_tags(Filters=[{"Name": "key", "Values": ["x"]}])["Tags"]
+    assert [t["Value"] for t in ec2.describe_tags(Filters=[{"Name": "tag:team", "Values": ["*"]}])["Tags"]] == [
+        t["Value"] for t in ec2.describe_tags(Filters=[{"Name": "key", "Values": ["team"]}])["Tags"]]
     assert refusal(ec2.create_tags, Resources=[place.id], Tags=[{"Key": "aws:x", "Value": "y"}])[0] == (
         "InvalidParameterValue")
     assert refusal(ec2.create_tags, Resources=[place.id], Tags=[{"Key": "x", "Value": "1"}, {"Key": "x", "Value": "2"}]) == (

@@ -15,38 +15,40 @@ pub fn dry_run(asked: Option<bool>) -> Result<(), AwsError> {
     }
 }
 
-/// The values a record has under a filter's name; none when no such filter exists.
-pub type Values = Option<Vec<String>>;
-
-/// True when the record passes every filter: of each, one value matches one of the record's.
+/// That every filter is one of `names` or about tags, and has a value.
 ///
 /// # Errors
-/// `InvalidParameterValue` naming an unknown filter.
-pub fn passes(filters: &[api::Filter], tags: &Tags, values: impl Fn(&str) -> Values) -> Result<bool, AwsError> {
+/// `InvalidParameterValue` naming the first that is not.
+pub fn known(filters: &[api::Filter], names: &[&str]) -> Result<(), AwsError> {
     for filter in filters {
         let name = filter.name.as_deref().unwrap_or_default();
-        let have = match name {
-            "tag-key" => Some(tags.0.keys().cloned().collect()),
-            _ => match name.strip_prefix("tag:") {
-                Some(key) => Some(tags.0.get(key).cloned().into_iter().collect()),
-                None => values(name),
-            },
-        };
-        let have = have.ok_or_else(|| invalid_value(format!("The filter '{name}' is invalid")))?;
-        let wanted = filter.values.as_deref().unwrap_or_default();
-        if wanted.is_empty() {
+        if name != "tag-key" && !name.starts_with("tag:") && !names.contains(&name) {
+            return Err(invalid_value(format!("The filter '{name}' is invalid")));
+        }
+        if filter.values.as_deref().unwrap_or_default().is_empty() {
             return Err(invalid_value(format!(
                 "The filter '{name}' must have at least one value"
             )));
         }
-        if !wanted
-            .iter()
-            .any(|pattern| have.iter().any(|value| like(pattern, value)))
-        {
-            return Ok(false);
-        }
     }
-    Ok(true)
+    Ok(())
+}
+
+/// The values a record has under a filter's name; none when no such filter exists.
+pub type Values = Option<Vec<String>>;
+
+/// True when the record passes every filter, all `known`: of each, one value matches one of the record's.
+pub fn passes(filters: &[api::Filter], tags: &Tags, values: impl Fn(&str) -> Values) -> bool {
+    filters.iter().all(|filter| {
+        let name = filter.name.as_deref().unwrap_or_default();
+        let have = match (name, name.strip_prefix("tag:")) {
+            ("tag-key", _) => tags.0.keys().cloned().collect(),
+            (_, Some(key)) => tags.0.get(key).cloned().into_iter().collect(),
+            _ => values(name).unwrap_or_default(),
+        };
+        let mut wanted = filter.values.iter().flatten();
+        wanted.any(|pattern| have.iter().any(|value| like(pattern, value)))
+    })
 }
 
 /// EC2's `*` (any text) and `?` (any character); a backslash takes the next character as it is.

@@ -320,6 +320,7 @@ pub async fn describe(
     found.retain(|a| ids.is_empty() || a.allocation_id.as_ref().is_some_and(|id| ids.contains(id)));
     found.retain(|a| ips.is_empty() || ips.contains(&a.address.to_string()));
     let found = filtered(
+        &FILTERS,
         found,
         input.filters.as_deref(),
         |a| &a.tags,
@@ -329,6 +330,19 @@ pub async fn describe(
         addresses: Some(found.iter().map(|a| shape(a, &service.account)).collect()),
     })
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 9] = [
+    "allocation-id",
+    "association-id",
+    "domain",
+    "instance-id",
+    "network-border-group",
+    "network-interface-id",
+    "network-interface-owner-id",
+    "private-ip-address",
+    "public-ip",
+];
 
 fn values(address: &AddressRecord, account: &str, name: &str) -> Values {
     match name {

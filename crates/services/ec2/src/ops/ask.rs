@@ -154,20 +154,22 @@ pub fn by_ids<T>(
         .collect())
 }
 
-/// Those of `items` that pass every filter.
+/// Those of `items` that pass every filter; `known`: those that there are.
 ///
 /// # Errors
 /// `InvalidParameterValue` naming an unknown filter.
 pub fn filtered<T>(
+    known: &[&str],
     items: Vec<T>,
     filters: Option<&[api::Filter]>,
     tags: impl Fn(&T) -> &Tags,
     values: impl Fn(&T, &str) -> crate::filter::Values,
 ) -> Result<Vec<T>, AwsError> {
     let filters = filters.unwrap_or_default();
+    crate::filter::known(filters, known)?;
     let mut out = Vec::new();
     for item in items {
-        if crate::filter::passes(filters, tags(&item), |name| values(&item, name))? {
+        if crate::filter::passes(filters, tags(&item), |name| values(&item, name)) {
             out.push(item);
         }
     }

@@ -23,12 +23,13 @@ pub async fn handle(
         return Err(filter::invalid_value(format!("Invalid availability zone-id: [{id}]")));
     }
     let filters = input.filters.unwrap_or_default();
+    filter::known(&filters, &FILTERS)?;
     let mut zones = Vec::new();
     for zone in all {
         let named = names.is_empty() && ids.is_empty()
             || names.iter().any(|name| is(&zone.zone_name, name))
             || ids.iter().any(|id| is(&zone.zone_id, id));
-        if named && filter::passes(&filters, &Tags::default(), |name| values(&zone, name))? {
+        if named && filter::passes(&filters, &Tags::default(), |name| values(&zone, name)) {
             zones.push(zone);
         }
     }
@@ -51,6 +52,21 @@ fn zone(region: &str, index: usize) -> api::AvailabilityZone {
         ..Default::default()
     }
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 11] = [
+    "group-long-name",
+    "group-name",
+    "message",
+    "opt-in-status",
+    "parent-zone-id",
+    "parent-zone-name",
+    "region-name",
+    "state",
+    "zone-id",
+    "zone-name",
+    "zone-type",
+];
 
 fn values(zone: &api::AvailabilityZone, name: &str) -> Values {
     let value = match name {

@@ -46,6 +46,7 @@ pub async fn handle(
         )));
     }
     let filters = input.filters.unwrap_or_default();
+    filter::known(&filters, &FILTERS)?;
     let mut regions = Vec::new();
     for name in all {
         let region = api::Region {
@@ -55,12 +56,15 @@ pub async fn handle(
             geography: None,
         };
         let asked = names.is_empty() || names.iter().any(|n| n == name);
-        if asked && filter::passes(&filters, &Tags::default(), |name| values(&region, name))? {
+        if asked && filter::passes(&filters, &Tags::default(), |name| values(&region, name)) {
             regions.push(region);
         }
     }
     Ok(api::DescribeRegionsResult { regions: Some(regions) })
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 3] = ["endpoint", "opt-in-status", "region-name"];
 
 fn values(region: &api::Region, name: &str) -> Values {
     let value = match name {

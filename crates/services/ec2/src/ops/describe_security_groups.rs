@@ -47,11 +47,12 @@ pub async fn handle(
     }
 
     let filters = input.filters.unwrap_or_default();
+    filter::known(&filters, &FILTERS)?;
     let mut groups = Vec::new();
     for (_, group) in snapshot.range::<SecurityGroupRecord>(&format!("{}/", cx.region)) {
         let by_name = group.vpc_id == default_vpc && names.contains(&group.name);
         let asked = (ids.is_empty() && names.is_empty()) || ids.contains(&group.id) || by_name;
-        if asked && filter::passes(&filters, &group.tags, |name| values(&group, &service.account, name))? {
+        if asked && filter::passes(&filters, &group.tags, |name| values(&group, &service.account, name)) {
             groups.push(group);
         }
     }
@@ -74,6 +75,33 @@ pub async fn handle(
 fn not_found(message: String) -> AwsError {
     AwsError::new("InvalidGroup.NotFound", 400, message)
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 23] = [
+    "description",
+    "group-id",
+    "group-name",
+    "owner-id",
+    "vpc-id",
+    "ip-permission.cidr",
+    "ip-permission.from-port",
+    "ip-permission.group-id",
+    "ip-permission.group-name",
+    "ip-permission.ipv6-cidr",
+    "ip-permission.prefix-list-id",
+    "ip-permission.protocol",
+    "ip-permission.to-port",
+    "ip-permission.user-id",
+    "egress.ip-permission.cidr",
+    "egress.ip-permission.from-port",
+    "egress.ip-permission.group-id",
+    "egress.ip-permission.group-name",
+    "egress.ip-permission.ipv6-cidr",
+    "egress.ip-permission.prefix-list-id",
+    "egress.ip-permission.protocol",
+    "egress.ip-permission.to-port",
+    "egress.ip-permission.user-id",
+];
 
 fn values(group: &SecurityGroupRecord, account: &str, name: &str) -> Values {
     let one = |value: &str| Some(vec![value.to_owned()]);

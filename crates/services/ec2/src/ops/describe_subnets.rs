@@ -34,11 +34,12 @@ pub async fn handle(
         }
     }
     let filters = input.filters.unwrap_or_default();
+    filter::known(&filters, &FILTERS)?;
     let mut subnets = Vec::new();
     for (_, subnet) in snapshot.range::<SubnetRecord>(&format!("{}/", cx.region)) {
         let asked = ids.is_empty() || ids.contains(&subnet.id);
         let values = |name: &str| values(&snapshot, &subnet, &service.account, name);
-        if asked && filter::passes(&filters, &subnet.tags, values)? {
+        if asked && filter::passes(&filters, &subnet.tags, values) {
             subnets.push(subnet);
         }
     }
@@ -63,6 +64,38 @@ fn not_found(message: String) -> AwsError {
 fn arn(subnet: &SubnetRecord, account: &str) -> String {
     neargate_core::Arn::new("ec2", &subnet.region, account, format!("subnet/{}", subnet.id)).to_string()
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 28] = [
+    "availability-zone",
+    "availabilityZone",
+    "availability-zone-id",
+    "availabilityZoneId",
+    "available-ip-address-count",
+    "cidr-block",
+    "cidr",
+    "cidrBlock",
+    "default-for-az",
+    "defaultForAz",
+    "enable-dns64",
+    "ipv6-native",
+    "map-customer-owned-ip-on-launch",
+    "map-public-ip-on-launch",
+    "customer-owned-ipv4-pool",
+    "enable-lni-at-device-index",
+    "ipv6-cidr-block-association.ipv6-cidr-block",
+    "ipv6-cidr-block-association.association-id",
+    "ipv6-cidr-block-association.state",
+    "outpost-arn",
+    "owner-id",
+    "private-dns-name-options-on-launch.hostname-type",
+    "private-dns-name-options-on-launch.enable-resource-name-dns-a-record",
+    "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record",
+    "state",
+    "subnet-arn",
+    "subnet-id",
+    "vpc-id",
+];
 
 fn values(snapshot: &Snapshot, subnet: &SubnetRecord, account: &str, name: &str) -> Values {
     let one = |value: &str| Some(vec![value.to_owned()]);

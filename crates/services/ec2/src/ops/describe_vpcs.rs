@@ -26,10 +26,11 @@ pub async fn handle(
         _ => return Err(not_found(format!("The vpc IDs '{}' do not exist", missing.join(", ")))),
     }
     let filters = input.filters.unwrap_or_default();
+    filter::known(&filters, &FILTERS)?;
     let mut vpcs = Vec::new();
     for (_, vpc) in snapshot.range::<VpcRecord>(&format!("{}/", cx.region)) {
         let asked = ids.is_empty() || ids.contains(&vpc.id);
-        if asked && filter::passes(&filters, &vpc.tags, |name| values(&vpc, &service.account, name))? {
+        if asked && filter::passes(&filters, &vpc.tags, |name| values(&vpc, &service.account, name)) {
             vpcs.push(vpc);
         }
     }
@@ -51,6 +52,25 @@ pub async fn handle(
 fn not_found(message: String) -> AwsError {
     AwsError::new("InvalidVpcID.NotFound", 400, message)
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 15] = [
+    "cidr",
+    "cidrBlock",
+    "cidr-block-association.cidr-block",
+    "cidr-block-association.association-id",
+    "cidr-block-association.state",
+    "dhcp-options-id",
+    "ipv6-cidr-block-association.ipv6-cidr-block",
+    "ipv6-cidr-block-association.ipv6-pool",
+    "ipv6-cidr-block-association.association-id",
+    "ipv6-cidr-block-association.state",
+    "is-default",
+    "isDefault",
+    "owner-id",
+    "state",
+    "vpc-id",
+];
 
 fn values(vpc: &VpcRecord, account: &str, name: &str) -> Values {
     let one = |value: &str| Some(vec![value.to_owned()]);

@@ -475,7 +475,13 @@ pub async fn describe(
         .collect();
     let ids = input.vpc_endpoint_ids.as_deref();
     let found = ask::by_ids(all, ids, |e| &e.id, "InvalidVpcEndpointId.NotFound", "Vpc Endpoint")?;
-    let found = filtered(found, input.filters.as_deref(), |e| &e.tags, |e, name| values(e, name))?;
+    let found = filtered(
+        &FILTERS,
+        found,
+        input.filters.as_deref(),
+        |e| &e.tags,
+        |e, name| values(e, name),
+    )?;
     let named = ("vpcEndpointIds", ids.is_some_and(|i| !i.is_empty()));
     let page = filter::page(
         "vpc-endpoints",
@@ -495,6 +501,16 @@ pub async fn describe(
         next_token: page.next_token,
     })
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 6] = [
+    "service-name",
+    "vpc-endpoint-id",
+    "vpc-endpoint-state",
+    "vpc-endpoint-type",
+    "vpc-id",
+    "ip-address-type",
+];
 
 fn values(endpoint: &EndpointRecord, name: &str) -> Values {
     match name {
@@ -561,6 +577,13 @@ pub async fn describe_services(
         .filter(|(n, _)| asked.is_empty() || asked.contains(n))
         .collect();
     let found = filtered(
+        &[
+            "owner",
+            "service-name",
+            "service-region",
+            "service-type",
+            "supported-ip-address-types",
+        ],
         found,
         input.filters.as_deref(),
         |_| &tags,

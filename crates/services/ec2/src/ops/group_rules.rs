@@ -467,6 +467,7 @@ pub async fn describe(
         "security group rule",
     )?;
     let found = filtered(
+        &FILTERS,
         found,
         input.filters.as_deref(),
         |(_, r)| &r.tags,
@@ -491,6 +492,9 @@ pub async fn describe(
         next_token: page.next_token,
     })
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 4] = ["group-id", "security-group-rule-id", "is-egress", "isEgress"];
 
 fn values(group: &SecurityGroupRecord, rule: &GroupRule, name: &str) -> Values {
     match name {

@@ -369,6 +369,7 @@ pub async fn describe(
         "networkInterface",
     )?;
     let found = filtered(
+        &FILTERS,
         found,
         input.filters.as_deref(),
         |i| &i.tags,
@@ -427,6 +428,46 @@ fn status(interface: &InterfaceRecord) -> &'static str {
         _ => "in-use",
     }
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 36] = [
+    "addresses.association.public-ip",
+    "association.public-ip",
+    "addresses.primary",
+    "addresses.private-ip-address",
+    "private-ip-address",
+    "association.allocation-id",
+    "association.association-id",
+    "addresses.association.owner-id",
+    "association.ip-owner-id",
+    "association.public-dns-name",
+    "attachment.attach-time",
+    "attachment.attachment-id",
+    "attachment.delete-on-termination",
+    "attachment.device-index",
+    "attachment.instance-id",
+    "attachment.instance-owner-id",
+    "attachment.status",
+    "availability-zone",
+    "availability-zone-id",
+    "description",
+    "group-id",
+    "group-name",
+    "interface-type",
+    "ipv6-addresses.ipv6-address",
+    "mac-address",
+    "network-interface-id",
+    "operator.managed",
+    "operator.principal",
+    "owner-id",
+    "private-dns-name",
+    "requester-id",
+    "requester-managed",
+    "source-dest-check",
+    "status",
+    "subnet-id",
+    "vpc-id",
+];
 
 fn values(snapshot: &Snapshot, interface: &InterfaceRecord, account: &str, name: &str) -> Values {
     let address = || held_address(snapshot, interface);

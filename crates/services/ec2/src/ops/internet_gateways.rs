@@ -182,6 +182,7 @@ pub async fn describe(
         "internetGateway",
     )?;
     let found = filtered(
+        &FILTERS,
         found,
         input.filters.as_deref(),
         |g| &g.tags,
@@ -201,6 +202,14 @@ pub async fn describe(
         next_token: page.next_token,
     })
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 4] = [
+    "attachment.state",
+    "attachment.vpc-id",
+    "internet-gateway-id",
+    "owner-id",
+];
 
 fn values(gateway: &InternetGatewayRecord, account: &str, name: &str) -> Values {
     match name {

@@ -246,7 +246,13 @@ pub async fn describe(
         return Err(not_found(id));
     }
     found.retain(|n| ids.is_empty() || ids.contains(&n.id));
-    let found = filtered(found, input.filter.as_deref(), |n| &n.tags, |n, name| values(n, name))?;
+    let found = filtered(
+        &FILTERS,
+        found,
+        input.filter.as_deref(),
+        |n| &n.tags,
+        |n, name| values(n, name),
+    )?;
     let named = ("natGatewayIds", !ids.is_empty());
     let page = filter::page(
         "nat-gateways",
@@ -269,6 +275,16 @@ fn state(nat: &NatGatewayRecord) -> &'static str {
         NatState::Deleted => "deleted",
     }
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 6] = [
+    "nat-gateway-id",
+    "state",
+    "subnet-id",
+    "vpc-id",
+    "connectivity-type",
+    "nat-gateway-address.allocation-id",
+];
 
 fn values(nat: &NatGatewayRecord, name: &str) -> Values {
     match name {

@@ -376,6 +376,7 @@ pub async fn describe_managed(
     let lists = all(&service.store.snapshot(), &cx.region);
     let found = ask::by_ids(lists, ids, |l| &l.id, "InvalidPrefixListID.NotFound", "prefix list")?;
     let found = filtered(
+        &FILTERS,
         found,
         input.filters.as_deref(),
         |l| &l.tags,
@@ -420,6 +421,7 @@ pub async fn describe(
         "prefix list",
     )?;
     let found = filtered(
+        &FILTERS,
         found,
         input.filters.as_deref(),
         |l| &l.tags,
@@ -455,6 +457,9 @@ fn owner<'a>(list: &PrefixListRecord, account: &'a str) -> &'a str {
         false => account,
     }
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 3] = ["owner-id", "prefix-list-id", "prefix-list-name"];
 
 fn values(list: &PrefixListRecord, account: &str, name: &str) -> Values {
     match name {

@@ -322,6 +322,7 @@ pub async fn describe(
     let ids = input.route_table_ids.as_deref();
     let tables = by_ids(all, ids, |t| &t.id, "InvalidRouteTableID.NotFound", "routeTable")?;
     let tables = filtered(
+        &FILTERS,
         tables,
         input.filters.as_deref(),
         |t| &t.tags,
@@ -346,6 +347,29 @@ pub async fn describe(
         next_token: page.next_token,
     })
 }
+
+/// The filters there are, beside tags.
+const FILTERS: [&str; 19] = [
+    "association.gateway-id",
+    "route.egress-only-internet-gateway-id",
+    "route.instance-id",
+    "route.transit-gateway-id",
+    "route.vpc-peering-connection-id",
+    "route.destination-ipv6-cidr-block",
+    "association.main",
+    "association.route-table-association-id",
+    "association.route-table-id",
+    "route-table-id",
+    "association.subnet-id",
+    "owner-id",
+    "route.destination-cidr-block",
+    "route.destination-prefix-list-id",
+    "route.gateway-id",
+    "route.nat-gateway-id",
+    "route.origin",
+    "route.state",
+    "vpc-id",
+];
 
 fn values(snapshot: &Snapshot, table: &RouteTableRecord, account: &str, name: &str) -> Values {
     let routes = || shape(snapshot, table, account).routes.unwrap_or_default();

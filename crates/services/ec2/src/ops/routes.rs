@@ -3,7 +3,7 @@
 use super::ask::{self, error};
 use super::route_tables::change;
 use super::vpcs;
-use crate::cidr;
+use crate::cidr::{self, Cidr};
 use crate::filter::{dry_run, invalid_value};
 use crate::records::{
     Destination, InternetGatewayRecord, NatGatewayRecord, PrefixListRecord, RouteRecord, RouteTableRecord, RouteTarget,
@@ -12,6 +12,9 @@ use crate::records::{
 use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext};
 use neargate_store::Snapshot;
+
+/// Where AWS's services answer in every subnet. Source: "Route tables" of the VPC guide, "Example routing options".
+const RESERVED: Cidr = (std::net::Ipv4Addr::new(169, 254, 168, 0), 22);
 
 /// What CreateRoute and ReplaceRoute name as a target.
 struct Targets {
@@ -171,9 +174,14 @@ fn exists(destination: &Destination) -> AwsError {
     )
 }
 
-/// Inside a VPC only an interface can be put in the way.
+/// Inside a VPC only an interface can be put in the way, and nothing where AWS's own services answer.
 fn fits(vpc: &VpcRecord, destination: &Destination, target: &RouteTarget) -> Result<(), AwsError> {
     match (destination, target) {
+        (Destination::Range(range), _) if cidr::within(RESERVED, *range) => Err(invalid_value(format!(
+            "The destination CIDR block {} is reserved: no route can lead to {} or a part of it.",
+            cidr_text(*range),
+            cidr_text(RESERVED)
+        ))),
         (Destination::Range(range), RouteTarget::InternetGateway(_) | RouteTarget::NatGateway(_))
             if vpc.ranges().iter().any(|own| cidr::within(*own, *range)) =>
         {

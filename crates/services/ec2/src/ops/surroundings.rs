@@ -35,6 +35,7 @@ pub async fn describe_network_acls(
         "networkAcl",
     )?;
     let found = filtered(
+        &ACL_FILTERS,
         found,
         input.filters.as_deref(),
         |v| &v.network_acl_tags,
@@ -58,6 +59,27 @@ pub async fn describe_network_acls(
 fn subnets(snapshot: &Snapshot, vpc: &VpcRecord) -> Vec<Versioned<SubnetRecord>> {
     crate::lookup::subnets(snapshot, &vpc.region, &vpc.id)
 }
+
+/// The filters there are, beside tags.
+const ACL_FILTERS: [&str; 17] = [
+    "association.association-id",
+    "association.network-acl-id",
+    "network-acl-id",
+    "association.subnet-id",
+    "default",
+    "entry.cidr",
+    "entry.protocol",
+    "entry.rule-action",
+    "entry.rule-number",
+    "entry.egress",
+    "entry.icmp.code",
+    "entry.icmp.type",
+    "entry.ipv6-cidr",
+    "entry.port-range.from",
+    "entry.port-range.to",
+    "owner-id",
+    "vpc-id",
+];
 
 fn acl_values(snapshot: &Snapshot, vpc: &VpcRecord, account: &str, name: &str) -> Values {
     let each = |pick: fn(&SubnetRecord) -> String| Some(subnets(snapshot, vpc).iter().map(|s| pick(s)).collect());
@@ -151,6 +173,7 @@ pub async fn describe_dhcp_options(
         _ => None,
     };
     let found = filtered(
+        &["dhcp-options-id", "key", "value", "owner-id"],
         found,
         input.filters.as_deref(),
         |_| &NO_TAGS,

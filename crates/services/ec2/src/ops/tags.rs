@@ -10,8 +10,6 @@ use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext, Tags};
 use neargate_store::{Record, Snapshot, Txn};
 
-static NONE: Tags = Tags(std::collections::BTreeMap::new());
-
 /// Changes the tags of the resource of an id; true when there is one.
 fn change(
     snapshot: &Snapshot,
@@ -249,11 +247,16 @@ pub async fn describe(
         )
     };
     found.sort_by_key(name);
+    let found = found
+        .into_iter()
+        .map(|t| (Tags(t.key.clone().zip(t.value.clone()).into_iter().collect()), t))
+        .collect();
     let found = filtered(
+        &["key", "resource-id", "resource-type", "value"],
         found,
         input.filters.as_deref(),
-        |_| &NONE,
-        |t, filter| {
+        |(tags, _)| tags,
+        |(_, t), filter| {
             let value = |v: &Option<String>| one(v.clone().unwrap_or_default());
             match filter {
                 "key" => value(&t.key),
@@ -266,7 +269,7 @@ pub async fn describe(
     )?;
     let page = filter::page(
         "tags",
-        found,
+        found.into_iter().map(|(_, tag)| tag).collect(),
         name,
         input.max_results,
         input.next_token.as_deref(),

@@ -141,6 +141,22 @@ async fn what_is_not_there_is_named() {
             filter("color", "blue"),
             "InvalidParameterValue: The filter 'color' is invalid",
         ),
+        // Where there is nothing to filter too.
+        (
+            "DescribeAddresses",
+            filter("color", "blue"),
+            "InvalidParameterValue: The filter 'color' is invalid",
+        ),
+        (
+            "DescribeVpcs",
+            json!({"Filters": [{"Name": "vpc-id", "Values": ["vpc-0"]}, {"Name": "color", "Values": ["blue"]}]}),
+            "InvalidParameterValue: The filter 'color' is invalid",
+        ),
+        (
+            "DescribeInternetGateways",
+            json!({"Filters": [{"Name": "owner-id"}]}),
+            "InvalidParameterValue: The filter 'owner-id' must have at least one value",
+        ),
         (
             "DescribeVpcs",
             json!({"NextToken": "x"}),

@@ -201,21 +201,39 @@ pub async fn modify_attribute(
 ) -> Result<(), AwsError> {
     let id = input.vpc_id.unwrap_or_default();
     let given = [
-        &input.enable_dns_hostnames,
-        &input.enable_dns_support,
-        &input.enable_network_address_usage_metrics,
+        ("enableDnsHostnames", &input.enable_dns_hostnames),
+        ("enableDnsSupport", &input.enable_dns_support),
+        (
+            "enableNetworkAddressUsageMetrics",
+            &input.enable_network_address_usage_metrics,
+        ),
     ];
-    if given.iter().filter(|g| g.is_some()).count() != 1 {
-        return Err(error(
-            "InvalidParameterCombination",
-            "Exactly one attribute must be given at a time",
-        ));
+    let given: Vec<&str> = given
+        .iter()
+        .filter(|(_, g)| g.is_some())
+        .map(|(name, _)| *name)
+        .collect();
+    let wrong = match given.len() {
+        0 => Some("No attributes specified.".to_owned()),
+        1 => None,
+        _ => Some(format!(
+            "Fields for multiple attribute types specified: {}",
+            given.join(", ")
+        )),
+    };
+    if let Some(wrong) = wrong {
+        return Err(error("InvalidParameterCombination", wrong));
     }
     let value = |given: &Option<api::AttributeBooleanValue>| given.as_ref().and_then(|g| g.value);
     service
         .store
         .transact(|snapshot| {
             let mut vpc = (*find(snapshot, &cx.region, &id)?.record).clone();
+            if value(&input.enable_dns_hostnames) == Some(true) && !vpc.dns_support {
+                return Err(invalid_value(format!(
+                    "DNS hostnames can only be enabled where DNS support is, and it is disabled for '{id}'"
+                )));
+            }
             vpc.dns_hostnames = value(&input.enable_dns_hostnames).unwrap_or(vpc.dns_hostnames);
             vpc.dns_support = value(&input.enable_dns_support).unwrap_or(vpc.dns_support);
             vpc.usage_metrics = value(&input.enable_network_address_usage_metrics).unwrap_or(vpc.usage_metrics);
