@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod arrival;
+mod buffers;
 mod config;
 pub mod decide;
 pub mod dial;

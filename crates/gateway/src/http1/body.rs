@@ -3,9 +3,9 @@
 //! What the receiver does not take at once is kept; nothing more is read until it is taken, so a slow receiver slows the
 //! sender down. Used both ways by `exchange`.
 
-use super::buffers;
 use super::chunked::{BadChunk, Chunks, Step};
 use super::head::Framing;
+use crate::buffers;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -3,13 +3,13 @@
 //!
 //! Run by the accept loops, one task a connection. Invariant: while nothing is asked the connection holds no buffer.
 
-use super::buffers;
 use super::head::{Kind, Parser, Progress, Refusal};
 use super::patience::Patience;
 use super::rewrite;
 use super::turn::{After, Given, Turn, Upgraded};
 use crate::answers::Answer;
 use crate::arrival::Arrival;
+use crate::buffers;
 use crate::doors::{Behind, Names};
 use crate::http2;
 use crate::leash::Leash;

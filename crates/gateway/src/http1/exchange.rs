@@ -5,11 +5,11 @@
 //! came, and repeating it changes nothing; what a target says after its response never reaches a client.
 
 use super::body::{Broken, Pump};
-use super::buffers;
 use super::head::{Framing, Head, Parser, Progress};
 use super::patience::Patience;
 use super::rewrite;
 use super::upstream::Upstream;
+use crate::buffers;
 use crate::leash::Leash;
 use crate::serving::Served;
 use neargate_routing::{Choice, Cookies};

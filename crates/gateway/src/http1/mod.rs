@@ -3,7 +3,6 @@
 //! `connection` reads heads, `turn` does what `decide` says of each, `exchange` carries a request and its response.
 
 pub mod body;
-pub mod buffers;
 pub mod chunked;
 pub mod connection;
 mod exchange;

@@ -3,7 +3,6 @@
 //! Called by `connection` once a head has been parsed. What it answers says how the connection goes on.
 
 use super::body::Pump;
-use super::buffers;
 use super::exchange::{Ended, Exchange, Marks, Trouble};
 use super::head::{Framing, Head, Known, Parser};
 use super::patience::Patience;
@@ -12,6 +11,7 @@ use super::target_form;
 use super::upstream::{self, Place, Upstream};
 use crate::answers::Answer;
 use crate::arrival::{Arrival, without_port};
+use crate::buffers;
 use crate::decide::{self, Chosen, Decision};
 use crate::dial::DialError;
 use crate::leash::Leash;

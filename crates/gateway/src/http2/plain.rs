@@ -7,8 +7,8 @@
 
 use super::body::{Failure, ToTarget};
 use super::pool::Unsent;
+use crate::buffers;
 use crate::http1::body::Rest;
-use crate::http1::buffers;
 use crate::http1::chunked::{Chunks, Step, may_trail};
 use crate::http1::head::{Framing, Head, Kind, Known, Parser, Progress};
 use crate::http1::upstream::{self, Place, Upstream};

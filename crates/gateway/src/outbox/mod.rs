@@ -6,7 +6,7 @@
 //! Invariants: bytes of one connection stay in order; what was taken is sent even if its connection has been dropped
 //! meanwhile; nothing is in flight outside `Outbox::send_all`.
 
-use crate::http1::buffers;
+use crate::buffers;
 use crate::nlb::tunnel::Wire;
 use io_uring::{IoUring, opcode, types};
 use std::cell::RefCell;
@@ -135,8 +135,8 @@ fn together(ring: &mut IoUring, some: &[Rc<Shared>]) -> io::Result<()> {
             .flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
             .build()
             .user_data(n as u64);
-        // SAFETY: the bytes and the descriptor live until this function has seen the completion of every entry, or the
-        // ring is dropped with the entries that were never submitted; nothing else runs on this thread meanwhile.
+        // SAFETY: bytes and descriptor live, untouched, as long as this function runs. As no send waits (MSG_DONTWAIT), each
+        // is over when the call that submits it returns; those never submitted end with the ring.
         unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
     }
     let mut left = some.len();
