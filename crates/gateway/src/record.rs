@@ -191,7 +191,10 @@ impl<'a> Record<'a> {
             sent_bytes: self.returned,
             method: self.method,
             scheme: if tls.is_some() { "https" } else { "http" },
-            host: self.host,
+            host: match self.host {
+                [] => served.balancer.dns_name.as_bytes(),
+                host => host,
+            },
             port: served.listener.port,
             path_and_query: self.path_and_query,
             version: self.version,

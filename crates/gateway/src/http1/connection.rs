@@ -285,6 +285,7 @@ impl<C: Wire + 'static> Connection<'_, C> {
     async fn refuse(&mut self, refusal: Refusal) -> End {
         tracing::debug!(%refusal, client = %self.arrival.client, "a request was refused");
         let (status, class) = match refusal {
+            Refusal::NoRequest(_) => (400, (Class::Compliant, None)),
             Refusal::Malformed(_) => (400, (Class::Severe, Some(Reason::BadHeader))),
             Refusal::Framing(reason) => (400, (Class::Severe, Some(reason))),
             Refusal::Coding => (501, (Class::Severe, Some(Reason::BadTransferEncoding))),
@@ -306,7 +307,6 @@ impl<C: Wire + 'static> Connection<'_, C> {
         let mut record = Record::new("-");
         record.status = Some(answer.status);
         record.class = class;
-        record.received = self.input.len() as u64;
         record.returned = out.len() as u64;
         if let Some(served) = &served {
             self.count(served);

@@ -77,6 +77,9 @@ pub enum Framing {
 /// Why a head is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// TLS on a port without, most often.
+    #[error("no request: {0}")]
+    NoRequest(&'static str),
     #[error("malformed head: {0}")]
     Malformed(&'static str),
     #[error("ambiguous framing: {0:?}")]
@@ -222,7 +225,11 @@ impl Parser {
     /// # Errors
     /// See [`Refusal`]; the connection cannot be used any more.
     pub fn feed(&mut self, buffer: &[u8]) -> Result<Progress, Refusal> {
-        while let Some(at) = memchr::memchr(b'\n', &buffer[self.searched..]) {
+        loop {
+            self.begins(buffer)?;
+            let Some(at) = memchr::memchr(b'\n', &buffer[self.searched..]) else {
+                break;
+            };
             let end = self.searched + at;
             self.searched = end + 1;
             let line = std::mem::replace(&mut self.line, end + 1);
@@ -257,6 +264,16 @@ impl Parser {
         }
     }
 
+    /// That a request can begin so: what is none may have no end to its line either.
+    fn begins(&self, buffer: &[u8]) -> Result<(), Refusal> {
+        match (self.kind, buffer.get(self.line)) {
+            (Kind::Request, Some(first)) if !self.started && *first != b'\r' && !is_token(&[*first]) => {
+                Err(Refusal::NoRequest("the method"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn too_large(&self) -> Refusal {
         match self.started {
             false => Refusal::LineTooLong,
@@ -276,17 +293,17 @@ impl Parser {
 
     fn request_line(&mut self, buffer: &[u8], start: usize, end: usize) -> Result<(), Refusal> {
         let line = &buffer[start..end];
-        let odd = Refusal::Malformed("the request line");
+        let odd = Refusal::NoRequest("the request line");
         let method = line.iter().position(|b| *b == b' ').ok_or(odd)?;
         let version = line.iter().rposition(|b| *b == b' ').ok_or(odd)?;
         if version <= method {
             return Err(odd);
         }
         if !is_token(&line[..method]) || method > 32 {
-            return Err(Refusal::Malformed("the method"));
+            return Err(Refusal::NoRequest("the method"));
         }
         if !is_target(&line[method + 1..version]) {
-            return Err(Refusal::Malformed("the request's target"));
+            return Err(Refusal::NoRequest("the request's target"));
         }
         self.head.minor = match &line[version + 1..] {
             b"HTTP/1.1" => 1,

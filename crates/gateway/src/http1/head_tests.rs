@@ -78,6 +78,10 @@ fn what_could_smuggle_a_request_is_refused() {
     for line in lines {
         assert!(request(line).is_err(), "{line:?}");
     }
+    // A TLS client says what has no line, and waits for an answer.
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    assert!(parse(Kind::Request, hello).is_err());
+    assert!(parse(Kind::Request, b"\r").is_ok_and(|(_, progress)| progress == Progress::More));
     assert_eq!(
         request("GET / HTTP/2.0\r\nHost: x\r\n\r\n").unwrap_err(),
         Refusal::Version

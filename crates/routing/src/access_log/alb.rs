@@ -77,7 +77,6 @@ pub struct AlbEntry<'a> {
     /// The name of SNI.
     pub domain_name: Option<&'a str>,
     pub certificate: Option<&'a str>,
-    /// None: the default rule. Written as 0; -1 when no rule could be found.
     pub rule_priority: RulePriority,
     /// When the request came.
     pub created: (Timestamp, u32),
@@ -99,8 +98,9 @@ pub struct AlbEntry<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RulePriority {
     Rule(u32),
+    /// Written as 0.
     Default,
-    /// An error came before, or made the choice impossible.
+    /// An error came before. Written as `-`; -1 is for rules that could not be evaluated, which ours always can.
     None,
 }
 
@@ -141,7 +141,7 @@ impl AlbEntry<'_> {
         match self.rule_priority {
             RulePriority::Rule(priority) => line.number(priority.into()),
             RulePriority::Default => line.plain("0"),
-            RulePriority::None => line.plain("-1"),
+            RulePriority::None => line.plain("-"),
         }
         line.time(self.created.0, self.created.1);
         line.quoted_plain(self.action);
