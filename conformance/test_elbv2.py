@@ -251,6 +251,35 @@ def test_targets(elb, vpc, stack):
     assert {t["TargetHealth"]["State"] for t in health()} <= {"draining"}
 
 
+def test_an_address_outside_the_vpc_is_reached_across_zones(elb, vpc, stack):
+    group = stack.group()
+    stack.listener(group)
+    # The load balancer has no subnet in that zone.
+    target = {"Id": "192.168.77.7", "AvailabilityZone": vpc["subnets"][2]["AvailabilityZone"]}
+    for wrong in ({}, {"AvailabilityZone": "us-east-1x"}):
+        assert refusal(elb.register_targets, TargetGroupArn=group, Targets=[{"Id": target["Id"], **wrong}])[0] in (
+            "InvalidTarget", "ValidationError")
+    elb.register_targets(TargetGroupArn=group, Targets=[target])
+    health = lambda: elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"][0]["TargetHealth"]
+    wait_for(lambda: health()["State"] == "healthy", "the target is healthy")
+    elb.modify_target_group_attributes(
+        TargetGroupArn=group, Attributes=[{"Key": "load_balancing.cross_zone.enabled", "Value": "false"}])
+    assert (health()["State"], health()["Reason"]) == ("unused", "Target.NotInUse")
+
+
+def test_network_groups_by_protocol(elb, stack):
+    ends, ill = "deregistration_delay.connection_termination.enabled", "target_health_state.unhealthy.connection_termination.enabled"
+    for protocol, expected in (("TCP", ("false", "true")), ("UDP", ("true", "false")), ("TCP_UDP", ("true", "false"))):
+        group = stack.group(suffix=protocol.replace("_", ""), Protocol=protocol)
+        shown = elb.describe_target_group_attributes(TargetGroupArn=group)["Attributes"]
+        assert tuple({a["Key"]: a["Value"] for a in shown}[key] for key in (ends, ill)) == expected, protocol
+    set_to_true = lambda key: refusal(
+        elb.modify_target_group_attributes, TargetGroupArn=group, Attributes=[{"Key": key, "Value": "true"}])
+    assert set_to_true(ill)[0] == "ValidationError"
+    group = stack.group(suffix="tls", Protocol="TLS")
+    assert set_to_true("stickiness.enabled")[0] == "ValidationError"
+
+
 def test_a_network_load_balancer_with_an_address_of_its_choice(elb, vpc):
     chosen = address(vpc, 1, 210)
     made = elb.create_load_balancer(Name="net", Type="network", Scheme="internal", SubnetMappings=[

@@ -496,6 +496,11 @@ def test_prefix_lists(ec2, place):
         permission = [{"IpProtocol": "tcp", "FromPort": 1, "ToPort": 2, "PrefixListIds": [{"PrefixListId": id}]}]
         ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=permission)
         assert refusal(ec2.delete_managed_prefix_list, PrefixListId=id)[0] == "DependencyViolation"
+        assert refusal(ec2.modify_managed_prefix_list, PrefixListId=id, MaxEntries=1000)[0] == (
+            "RulesPerSecurityGroupLimitExceeded")
+        ec2.modify_managed_prefix_list(PrefixListId=id, MaxEntries=4)
+        assert refusal(ec2.modify_managed_prefix_list, PrefixListId=id, PrefixListName="com.amazonaws.x")[0] == (
+            "InvalidParameterValue")
         ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=permission)
     finally:
         ec2.delete_managed_prefix_list(PrefixListId=id)

@@ -50,9 +50,9 @@ pub fn add_tags(tags: &mut Tags, more: Vec<api::Tag>) -> Result<(), AwsError> {
                 "Tag key '{key}' must have between 1 and 127 characters."
             )));
         }
-        if value.chars().count() > 255 {
+        if value.chars().count() > 256 {
             return Err(invalid_value(format!(
-                "The value of tag '{key}' exceeds the maximum length of 255."
+                "The value of tag '{key}' exceeds the maximum length of 256."
             )));
         }
         if key.to_ascii_lowercase().starts_with("aws:") {
@@ -174,6 +174,19 @@ pub fn filtered<T>(
         }
     }
     Ok(out)
+}
+
+/// That one attribute of those that can be modified is given.
+///
+/// # Errors
+/// `InvalidParameterCombination`
+pub fn one_attribute(given: &[bool]) -> Result<(), AwsError> {
+    let text = match given.iter().filter(|g| **g).count() {
+        0 => "No attributes specified.",
+        1 => return Ok(()),
+        _ => "Exactly one attribute must be given at a time",
+    };
+    Err(error("InvalidParameterCombination", text))
 }
 
 /// One value of a filter.

@@ -95,9 +95,7 @@ pub async fn create(
         ));
     }
     let policy = input.policy_document.clone().unwrap_or_else(|| EVERYTHING.to_owned());
-    if serde_json::from_str::<serde_json::Value>(&policy).is_err() {
-        return Err(error("InvalidPolicyDocument", "The policy is not valid JSON."));
-    }
+    readable(&policy)?;
     let tags = ask::tags(input.tag_specifications.clone(), "vpc-endpoint")?;
     let id = format!("vpce-{}", service.ids.hex17());
     let token = input.client_token.clone().filter(|t| !t.is_empty());
@@ -109,8 +107,12 @@ pub async fn create(
                 .map(|(_, e)| e)
                 .collect::<Vec<_>>();
             earlier.retain(|e| token.is_some() && e.client_token == token);
-            if let Some(earlier) = earlier.pop() {
-                return Ok((Txn::new(), (*earlier.record).clone()));
+            if let (Some(earlier), Some(token)) = (earlier.pop(), &token) {
+                let same = earlier.vpc_id == vpc_id && earlier.service_name == name && earlier.kind == kind;
+                return match same {
+                    true => Ok((Txn::new(), (*earlier.record).clone())),
+                    false => Err(ask::other_parameters(token)),
+                };
             }
             let vpc = vpcs::find(snapshot, &cx.region, &vpc_id)?;
             let mut record = EndpointRecord {
@@ -402,6 +404,7 @@ pub async fn modify(
                 add_interface(service, snapshot, &mut txn, &mut record, subnet, cx)?;
             }
             if let Some(policy) = &input.policy_document {
+                readable(policy)?;
                 record.policy.clone_from(policy);
             }
             if input.reset_policy == Some(true) {
@@ -500,6 +503,13 @@ pub async fn describe(
         ),
         next_token: page.next_token,
     })
+}
+
+fn readable(policy: &str) -> Result<(), AwsError> {
+    match serde_json::from_str::<serde_json::Value>(policy) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(error("InvalidPolicyDocument", "The policy is not valid JSON.")),
+    }
 }
 
 /// The filters there are, beside tags.

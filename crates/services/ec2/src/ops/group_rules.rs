@@ -6,7 +6,7 @@ use super::security_groups::{find, named};
 use crate::filter::{self, Values, dry_run};
 use crate::interface::lean_on_groups;
 use crate::permissions::{self, Flat};
-use crate::records::{GroupRule, RulePeer, SecurityGroupRecord, VpcRecord};
+use crate::records::{GroupRule, PrefixListRecord, RulePeer, SecurityGroupRecord, VpcRecord};
 use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext, Tags};
 use neargate_store::{Snapshot, Txn};
@@ -61,6 +61,31 @@ fn few_enough(
             "RulesPerSecurityGroupLimitExceeded",
             "The maximum number of rules per security group has been reached.",
         ));
+    }
+    Ok(())
+}
+
+/// That the groups which name a prefix list have room for it once it may have `max` entries.
+pub fn still_few_enough(service: &Ec2, snapshot: &Snapshot, list: &PrefixListRecord, max: i32) -> Result<(), AwsError> {
+    let more = usize::try_from(max - list.max_entries).unwrap_or(0);
+    for (_, group) in snapshot.range::<SecurityGroupRecord>(&format!("{}/", list.region)) {
+        for egress in [false, true] {
+            let rules = || group.rules.iter().filter(move |rule| rule.egress == egress);
+            let named = rules().filter(|rule| rule.peer == RulePeer::PrefixList(list.id.clone()));
+            let grown = named.count() * more;
+            let weight: usize = rules()
+                .map(|rule| permissions::weight(snapshot, &list.region, rule))
+                .sum();
+            if grown > 0 && weight + grown > service.rules_per_group {
+                return Err(error(
+                    "RulesPerSecurityGroupLimitExceeded",
+                    format!(
+                        "The security group '{}' has no room for {max} entries of the prefix list.",
+                        group.id
+                    ),
+                ));
+            }
+        }
     }
     Ok(())
 }

@@ -271,12 +271,7 @@ pub async fn modify_attribute(
         input.description.is_some(),
         input.source_dest_check.is_some(),
     ];
-    if given.iter().filter(|g| **g).count() != 1 {
-        return Err(error(
-            "InvalidParameterCombination",
-            "Exactly one attribute must be given at a time",
-        ));
-    }
+    ask::one_attribute(&given)?;
     let id = input.network_interface_id.unwrap_or_default();
     service
         .store

@@ -1,6 +1,7 @@
 //! Managed prefix lists: a person's own, and AWS's for S3 and DynamoDB, which are described and stand for nothing here.
 
 use super::ask::{self, error, filtered, one, text};
+use super::group_rules;
 use crate::cidr;
 use crate::filter::{self, Values, dry_run, invalid_value};
 use crate::records::{Destination, PrefixListEntry, PrefixListRecord, RouteTableRecord, SecurityGroupRecord};
@@ -84,11 +85,7 @@ pub async fn create(
 ) -> Result<api::CreateManagedPrefixListResult, AwsError> {
     dry_run(input.dry_run)?;
     let name = ask::needed(input.prefix_list_name, "PrefixListName")?;
-    if name.starts_with("com.amazonaws") {
-        return Err(invalid_value(format!(
-            "The prefix list name '{name}' cannot begin with com.amazonaws"
-        )));
-    }
+    its_own(&name)?;
     let family = input.address_family.unwrap_or_default();
     if !matches!(family.as_str(), "IPv4" | "IPv6") {
         return Err(invalid_value(format!(
@@ -228,6 +225,7 @@ pub async fn modify(
             }
             next.modified = true;
             if let Some(name) = &input.prefix_list_name {
+                its_own(name)?;
                 next.name.clone_from(name);
             }
             if let Some(max) = input.max_entries {
@@ -237,6 +235,7 @@ pub async fn modify(
                     )));
                 }
                 next.max_entries = max;
+                group_rules::still_few_enough(service, snapshot, &known.record, max)?;
             }
             if entries {
                 next.history.push((next.version, next.entries.clone()));
@@ -455,6 +454,15 @@ fn owner<'a>(list: &PrefixListRecord, account: &'a str) -> &'a str {
     match is_awss(&list.region, &list.id) {
         true => "AWS",
         false => account,
+    }
+}
+
+fn its_own(name: &str) -> Result<(), AwsError> {
+    match name.starts_with("com.amazonaws") {
+        true => Err(invalid_value(format!(
+            "The prefix list name '{name}' cannot begin with com.amazonaws"
+        ))),
+        false => Ok(()),
     }
 }
 

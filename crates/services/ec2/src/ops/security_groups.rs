@@ -82,7 +82,8 @@ pub async fn create(
     input: api::CreateSecurityGroupRequest,
 ) -> Result<api::CreateSecurityGroupResult, AwsError> {
     dry_run(input.dry_run)?;
-    let name = ask::needed(input.group_name, "groupName")?;
+    // Spaces behind a name are not kept.
+    let name = ask::needed(input.group_name, "groupName")?.trim_end().to_owned();
     let description = ask::needed(input.description, "groupDescription")?;
     for (what, noun, value) in [
         ("groupName", "name", &name),

@@ -120,7 +120,9 @@ fn zone(region: &str, name: Option<&str>, id: Option<&str>) -> Result<Option<usi
     let zones = 0..region::ZONES.len();
     let found = match (name.filter(|n| !n.is_empty()), id.filter(|i| !i.is_empty())) {
         (None, None) => return Ok(None),
-        (Some(name), _) => zones.clone().find(|at| region::zone_name(region, *at) == name),
+        (Some(name), id) => zones.clone().find(|at| {
+            region::zone_name(region, *at) == name && id.is_none_or(|id| region::zone_id(region, *at) == id)
+        }),
         (None, Some(id)) => zones.clone().find(|at| region::zone_id(region, *at) == id),
     };
     let known: Vec<String> = zones.map(|at| region::zone_name(region, at)).collect();
@@ -209,12 +211,7 @@ pub async fn modify_attribute(
         input.map_customer_owned_ip_on_launch.is_some(),
         input.disable_lni_at_device_index.is_some(),
     ];
-    if given.iter().filter(|g| **g).count() != 1 {
-        return Err(error(
-            "InvalidParameterCombination",
-            "Exactly one attribute must be given at a time",
-        ));
-    }
+    ask::one_attribute(&given)?;
     let id = input.subnet_id.unwrap_or_default();
     service
         .store

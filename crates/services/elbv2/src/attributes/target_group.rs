@@ -66,18 +66,31 @@ const ALGORITHMS: &[&str] = &["round_robin", "least_outstanding_requests", "weig
 
 static NETWORK: &[Attribute] = &[
     attribute("stickiness.type", "source_ip", OneOf(&["source_ip"], &["source_ip"])),
-    attribute("deregistration_delay.connection_termination.enabled", "false", Flag),
     attribute("preserve_client_ip.enabled", "false", ONLY_FALSE),
     attribute("proxy_protocol_v2.enabled", "false", Flag),
+    attribute(
+        "target_health_state.unhealthy.draining_interval_seconds",
+        "0",
+        Number(0, 360_000),
+    ),
+];
+
+static STREAMS: &[Attribute] = &[
+    attribute("deregistration_delay.connection_termination.enabled", "false", Flag),
     attribute(
         "target_health_state.unhealthy.connection_termination.enabled",
         "true",
         Flag,
     ),
+];
+
+/// Where there are datagrams: flows end with the registration, and outlast a bad health.
+static DATAGRAMS: &[Attribute] = &[
+    attribute("deregistration_delay.connection_termination.enabled", "true", Flag),
     attribute(
-        "target_health_state.unhealthy.draining_interval_seconds",
-        "0",
-        Number(0, 360_000),
+        "target_health_state.unhealthy.connection_termination.enabled",
+        "false",
+        OneOf(&["false"], &["false"]),
     ),
 ];
 
@@ -88,9 +101,12 @@ pub fn is_http(protocol: &str) -> bool {
 
 /// The attributes of groups with this protocol.
 pub fn table(protocol: &str) -> Vec<&'static Attribute> {
-    BOTH.iter()
-        .chain(if is_http(protocol) { APPLICATION } else { NETWORK })
-        .collect()
+    let (own, more): (_, &[Attribute]) = match protocol {
+        _ if is_http(protocol) => (APPLICATION, &[]),
+        "UDP" | "TCP_UDP" => (NETWORK, DATAGRAMS),
+        _ => (NETWORK, STREAMS),
+    };
+    BOTH.iter().chain(own).chain(more).collect()
 }
 
 /// Sets attributes of a target group.
@@ -102,7 +118,7 @@ pub fn set(
     attributes: &mut BTreeMap<String, String>,
     asked: Vec<(Option<String>, Option<String>)>,
 ) -> Result<(), AwsError> {
-    let other = if is_http(protocol) { NETWORK } else { APPLICATION };
+    let other = table(if is_http(protocol) { "TCP" } else { "HTTP" });
     super::set("Target group", &table(protocol), attributes, asked, |key| {
         other.iter().any(|a| a.key == key).then(|| {
             format!("Target group attribute key '{key}' is not supported on target groups with protocol '{protocol}'")
@@ -113,6 +129,11 @@ pub fn set(
     if sticky && value("stickiness.type") == "app_cookie" && value("stickiness.app_cookie.cookie_name").is_empty() {
         return Err(validation(
             "The value of 'stickiness.app_cookie.cookie_name' cannot be empty when 'stickiness.type' is app_cookie",
+        ));
+    }
+    if sticky && protocol == "TLS" {
+        return Err(validation(
+            "Stickiness is not supported on target groups with protocol 'TLS'",
         ));
     }
     let algorithm = value("load_balancing.algorithm.type");

@@ -6,6 +6,7 @@ use crate::refusal::{absent, validation};
 use crate::targets::{self, NewTarget};
 use crate::{Elbv2, cidr, find, limits};
 use neargate_core::{AwsError, RequestContext};
+use neargate_ec2::region;
 use neargate_store::{Snapshot, Txn};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -137,9 +138,14 @@ fn place(
             group.vpc_id
         )));
     }
-    named.ok_or_else(|| {
-        errors::invalid_target_exception(format!(
+    let Some(zone) = named else {
+        return Err(errors::invalid_target_exception(format!(
             "You must specify an Availability Zone for the IP address '{address}' because it is outside the VPC"
-        ))
-    })
+        )));
+    };
+    let mut zones = (0..region::ZONES.len()).map(|at| region::zone_name(&group.region, at));
+    match zone == "all" || zones.any(|known| known == zone) {
+        true => Ok(zone),
+        false => Err(validation(format!("The Availability Zone '{zone}' is not valid"))),
+    }
 }

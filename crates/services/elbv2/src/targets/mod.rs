@@ -10,6 +10,8 @@ mod reports;
 pub use reports::apply_reports;
 
 use crate::arns::{self, Named};
+use crate::attributes::target_group::is_http;
+use crate::cidr;
 use crate::records::{ListenerRecord, LoadBalancerRecord, TargetGroupRecord, TargetHealth, TargetRecord};
 use neargate_core::Timestamp;
 use neargate_link::gateway::TargetState;
@@ -88,7 +90,8 @@ pub const DEREGISTRATION_IN_PROGRESS: &str = "Target deregistration is in progre
 pub const ZONE_NOT_ENABLED: &str = "Target is in an Availability Zone that is not enabled for the load balancer";
 
 /// False for an address in a zone where the group's load balancer has no subnet: it gets no traffic there. Machines of
-/// container instances stand in whatever zone they were started with, and are reached from every one.
+/// container instances stand in whatever zone they were started with, and are reached from every one. So is an address
+/// outside the VPC by an Application Load Balancer, while it sends across zones. Source: `TargetDescription` of the model.
 pub fn is_in_enabled_zone(snapshot: &Snapshot, group: &TargetGroupRecord, target: &TargetRecord) -> bool {
     let Some(zone) = target
         .zone
@@ -97,7 +100,24 @@ pub fn is_in_enabled_zone(snapshot: &Snapshot, group: &TargetGroupRecord, target
     else {
         return true;
     };
+    let across = || {
+        group
+            .attributes
+            .get("load_balancing.cross_zone.enabled")
+            .is_none_or(|v| v != "false")
+    };
+    let http = group.protocol.as_deref().is_some_and(is_http);
+    if http && across() && !is_in_vpc(snapshot, group, target.address) {
+        return true;
+    }
     load_balancer_of(snapshot, &group.arn).is_none_or(|balancer| balancer.seats.iter().any(|seat| seat.zone == zone))
+}
+
+fn is_in_vpc(snapshot: &Snapshot, group: &TargetGroupRecord, address: IpAddr) -> bool {
+    let subnets = neargate_ec2::lookup::subnets(snapshot, &group.region, &group.vpc_id);
+    subnets
+        .iter()
+        .any(|subnet| cidr::contains((subnet.cidr.0.into(), subnet.cidr.1), address))
 }
 
 /// Adds to `txn` that the target is registered; what is registered already stays as it is, and what drains becomes a
