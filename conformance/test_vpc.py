@@ -524,6 +524,8 @@ def test_endpoints(ec2, place):
     services = ec2.describe_vpc_endpoint_services(ServiceNames=["com.amazonaws.us-east-1.s3"])
     assert services["ServiceDetails"][0]["ServiceType"] == [{"ServiceType": "Gateway"}]
     assert refusal(ec2.create_vpc_endpoint, VpcId=place.id, ServiceName="com.example.x")[0] == "InvalidServiceName"
+    assert refusal(ec2.create_vpc_endpoint, VpcId=place.id, ServiceName="com.amazonaws.us-east-1.xray")[0] == (
+        "UnsupportedOperation")
     found = ec2.describe_vpc_endpoints(**by("vpc-endpoint-type", "Gateway"))["VpcEndpoints"]
     assert [e["VpcEndpointId"] for e in found] == [s3["VpcEndpointId"]]
     gone = ec2.delete_vpc_endpoints(VpcEndpointIds=["vpce-00000000000000000"])["Unsuccessful"]

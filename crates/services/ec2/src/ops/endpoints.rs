@@ -89,6 +89,11 @@ pub async fn create(
         .iter()
         .any(|(known, of)| *known == name && *of == kind)
     {
+        // AWS has far more of its own than are known here.
+        if name.starts_with("com.amazonaws.") {
+            let text = format!("The {kind} endpoint of the service '{name}' is not supported by Neargate yet.");
+            return Err(error("UnsupportedOperation", text));
+        }
         return Err(error(
             "InvalidServiceName",
             format!("The Vpc Endpoint Service '{name}' does not exist or has no endpoint of type {kind}"),
