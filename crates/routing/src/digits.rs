@@ -4,7 +4,7 @@
 
 use neargate_core::Timestamp;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// In decimal.
 pub fn number(number: u64, out: &mut Vec<u8>) {
@@ -35,16 +35,35 @@ pub fn hexadecimal(number: u128, width: usize, out: &mut Vec<u8>) {
 pub fn ip(address: IpAddr, out: &mut Vec<u8>) {
     match address {
         IpAddr::V4(address) => {
-            for (place, octet) in address.octets().into_iter().enumerate() {
-                if place > 0 {
-                    out.push(b'.');
-                }
-                number(octet.into(), out);
-            }
+            let mut text = [0; 15];
+            let length = v4(address, &mut text);
+            out.extend_from_slice(&text[..length]);
         }
         // Writing to a vector does not fail.
         IpAddr::V6(address) => drop(write!(out, "{address}")),
     }
+}
+
+/// How long the text is that it writes. In one go: an address is written four times a request.
+fn v4(address: Ipv4Addr, text: &mut [u8; 15]) -> usize {
+    let mut length = 0;
+    let mut put = |byte: u8| {
+        text[length] = byte;
+        length += 1;
+    };
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            put(b'.');
+        }
+        if octet >= 100 {
+            put(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            put(b'0' + octet / 10 % 10);
+        }
+        put(b'0' + octet % 10);
+    }
+    length
 }
 
 /// Address and port, as URLs have them.

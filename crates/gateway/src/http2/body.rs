@@ -1,33 +1,60 @@
 //! Bodies on their way: to a target, counted and never held back; to a client, which ends its stream's account.
 
 use super::account::{Account, Upstream};
+use super::life::Looks;
 use super::plain;
 use super::pool::Running;
 use bytes::Bytes;
+use h2::RecvStream;
+use http::header::{CONTENT_LENGTH, HeaderMap};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::time::Sleep;
-
-/// How often one that waits sees whether it waits for nothing.
-pub const LOOK: Duration = Duration::from_secs(1);
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's body.
 pub struct ToTarget {
-    incoming: Incoming,
+    incoming: RecvStream,
+    /// What is left of it, as its client says.
+    left: Option<u64>,
+    /// Trailers are looked for.
+    data_over: bool,
     upstream: Rc<Upstream>,
 }
 
 impl ToTarget {
-    pub fn new(incoming: Incoming, upstream: Rc<Upstream>) -> ToTarget {
-        if incoming.is_end_stream() {
+    pub fn new(incoming: RecvStream, headers: &HeaderMap, upstream: Rc<Upstream>) -> ToTarget {
+        let over = incoming.is_end_stream();
+        if over {
             upstream.sent.set(Some(Instant::now()));
         }
-        ToTarget { incoming, upstream }
+        let said = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        ToTarget {
+            incoming,
+            left: if over { Some(0) } else { said },
+            data_over: false,
+            upstream,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if !self.data_over {
+            if let Some(data) = ready!(self.incoming.poll_data(cx)) {
+                let data = data?;
+                // What is taken is written before more is.
+                self.incoming.flow_control().release_capacity(data.len())?;
+                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            self.data_over = true;
+        }
+        let trailers = ready!(self.incoming.poll_trailers(cx))?;
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 }
 
@@ -36,7 +63,7 @@ impl Body for ToTarget {
     type Error = Failure;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let frame = ready!(self.poll(cx));
         self.upstream.touch();
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -45,7 +72,7 @@ impl Body for ToTarget {
         if frame.is_none() || self.incoming.is_end_stream() {
             self.upstream.sent.set(Some(Instant::now()));
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Failure::from)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -53,7 +80,7 @@ impl Body for ToTarget {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -78,8 +105,7 @@ pub enum Content {
 pub struct FromTarget {
     content: Content,
     account: Box<Account>,
-    /// Once it had to wait.
-    timer: Option<Pin<Box<Sleep>>>,
+    looks: Looks,
     limit: Duration,
 }
 
@@ -88,10 +114,38 @@ impl ToClient {
     pub fn target(content: Content, account: Box<Account>, limit: Duration) -> ToClient {
         ToClient::Target(Box::new(FromTarget {
             content,
+            looks: account.stream.looks(),
             account,
-            timer: None,
             limit,
         }))
+    }
+
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self {
+            ToClient::Own { left, account } => {
+                let taken = left.take();
+                if let (Some(bytes), Some(account)) = (&taken, account) {
+                    account.returned += bytes.len() as u64;
+                }
+                Poll::Ready(taken.map(|bytes| Ok(Frame::data(bytes))))
+            }
+            ToClient::Target(body) => body.poll(cx),
+        }
+    }
+
+    pub fn is_end_stream(&self) -> bool {
+        match self {
+            ToClient::Own { left, .. } => left.is_none(),
+            ToClient::Target(body) => body.content.is_end_stream(),
+        }
+    }
+
+    /// How much is left of it, when that is known.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            ToClient::Own { left, .. } => Some(left.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            ToClient::Target(body) => body.content.length(),
+        }
     }
 }
 
@@ -117,10 +171,10 @@ impl Content {
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
+    fn length(&self) -> Option<u64> {
         match self {
-            Content::One(answer) => answer.size_hint(),
-            Content::Many(incoming, _) => incoming.size_hint(),
+            Content::One(answer) => answer.length(),
+            Content::Many(incoming, _) => incoming.size_hint().exact(),
         }
     }
 }
@@ -128,16 +182,13 @@ impl Content {
 impl FromTarget {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let Poll::Ready(frame) = self.content.poll_frame(cx) else {
-            let look = LOOK.min(self.limit);
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(look)));
-            while timer.as_mut().poll(cx).is_ready() {
+            if self.looks.is_due() {
                 if self.account.upstream.silent() >= self.limit {
                     return Poll::Ready(Some(Err("the target sends nothing any more".into())));
                 }
                 if self.account.is_cut() {
                     return Poll::Ready(Some(Err("the target is gone".into())));
                 }
-                timer.as_mut().reset((Instant::now() + look).into());
             }
             return Poll::Pending;
         };
@@ -146,37 +197,5 @@ impl FromTarget {
             self.account.returned += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
         Poll::Ready(frame)
-    }
-}
-
-impl Body for ToClient {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match self.get_mut() {
-            ToClient::Own { left, account } => {
-                let taken = left.take();
-                if let (Some(bytes), Some(account)) = (&taken, account) {
-                    account.returned += bytes.len() as u64;
-                }
-                Poll::Ready(taken.map(|bytes| Ok(Frame::data(bytes))))
-            }
-            ToClient::Target(body) => body.poll(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            ToClient::Own { left, .. } => left.is_none(),
-            ToClient::Target(body) => body.content.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            ToClient::Own { left, .. } => SizeHint::with_exact(left.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            ToClient::Target(body) => body.content.size_hint(),
-        }
     }
 }

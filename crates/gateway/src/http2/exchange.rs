@@ -1,10 +1,10 @@
 //! One stream: decided like a request, sent to its target, answered.
 //!
-//! Called by hyper for each stream; dropped when the client resets it, which drops what runs for it. Invariant: a request
+//! Runs within its connection's task; dropped when the client resets it, which drops what runs for it. Invariant: a request
 //! is sent a second time only when not a byte of it was sent before.
 
 use super::account::Account;
-use super::body::{Content, LOOK, ToClient, ToTarget};
+use super::body::{Content, ToClient, ToTarget};
 use super::headers;
 use super::life::Life;
 use super::plain;
@@ -21,13 +21,17 @@ use crate::http1::upstream::{Place, is_repeatable};
 use crate::leash::Leash;
 use crate::serving::{Served, Worker};
 use bytes::Bytes;
+use h2::RecvStream;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use neargate_link::gateway::ProtocolVersion;
 use neargate_routing::desync::{Reason, Reasons, Verdict, judge};
 use neargate_routing::{Choice, Cookies, GroupCounter, RequestHead, forwarded};
+use std::future::poll_fn;
 use std::net::Ipv4Addr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 /// Kept connections that may turn out closed before a new one is made.
@@ -53,7 +57,7 @@ pub async fn answer(
     worker: Rc<Worker>,
     arrival: Rc<Arrival>,
     life: Rc<Life>,
-    request: Request<Incoming>,
+    request: Request<RecvStream>,
 ) -> Result<Response<ToClient>, NotAdmitted> {
     let stream = life.begin();
     let (parts, body) = request.into_parts();
@@ -83,7 +87,7 @@ pub async fn answer(
     Ok(run(account, &asked, body).await)
 }
 
-async fn run(mut account: Box<Account>, asked: &Asked, body: Incoming) -> Response<ToClient> {
+async fn run(mut account: Box<Account>, asked: &Asked, body: RecvStream) -> Response<ToClient> {
     // There is no WebSocket over HTTP/2, and no proxying.
     if asked.parts.method == Method::CONNECT {
         return own(account, &Answer::page(400));
@@ -164,14 +168,14 @@ fn reasons(asked: &Asked) -> Reasons {
 async fn forward(
     mut account: Box<Account>,
     asked: &Asked,
-    body: Incoming,
+    body: RecvStream,
     (worker, served, arrival): (&Rc<Worker>, &Served, &Arrival),
     chosen: Chosen<'_>,
 ) -> Response<ToClient> {
     let settings = &served.balancer.settings;
     let now = crate::serving::now();
     let again = is_repeatable(account.method.as_str().as_bytes()) && body.is_end_stream();
-    let mut body = Some(ToTarget::new(body, account.upstream.clone()));
+    let mut body = Some(ToTarget::new(body, &asked.parts.headers, account.upstream.clone()));
     let mut choice = chosen.choice;
     let (mut stale, mut tried_another) = (0, false);
     let mut host = chosen.host.unwrap_or_default();
@@ -236,21 +240,21 @@ async fn forward(
         let answered = {
             let mut leash = Leash::new(worker, choice.group, &choice.target);
             let asking = send(asked, lease, uri, told, taken, again);
-            tokio::pin!(asking);
-            loop {
-                tokio::select! {
-                    biased;
-                    answered = &mut asking => break Some(answered),
-                    () = tokio::time::sleep(LOOK.min(settings.idle_timeout)) => {
-                        if account.upstream.silent() >= settings.idle_timeout {
-                            break None;
-                        }
-                        if leash.is_cut() {
-                            break Some(Err(Unsent::Broken("the target is gone".into())));
-                        }
-                    }
+            let mut asking = pin!(asking);
+            let mut looks = account.stream.looks();
+            poll_fn(|cx| {
+                if let Poll::Ready(answered) = asking.as_mut().poll(cx) {
+                    return Poll::Ready(Some(answered));
                 }
-            }
+                if looks.is_due() && account.upstream.silent() >= settings.idle_timeout {
+                    return Poll::Ready(None);
+                }
+                match leash.is_cut() {
+                    true => Poll::Ready(Some(Err(Unsent::Broken("the target is gone".into())))),
+                    false => Poll::Pending,
+                }
+            })
+            .await
         };
         match answered {
             Some(Ok(response)) => return pass(account, response, choice),

@@ -2,9 +2,11 @@
 
 use crate::answers::{Answer, SERVER};
 use crate::arrival::Arrival;
-use crate::http1::rewrite::put_field;
+use crate::http1::rewrite::{date, put_field};
 use crate::serving::Served;
-use http::header::{CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, TE};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, TE,
+};
 use neargate_core::Timestamp;
 use neargate_routing::digits;
 use neargate_routing::forwarded::{self, TooManyAddresses};
@@ -167,13 +169,23 @@ pub fn own(answer: &Answer, served: Option<&Served>, grpc: bool) -> HeaderMap {
             put(&mut out, CONTENT_TYPE, content_type.as_bytes());
         }
         if answer.status != 204 {
-            out.insert(http::header::CONTENT_LENGTH, (answer.body.len() as u64).into());
+            out.insert(CONTENT_LENGTH, (answer.body.len() as u64).into());
         }
     }
     if let Some(served) = served {
         set(&mut out, served);
     }
     out
+}
+
+/// What every response says: when it was made, and how long its body is, when that is known.
+pub fn complete(headers: &mut HeaderMap, length: Option<u64>) {
+    if !headers.contains_key(DATE) {
+        put(headers, DATE, date(crate::serving::now()).as_bytes());
+    }
+    if let (Some(length), false) = (length, headers.contains_key(CONTENT_LENGTH)) {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
 }
 
 /// What gRPC makes of an HTTP status. Source: gRPC's "HTTP to gRPC Status Code Mapping".

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const RESETS: f64 = 1000.0;
 const RESETS_PER_SECOND: f64 = 100.0;
 
+/// How often a connection, and what waits on it, sees whether its time is over.
+pub const LOOK: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub struct Life {
     open: Cell<usize>,
@@ -19,6 +22,7 @@ pub struct Life {
     resets_left: Cell<f64>,
     counted: Cell<Instant>,
     cut: Cell<bool>,
+    looks: Cell<u64>,
     /// Whose connection it counts as.
     counted_as: RefCell<Option<Arc<Served>>>,
 }
@@ -32,6 +36,7 @@ impl Life {
             resets_left: Cell::new(RESETS),
             counted: Cell::new(now),
             cut: Cell::new(false),
+            looks: Cell::new(0),
             counted_as: RefCell::default(),
         }
     }
@@ -73,6 +78,11 @@ impl Life {
 
     pub fn is_cut(&self) -> bool {
         self.cut.get()
+    }
+
+    /// Makes what waits look, the next time that it runs.
+    pub fn look(&self) {
+        self.looks.set(self.looks.get() + 1);
     }
 
     /// Counts the connection for the balancer of its first stream.
@@ -119,6 +129,13 @@ impl Stream {
         self.life.clone()
     }
 
+    pub fn looks(&self) -> Looks {
+        Looks {
+            seen: self.life.looks.get(),
+            life: self.life.clone(),
+        }
+    }
+
     /// Its response begins: what the client resets from here on is its right.
     pub fn answered(&mut self) {
         self.answered = true;
@@ -133,6 +150,21 @@ impl Drop for Stream {
         if !self.answered {
             self.life.reset(now);
         }
+    }
+}
+
+/// Tells one that waits when to see whether it waits for nothing.
+#[derive(Debug)]
+pub struct Looks {
+    life: Rc<Life>,
+    seen: u64,
+}
+
+impl Looks {
+    /// True once after each look of the connection.
+    pub fn is_due(&mut self) -> bool {
+        let looks = self.life.looks.get();
+        std::mem::replace(&mut self.seen, looks) != looks
     }
 }
 

@@ -15,7 +15,7 @@ use crate::http1::upstream::{self, Place, Upstream};
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::{Body as _, Frame};
 use std::cell::RefCell;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -359,11 +359,12 @@ impl Answer {
         }
     }
 
-    pub fn size_hint(&self) -> SizeHint {
+    /// How much is left of it, when that is known.
+    pub fn length(&self) -> Option<u64> {
         match self.rest {
-            Rest::Nothing => SizeHint::with_exact(0),
-            Rest::Length(left) => SizeHint::with_exact(left),
-            Rest::Chunked(_) | Rest::Close => SizeHint::default(),
+            Rest::Nothing => Some(0),
+            Rest::Length(left) => Some(left),
+            Rest::Chunked(_) | Rest::Close => None,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Connections to targets for streams of HTTP/2 clients: HTTP/1.1 ones of the engine's pool, for one request at a time, and
 //! HTTP/2 ones that each thread keeps here, shared by many.
 
-use super::Local;
 use super::body::{Failure, ToTarget};
 use super::plain;
 use crate::dial::{self, DialError};
@@ -26,6 +25,16 @@ const SWEEP: Duration = Duration::from_secs(10);
 const STREAMS: usize = 100;
 /// A response's head, as for HTTP/1.1.
 const HEADERS: u32 = 64 * 1024;
+
+/// Runs hyper's futures on the thread that they are made on.
+#[derive(Clone, Copy, Debug)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
 
 type Many = http2::SendRequest<ToTarget>;
 

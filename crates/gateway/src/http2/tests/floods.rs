@@ -136,3 +136,23 @@ async fn a_client_that_takes_nothing_loses_its_connection() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_a_small_answer_lying_loses_its_connection_too() {
+    local(async {
+        let mut setup = Setup::of(ProtocolVersion::Http1, &[]);
+        setup.attributes = vec![("idle_timeout.timeout_seconds", "1")];
+        setup.fixed = Some((200, "never taken"));
+        let served = Served::start(&setup).await;
+        let stream = TcpStream::connect(served.at).await.unwrap();
+        let client = h2::client::Builder::new().initial_window_size(0).handshake(stream).await;
+        let (client, connection) = client.unwrap();
+        let connection = spawn_local(connection);
+        let mut client: SendRequest<Bytes> = client.ready().await.unwrap();
+        let (response, _) = client.send_request(get("/"), true).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        assert!(body.data().await.unwrap().is_err());
+        let _ = connection.await.unwrap();
+    })
+    .await;
+}
