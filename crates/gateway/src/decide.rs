@@ -7,6 +7,7 @@ use crate::arrival::Arrival;
 use crate::serving::{Served, Worker};
 use neargate_core::Timestamp;
 use neargate_link::gateway::{Protocol, ProtocolVersion};
+use neargate_routing::digits;
 use neargate_routing::{Action, Ask, Choice, Forward, Headers, RequestHead, Rewrite, Rule};
 
 /// Where a request goes.
@@ -167,8 +168,11 @@ pub fn outgoing_host(host: &[u8], port: u16, preserve: bool, out: &mut Vec<u8>) 
         (false, 80 | 443) => out.extend_from_slice(bare),
         (false, _) if named || host.is_empty() => out.extend_from_slice(host),
         (false, _) => {
+            // At once, with room for the port.
+            out.reserve(host.len() + 6);
             out.extend_from_slice(host);
-            out.extend_from_slice(format!(":{port}").as_bytes());
+            out.push(b':');
+            digits::number(port.into(), out);
         }
     }
 }

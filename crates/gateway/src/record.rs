@@ -3,7 +3,7 @@
 //! Filled while the request runs and finished once. Nothing is formatted while the balancer's access log is off.
 
 use crate::arrival::Arrival;
-use crate::serving::{Served, Worker};
+use crate::serving::{self, Served, Worker};
 use neargate_core::Timestamp;
 use neargate_routing::access_log::{AlbEntry, AlbKind, RulePriority, TargetTimes};
 use neargate_routing::{BalancerCounter, Class, Group, GroupCounter, Reason, Rule};
@@ -53,9 +53,14 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// Of a request that came now, of which nothing is known yet.
     pub fn new(version: &'static str) -> Record<'a> {
+        Record::of(version, SystemTime::now(), Instant::now())
+    }
+
+    /// The same, of one that came then.
+    pub fn of(version: &'static str, created: SystemTime, begun: Instant) -> Record<'a> {
         Record {
-            created: SystemTime::now(),
-            begun: Instant::now(),
+            created,
+            begun,
             method: b"",
             host: b"",
             path_and_query: b"",
@@ -86,17 +91,16 @@ impl<'a> Record<'a> {
 
     /// When it came.
     pub fn at(&self) -> Timestamp {
-        let since = self.created.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        serving::timestamp(self.created)
     }
 
     /// Counts it, and writes its line where that is wanted.
-    pub fn finish(&self, worker: &Worker, served: &Served, arrival: &Arrival) {
+    pub fn finish(&self, ended: Instant, worker: &Worker, served: &Served, arrival: &Arrival) {
         self.count(worker.shard, served, arrival);
         if served.balancer.settings.access_log.is_some() {
             worker
                 .log
-                .line(&served.balancer, |out| self.write(served, arrival, out));
+                .line(&served.balancer, |out| self.write(ended, served, arrival, out));
         }
     }
 
@@ -162,9 +166,8 @@ impl<'a> Record<'a> {
         }
     }
 
-    fn write(&self, served: &Served, arrival: &Arrival, out: &mut Vec<u8>) {
+    fn write(&self, ended: Instant, served: &Served, arrival: &Arrival, out: &mut Vec<u8>) {
         let tls = arrival.tls.as_ref();
-        let ended = Instant::now();
         let times = self.sent.zip(self.answered).map(|(sent, answered)| TargetTimes {
             request: sent.saturating_duration_since(self.begun),
             target: answered.saturating_duration_since(sent),
@@ -226,6 +229,5 @@ impl<'a> Record<'a> {
 /// A time and the microseconds of its second.
 fn stamp(at: SystemTime) -> (Timestamp, u32) {
     let since: Duration = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let millis = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-    (Timestamp(millis), since.subsec_micros())
+    (serving::timestamp(at), since.subsec_micros())
 }

@@ -6,6 +6,7 @@
 use crate::config::GatewayConfig;
 use crate::log_files::{Log, Pages};
 use crate::tls::Terminators;
+use foldhash::fast::RandomState;
 use neargate_core::Timestamp;
 use neargate_link::gateway::{GatewayTable, Problem};
 use neargate_routing::{Balancer, CookieKey, Listener, Routes};
@@ -25,7 +26,7 @@ pub struct Serving {
     pub routes: Arc<Routes>,
     pub terminators: Terminators,
     /// By the listener's ARN.
-    listeners: HashMap<String, Arc<Served>>,
+    listeners: HashMap<String, Arc<Served>, RandomState>,
 }
 
 /// A listener and the balancer that it is of.
@@ -41,7 +42,7 @@ impl Serving {
         let routes = Routes::compile(table, previous.map(|p| &*p.routes));
         let none = Terminators::default();
         let (terminators, problems) = Terminators::compile(table, previous.map_or(&none, |p| &p.terminators));
-        let mut listeners = HashMap::new();
+        let mut listeners = HashMap::default();
         for balancer in routes.balancers() {
             for listener in &balancer.listeners {
                 let served = Served {
@@ -207,7 +208,11 @@ impl Worker {
 
 /// Wall-clock time.
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    timestamp(SystemTime::now())
+}
+
+pub fn timestamp(at: SystemTime) -> Timestamp {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 

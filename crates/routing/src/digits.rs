@@ -3,25 +3,47 @@
 //! Formatting with `write!` cost a tenth of a request's own time; this is what a request's path uses instead.
 
 use neargate_core::Timestamp;
+use std::cell::Cell;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// In decimal.
 pub fn number(number: u64, out: &mut Vec<u8>) {
-    padded(number, 1, out);
+    let mut text = [0; 20];
+    let start = put_last(number, &mut text);
+    out.extend_from_slice(&text[start..]);
 }
 
-/// In decimal, of at least `width` digits.
-pub fn padded(number: u64, width: usize, out: &mut Vec<u8>) {
-    let mut digits = [b'0'; 20];
-    let mut at = digits.len();
+/// Writes a number to the end of `text`, which has room for it; where it begins.
+fn put_last(number: u64, text: &mut [u8]) -> usize {
+    let mut at = text.len();
     let mut left = number;
-    while left > 0 {
+    loop {
         at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
+        text[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            return at;
+        }
+    }
+}
+
+/// Fills `text` with the last digits of a number.
+fn fill(number: u32, text: &mut [u8]) {
+    let mut left = number;
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
         left /= 10;
     }
-    out.extend_from_slice(&digits[at.min(digits.len() - width.min(digits.len()))..]);
+}
+
+/// Seconds with three places, `12.045`.
+pub fn millis(took: Duration, out: &mut Vec<u8>) {
+    let mut text = [b'.'; 24];
+    fill(took.subsec_millis(), &mut text[21..]);
+    let start = put_last(took.as_secs(), &mut text[..20]);
+    out.extend_from_slice(&text[start..]);
 }
 
 /// In hexadecimal, of `width` digits: the last ones of a number that has more.
@@ -80,11 +102,32 @@ pub fn socket(address: SocketAddr, out: &mut Vec<u8>) {
 
 /// `2026-11-25T18:00:01`; what is no time of our calendar is written as the epoch.
 pub fn seconds(at: Timestamp, out: &mut Vec<u8>) {
-    let at = jiff::Timestamp::from_millisecond(at.millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    out.extend_from_slice(&date_and_time(at));
+}
+
+/// `2026-11-25T18:00:01.012345Z`, given the microseconds of the second.
+pub fn micros(at: Timestamp, micros: u32, out: &mut Vec<u8>) {
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    text[..19].copy_from_slice(&date_and_time(at));
+    fill(micros, &mut text[20..26]);
+    out.extend_from_slice(&text);
+}
+
+thread_local! {
+    /// The second that was written last: mostly the next one, too.
+    static LAST: Cell<(i64, [u8; 19])> = const { Cell::new((0, *b"1970-01-01T00:00:00")) };
+}
+
+fn date_and_time(at: Timestamp) -> [u8; 19] {
+    let second = at.millis().div_euclid(1000);
+    let (last, text) = LAST.get();
+    if last == second {
+        return text;
+    }
+    let at = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let at = jiff::tz::Offset::UTC.to_datetime(at);
     let mut text = *b"0000-00-00T00:00:00";
-    let year = at.year().unsigned_abs();
-    let parts = [(0, year / 100), (2, year % 100)];
+    fill(at.year().unsigned_abs().into(), &mut text[..4]);
     let rest = [
         (5, at.month()),
         (8, at.day()),
@@ -92,12 +135,11 @@ pub fn seconds(at: Timestamp, out: &mut Vec<u8>) {
         (14, at.minute()),
         (17, at.second()),
     ];
-    let rest = rest.map(|(place, part)| (place, part.unsigned_abs().into()));
-    for (place, part) in parts.into_iter().chain(rest) {
-        text[place] = b'0' + (part / 10) as u8;
-        text[place + 1] = b'0' + (part % 10) as u8;
+    for (place, part) in rest {
+        fill(part.unsigned_abs().into(), &mut text[place..place + 2]);
     }
-    out.extend_from_slice(&text);
+    LAST.set((second, text));
+    text
 }
 
 #[cfg(test)]
@@ -113,9 +155,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn all_is_written_as_the_standard_library_writes_it(n: u64, big: u128, width in 1_usize..20, address: SocketAddr) {
+        fn all_is_written_as_the_standard_library_writes_it(n: u64, big: u128, address: SocketAddr, took: Duration) {
             prop_assert_eq!(written(|out| number(n, out)), n.to_string());
-            prop_assert_eq!(written(|out| padded(n >> 40, width, out)), format!("{:0width$}", n >> 40));
+            prop_assert_eq!(written(|out| number(n >> 40, out)), (n >> 40).to_string());
+            let millis_of = format!("{}.{:03}", took.as_secs(), took.subsec_millis());
+            prop_assert_eq!(written(|out| millis(took, out)), millis_of);
             prop_assert_eq!(written(|out| hexadecimal(big, 32, out)), format!("{big:032x}"));
             prop_assert_eq!(written(|out| hexadecimal(n.into(), 8, out)), format!("{:08x}", n as u32));
             prop_assert_eq!(written(|out| ip(address.ip(), out)), address.ip().to_string());
@@ -123,9 +167,11 @@ mod tests {
         }
 
         #[test]
-        fn times_are_those_of_the_xml_protocols(millis in 0_i64..253_402_300_800_000) {
+        fn times_are_those_of_the_xml_protocols(millis in 0_i64..253_402_300_800_000, of_second in 0_u32..1_000_000) {
             let at = Timestamp(millis);
-            prop_assert_eq!(written(|out| seconds(at, out)), at.iso8601()[..19].to_owned());
+            let text = at.iso8601()[..19].to_owned();
+            prop_assert_eq!(written(|out| seconds(at, out)), text.clone());
+            prop_assert_eq!(written(|out| micros(at, of_second, out)), format!("{text}.{of_second:06}Z"));
         }
     }
 

@@ -20,7 +20,7 @@ use neargate_routing::{BalancerCounter, Class, Reason};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
 
 /// How long a client may be idle whose balancer is not known yet: ALB's default.
@@ -310,7 +310,7 @@ impl<C: Wire + 'static> Connection<'_, C> {
         record.returned = out.len() as u64;
         if let Some(served) = &served {
             self.count(served);
-            record.finish(&self.worker, served, &self.arrival);
+            record.finish(Instant::now(), &self.worker, served, &self.arrival);
         }
         self.write(out).await
     }

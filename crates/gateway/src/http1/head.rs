@@ -5,14 +5,15 @@
 //! together with chunks. Invariant: what is not refused has exactly one framing, which `Framing` states.
 //! Source: RFC 9112; limits: "Quotas for your Application Load Balancers".
 
-use super::token::{decimal, is_target, is_token, is_value, members, trim, value_is_ascii};
+use super::token::{decimal, is_target, is_token, is_value, members, name_is_valid, trim, value_is_ascii};
 use neargate_routing::desync::{self, Reason};
-use neargate_routing::forwarded;
 
 /// Longest request line.
 pub const LINE_LIMIT: usize = 16 * 1024;
 /// Longest header, name and value.
 pub const FIELD_LIMIT: usize = 16 * 1024;
+/// So many have room at once.
+const USUAL_FIELDS: usize = 16;
 /// Longest head.
 pub const HEAD_LIMIT: usize = 64 * 1024;
 
@@ -247,6 +248,7 @@ impl Parser {
                 }
                 self.first_line(buffer, line, text)?;
                 self.started = true;
+                self.head.fields.reserve(USUAL_FIELDS);
             } else if line == text {
                 self.head.length = end + 1;
                 self.finish()?;
@@ -361,15 +363,13 @@ impl Parser {
         }
         let colon = memchr::memchr(b':', line);
         let colon = colon.ok_or(Refusal::Malformed("a header without a colon"))?;
-        if !is_token(&line[..colon]) {
-            return Err(Refusal::Malformed("a header's name"));
-        }
+        let valid = name_is_valid(&line[..colon]).ok_or(Refusal::Malformed("a header's name"))?;
         let value = trim(&line[colon + 1..]);
         let ascii = value_is_ascii(value).ok_or(Refusal::Malformed("a control character in a header"))?;
         let known = known(&line[..colon]);
         self.head.non_ascii |= !ascii;
         self.head.suspicious |= known == Known::Other && is_suspicious_name(&line[..colon]);
-        self.head.invalid_name |= known == Known::Other && !forwarded::is_valid_name(&line[..colon]);
+        self.head.invalid_name |= known == Known::Other && !valid;
         let value_start = start + colon + 1 + leading(&line[colon + 1..]);
         let name = Span::new(start, start + colon);
         let span = Span::new(value_start, value_start + value.len());

@@ -238,7 +238,7 @@ fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
 }
 
 /// Values of `Connection` that name headers besides the usual words; nearly always none.
-fn listed(head: &Head, buffer: &[u8]) -> Vec<Span> {
+pub fn listed(head: &Head, buffer: &[u8]) -> Vec<Span> {
     let names = |field: &&Field| {
         field.known == Known::Connection
             && members(field.value.of(buffer)).any(|member| {
@@ -250,7 +250,7 @@ fn listed(head: &Head, buffer: &[u8]) -> Vec<Span> {
     head.fields.iter().filter(names).map(|field| field.value).collect()
 }
 
-fn is_listed(listed: &[Span], buffer: &[u8], name: &[u8]) -> bool {
+pub fn is_listed(listed: &[Span], buffer: &[u8], name: &[u8]) -> bool {
     listed.iter().any(|span| forwarded::named_in(span.of(buffer), name))
 }
 

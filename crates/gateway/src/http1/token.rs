@@ -4,6 +4,8 @@ const TOKEN: u8 = 1;
 const VALUE: u8 = 2;
 const TARGET: u8 = 4;
 const ASCII: u8 = 8;
+/// What ALB takes for a valid name.
+const PLAIN: u8 = 16;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -28,6 +30,9 @@ const fn classes() -> [u8; 256] {
         if b.is_ascii() {
             class |= ASCII;
         }
+        if b.is_ascii_alphanumeric() || b == b'-' {
+            class |= PLAIN;
+        }
         table[byte] = class;
         byte += 1;
     }
@@ -46,10 +51,21 @@ pub fn is_value(bytes: &[u8]) -> bool {
 
 /// Whether a field's value is ASCII throughout; none: it is no value.
 pub fn value_is_ascii(bytes: &[u8]) -> Option<bool> {
-    let common = bytes
-        .iter()
-        .fold(u8::MAX, |common, b| common & CLASSES[usize::from(*b)]);
+    let common = common(bytes);
     (common & VALUE != 0).then_some(common & ASCII != 0)
+}
+
+/// Whether a field's name is one that ALB takes for valid (`forwarded::is_valid_name`); none: it is no name.
+pub fn name_is_valid(bytes: &[u8]) -> Option<bool> {
+    let common = common(bytes);
+    (!bytes.is_empty() && common & TOKEN != 0).then_some(common & PLAIN != 0)
+}
+
+/// What all of them are.
+fn common(bytes: &[u8]) -> u8 {
+    bytes
+        .iter()
+        .fold(u8::MAX, |common, b| common & CLASSES[usize::from(*b)])
 }
 
 /// A request's target: no spaces, no controls.

@@ -21,7 +21,7 @@ use neargate_routing::desync::{Reason, Reasons, Verdict, judge};
 use neargate_routing::{Cookies, Group, GroupCounter, Headers as _, Outstanding, RequestHead, forwarded};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 /// Most bytes of a body that are read for nothing, so that the connection can go on.
@@ -97,7 +97,7 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
             close: given.last || !given.head.persistent(),
         };
         let after = self.step(&mut step, &mut record).await;
-        record.finish(given.worker, given.served, given.arrival);
+        record.finish(Instant::now(), given.worker, given.served, given.arrival);
         after
     }
 

@@ -7,6 +7,7 @@ use crate::dial::{self, DialError};
 use crate::nlb::tunnel::Wire;
 use crate::outbox::Stream;
 use crate::unverified;
+use foldhash::fast::RandomState;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -40,8 +41,11 @@ pub enum Upstream {
     Tls(Box<TlsStream<Stream>>),
 }
 
+/// With when they became idle.
+type Idle = HashMap<Place, Vec<(Upstream, Instant)>, RandomState>;
+
 thread_local! {
-    static IDLE_ONES: RefCell<HashMap<Place, Vec<(Upstream, Instant)>>> = RefCell::new(HashMap::new());
+    static IDLE_ONES: RefCell<Idle> = RefCell::default();
     static TLS: Arc<rustls::ClientConfig> = unverified::settings(&[b"http/1.1"]);
 }
 

@@ -1,9 +1,13 @@
 //! What is counted and logged of one stream, and what it holds while it lasts. Finished when dropped, however it ends.
 
+use super::asked::Asked;
 use super::life::{Life, Stream};
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, without_port};
+use crate::decide;
 use crate::record::Record;
-use crate::serving::{Served, Worker};
+use crate::serving::{self, Served, Worker};
+use http::header::USER_AGENT;
+use neargate_core::Timestamp;
 use neargate_routing::{Class, Group, Outstanding, Reason};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -22,11 +26,7 @@ pub struct Account {
     pub stream: Stream,
     created: SystemTime,
     begun: Instant,
-    pub method: http::Method,
-    /// Without port.
-    pub host: Vec<u8>,
-    pub path_and_query: String,
-    pub user_agent: Option<http::HeaderValue>,
+    pub asked: Rc<Asked>,
     pub grpc: bool,
     /// Place of its rule in the listener.
     pub rule: Option<usize>,
@@ -69,6 +69,11 @@ impl Upstream {
         self.life.touch_at(now);
     }
 
+    /// When something last passed.
+    pub fn touched(&self) -> Instant {
+        self.touched.get()
+    }
+
     /// How long nothing passed.
     pub fn silent(&self) -> Duration {
         self.touched.get().elapsed()
@@ -76,8 +81,14 @@ impl Upstream {
 }
 
 impl Account {
-    pub fn new(worker: Rc<Worker>, arrival: Rc<Arrival>, served: Arc<Served>, stream: Stream) -> Box<Account> {
-        let begun = Instant::now();
+    pub fn new(
+        worker: Rc<Worker>,
+        arrival: Rc<Arrival>,
+        served: Arc<Served>,
+        stream: Stream,
+        asked: Rc<Asked>,
+        begun: Instant,
+    ) -> Box<Account> {
         let life = stream.life();
         Box::new(Account {
             worker,
@@ -86,11 +97,8 @@ impl Account {
             stream,
             created: SystemTime::now(),
             begun,
-            method: http::Method::GET,
-            host: Vec::new(),
-            path_and_query: String::new(),
-            user_agent: None,
-            grpc: false,
+            grpc: decide::is_grpc(&asked.parts.headers),
+            asked,
             rule: None,
             class: (Class::Compliant, None),
             action: None,
@@ -115,6 +123,11 @@ impl Account {
         })
     }
 
+    /// When the request came.
+    pub fn came(&self) -> Timestamp {
+        serving::timestamp(self.created)
+    }
+
     /// True once the target is gone from what is served.
     pub fn is_cut(&self) -> bool {
         let (Some(group), Some(target)) = (&self.group, &self.target) else {
@@ -129,13 +142,14 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        let ended = Instant::now();
+        self.stream.end(ended);
+        let parts = &self.asked.parts;
         let record = Record {
-            created: self.created,
-            begun: self.begun,
-            method: self.method.as_str().as_bytes(),
-            host: &self.host,
-            path_and_query: self.path_and_query.as_bytes(),
-            user_agent: self.user_agent.as_ref().map(http::HeaderValue::as_bytes),
+            method: parts.method.as_str().as_bytes(),
+            host: without_port(self.asked.host()),
+            path_and_query: self.asked.path_and_query().as_bytes(),
+            user_agent: parts.headers.get(USER_AGENT).map(http::HeaderValue::as_bytes),
             http2: true,
             grpc: self.grpc,
             rule: self.rule.and_then(|place| self.served.listener.rules().get(place)),
@@ -154,8 +168,8 @@ impl Drop for Account {
             trace: std::mem::take(&mut self.trace),
             host_after: self.host_after.take(),
             url_after: self.url_after.take(),
-            ..Record::new("HTTP/2.0")
+            ..Record::of("HTTP/2.0", self.created, self.begun)
         };
-        record.finish(&self.worker, &self.served, &self.arrival);
+        record.finish(ended, &self.worker, &self.served, &self.arrival);
     }
 }

@@ -17,7 +17,8 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's body.
 pub struct ToTarget {
-    incoming: RecvStream,
+    /// None: there is none.
+    incoming: Option<RecvStream>,
     /// What is left of it, as its client says.
     left: Option<u64>,
     /// Trailers are looked for.
@@ -27,33 +28,34 @@ pub struct ToTarget {
 
 impl ToTarget {
     pub fn new(incoming: RecvStream, headers: &HeaderMap, upstream: Rc<Upstream>) -> ToTarget {
-        let over = incoming.is_end_stream();
-        if over {
-            upstream.sent.set(Some(Instant::now()));
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        if incoming.is_none() {
+            upstream.sent.set(Some(upstream.touched()));
         }
-        let said = headers
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let said = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         ToTarget {
+            left: incoming.as_ref().map_or(Some(0), |_| said()),
             incoming,
-            left: if over { Some(0) } else { said },
             data_over: false,
             upstream,
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
         if !self.data_over {
-            if let Some(data) = ready!(self.incoming.poll_data(cx)) {
+            if let Some(data) = ready!(incoming.poll_data(cx)) {
                 let data = data?;
                 // What is taken is written before more is.
-                self.incoming.flow_control().release_capacity(data.len())?;
+                incoming.flow_control().release_capacity(data.len())?;
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             self.data_over = true;
         }
-        let trailers = ready!(self.incoming.poll_trailers(cx))?;
+        let trailers = ready!(incoming.poll_trailers(cx))?;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 }
@@ -69,14 +71,14 @@ impl Body for ToTarget {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
             self.upstream.received.set(self.upstream.received.get() + length);
         }
-        if frame.is_none() || self.incoming.is_end_stream() {
+        if frame.is_none() || self.is_end_stream() {
             self.upstream.sent.set(Some(Instant::now()));
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(RecvStream::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -192,7 +194,9 @@ impl FromTarget {
             }
             return Poll::Pending;
         };
-        self.account.upstream.touch();
+        if !self.content.is_end_stream() {
+            self.account.upstream.touch();
+        }
         if let Some(Ok(frame)) = &frame {
             self.account.returned += frame.data_ref().map_or(0, |data| data.len() as u64);
         }

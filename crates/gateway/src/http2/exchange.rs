@@ -4,18 +4,17 @@
 //! is sent a second time only when not a byte of it was sent before.
 
 use super::account::Account;
+use super::asked::{self, Asked};
 use super::body::{Content, ToClient, ToTarget};
 use super::headers;
 use super::life::Life;
 use super::plain;
 use super::pool::{Lease, Unsent};
 use crate::answers::Answer;
-use crate::arrival::{Arrival, without_port};
-use crate::buffers;
+use crate::arrival::Arrival;
 use crate::decide::{self, Chosen, Decided, Decision};
 use crate::dial::DialError;
 use crate::http1::head::{FIELD_LIMIT, LINE_LIMIT};
-use crate::http1::rewrite::put_field;
 use crate::http1::target_form;
 use crate::http1::upstream::{Place, is_repeatable};
 use crate::leash::Leash;
@@ -25,10 +24,9 @@ use h2::RecvStream;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Body as _;
 use neargate_link::gateway::ProtocolVersion;
-use neargate_routing::desync::{Reason, Reasons, Verdict, judge};
+use neargate_routing::desync::{Reason, Verdict, judge};
 use neargate_routing::{Choice, Cookies, GroupCounter, RequestHead, forwarded};
 use std::future::poll_fn;
-use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -42,13 +40,6 @@ const STALE: usize = 3;
 #[error("the security groups of the load balancer do not admit {0}")]
 pub struct NotAdmitted(std::net::IpAddr);
 
-/// What a stream's request is about.
-struct Asked {
-    parts: http::request::Parts,
-    host: Vec<u8>,
-    source: Option<Ipv4Addr>,
-}
-
 /// Answers one stream.
 ///
 /// # Errors
@@ -59,10 +50,10 @@ pub async fn answer(
     life: Rc<Life>,
     request: Request<RecvStream>,
 ) -> Result<Response<ToClient>, NotAdmitted> {
-    let stream = life.begin();
+    let now = Instant::now();
+    let stream = life.begin(now);
     let (parts, body) = request.into_parts();
-    let host = host(&parts);
-    let Some(behind) = arrival.behind(&host) else {
+    let Some(behind) = arrival.behind(asked::host(&parts)) else {
         return Ok(unheard(stream, &Answer::nobody(), &parts.method));
     };
     if !behind.admits(arrival.client.ip(), arrival.local.port()) {
@@ -73,21 +64,15 @@ pub async fn answer(
         return Ok(unheard(stream, &Answer::page(503), &parts.method));
     };
     life.count(&served, worker.shard);
-    let mut account = Account::new(worker, arrival, served, stream);
-    account.method = parts.method.clone();
-    account.host = without_port(&host).to_vec();
-    account.path_and_query = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    account.user_agent = parts.headers.get(http::header::USER_AGENT).cloned();
-    account.grpc = decide::is_grpc(&parts.headers);
-    let asked = Asked {
+    let asked = Rc::new(Asked {
         parts,
-        host,
         source: behind.source,
-    };
-    Ok(run(account, &asked, body).await)
+    });
+    Ok(run(Account::new(worker, arrival, served, stream, asked, now), body).await)
 }
 
-async fn run(mut account: Box<Account>, asked: &Asked, body: RecvStream) -> Response<ToClient> {
+async fn run(mut account: Box<Account>, body: RecvStream) -> Response<ToClient> {
+    let asked = account.asked.clone();
     // There is no WebSocket over HTTP/2, and no proxying.
     if asked.parts.method == Method::CONNECT {
         return own(account, &Answer::page(400));
@@ -97,26 +82,26 @@ async fn run(mut account: Box<Account>, asked: &Asked, body: RecvStream) -> Resp
     }
     let (worker, arrival, served) = (account.worker.clone(), account.arrival.clone(), account.served.clone());
     // What an HTTP/1.1 target could read in two ways is judged as if it had come so.
-    account.class = reasons(asked).worst();
+    account.class = asked.reasons().worst();
     let refused = judge(served.balancer.settings.desync, account.class.0) == Verdict::Refuse;
     // Two lengths are refused in every mode, as of HTTP/1.1.
     let doubled = account.class.1 == Some(Reason::DuplicateContentLength);
     let too_long =
         |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() > FIELD_LIMIT;
     let too_long = asked.parts.headers.iter().any(too_long);
-    if refused || doubled || too_long || asked.host.is_empty() || !target_form::is_host(&asked.host) {
+    if refused || doubled || too_long || asked.host().is_empty() || !target_form::is_host(asked.host()) {
         return own(account, &Answer::page(400));
     }
-    let line = account.method.as_str().len() + account.path_and_query.len() + "  HTTP/1.1".len();
+    let line = asked.parts.method.as_str().len() + asked.path_and_query().len() + "  HTTP/1.1".len();
     if line > LINE_LIMIT {
         return own(account, &Answer::page(414));
     }
-    let now = crate::serving::now();
+    let now = account.came();
     let head = RequestHead {
         method: asked.parts.method.as_str().as_bytes(),
         path: asked.parts.uri.path().as_bytes(),
         query: asked.parts.uri.query().map(str::as_bytes),
-        host: &asked.host,
+        host: asked.host(),
         headers: &asked.parts.headers,
         source: arrival.client.ip(),
         https: arrival.tls.is_some(),
@@ -146,23 +131,7 @@ async fn run(mut account: Box<Account>, asked: &Asked, body: RecvStream) -> Resp
     account.action = Some("forward");
     account.host_after.clone_from(&chosen.host);
     account.url_after.clone_from(&chosen.url);
-    forward(account, asked, body, (&worker, &served, &arrival), chosen).await
-}
-
-fn reasons(asked: &Asked) -> Reasons {
-    let mut reasons = Reasons::new();
-    let mut lengths = asked.parts.headers.get_all(http::header::CONTENT_LENGTH).iter();
-    let (first, second) = (lengths.next(), lengths.next());
-    if second.is_some() {
-        reasons.insert(Reason::DuplicateContentLength);
-    }
-    if let (Some(length), true) = (first, matches!(asked.parts.method, Method::GET | Method::HEAD)) {
-        reasons.insert(match length.as_bytes() {
-            b"0" => Reason::GetHeadZeroContentLength,
-            _ => Reason::UndefinedContentLengthSemantics,
-        });
-    }
-    reasons
+    forward(account, &asked, body, (&worker, &served, &arrival), chosen).await
 }
 
 async fn forward(
@@ -173,14 +142,15 @@ async fn forward(
     chosen: Chosen<'_>,
 ) -> Response<ToClient> {
     let settings = &served.balancer.settings;
-    let now = crate::serving::now();
-    let again = is_repeatable(account.method.as_str().as_bytes()) && body.is_end_stream();
-    let mut body = Some(ToTarget::new(body, &asked.parts.headers, account.upstream.clone()));
+    let now = account.came();
+    let body = ToTarget::new(body, &asked.parts.headers, account.upstream.clone());
+    let again = is_repeatable(asked.parts.method.as_str().as_bytes()) && body.is_end_stream();
+    let mut body = Some(body);
     let mut choice = chosen.choice;
     let (mut stale, mut tried_another) = (0, false);
     let mut host = chosen.host.unwrap_or_default();
     if host.is_empty() {
-        decide::outgoing_host(&asked.host, served.listener.port, settings.preserve_host, &mut host);
+        decide::outgoing_host(asked.host(), served.listener.port, settings.preserve_host, &mut host);
     }
     loop {
         let http2 = choice.group.version != ProtocolVersion::Http1;
@@ -197,12 +167,12 @@ async fn forward(
             random: [worker.random.draw(), worker.random.draw()],
             host: (!http2).then_some(&host),
         };
-        let Some(uri) = uri(asked, chosen.url.as_deref(), http2.then_some((&place, &host))) else {
+        let Some(uri) = asked.uri(chosen.url.as_deref(), http2.then_some((&place, &host))) else {
             return own(account, &Answer::page(500));
         };
         let told = match http2 {
             true => rewritten.make(&mut account.trace).map(Told::Many),
-            false => head(asked, &uri, &rewritten, &mut account.trace).map(Told::One),
+            false => asked.head(&uri, &rewritten, &mut account.trace).map(Told::One),
         };
         let Ok(told) = told else {
             return own(account, &Answer::page(463));
@@ -212,7 +182,11 @@ async fn forward(
         let connected = match kept {
             Some(kept) => Ok(kept),
             // In a box: a stream's future, which is moved to where it runs, would be four times as large.
-            None => Box::pin(Lease::new(place, http2)).await,
+            None => {
+                let new = Box::pin(Lease::new(place, http2)).await;
+                account.upstream.touch();
+                new
+            }
         };
         let lease = match connected {
             Ok(lease) => lease,
@@ -236,7 +210,6 @@ async fn forward(
         let Some(taken) = body.take() else {
             return own(account, &Answer::page(502));
         };
-        account.upstream.touch();
         let answered = {
             let mut leash = Leash::new(worker, choice.group, &choice.target);
             let asking = send(asked, lease, uri, told, taken, again);
@@ -288,7 +261,7 @@ async fn send(
 ) -> Result<Response<Content>, Unsent> {
     match (lease, told) {
         (Lease::One(connection), Told::One(mut head)) => {
-            let chunked = put_framing(asked, &body, &mut head);
+            let chunked = asked.put_framing(&body, &mut head);
             let asked = plain::Asked {
                 head,
                 method: asked.parts.method.clone(),
@@ -301,40 +274,11 @@ async fn send(
                 .map(|answer| Content::One(Box::new(answer))))
         }
         (Lease::Many(mut running), Told::Many(headers)) => {
-            let response = running.send(outgoing(asked, uri, headers, body)).await?;
+            let response = running.send(asked.outgoing(uri, headers, body)).await?;
             Ok(response.map(|incoming| Content::Many(incoming, Some(running))))
         }
         _ => Err(Unsent::Broken("the target's protocol changed".into())),
     }
-}
-
-/// The request line and headers for a target that speaks HTTP/1.1, to which framing is added.
-fn head(
-    asked: &Asked,
-    uri: &Uri,
-    told: &headers::ToTarget<'_>,
-    trace: &mut Vec<u8>,
-) -> Result<Vec<u8>, forwarded::TooManyAddresses> {
-    let mut out = buffers::lend();
-    out.extend_from_slice(asked.parts.method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    told.write(&mut out, trace)?;
-    Ok(out)
-}
-
-/// Says how the body ends, and ends the head; true when the body goes in chunks.
-fn put_framing(asked: &Asked, body: &ToTarget, out: &mut Vec<u8>) -> bool {
-    let has_length = asked.parts.headers.contains_key(http::header::CONTENT_LENGTH);
-    let chunked = !has_length && !body.is_end_stream();
-    if chunked {
-        put_field(out, b"transfer-encoding", b"chunked");
-    } else if !has_length && matches!(asked.parts.method, Method::POST | Method::PUT | Method::PATCH) {
-        put_field(out, b"content-length", b"0");
-    }
-    out.extend_from_slice(b"\r\n");
-    chunked
 }
 
 /// Passes a target's response on.
@@ -380,7 +324,7 @@ fn own(mut account: Box<Account>, answer: &Answer) -> Response<ToClient> {
     account.status = Some(answer.status);
     account.stream.answered();
     let headers = headers::own(answer, Some(&account.served), account.grpc);
-    let bodiless = account.grpc || account.method == Method::HEAD || answer.body.is_empty();
+    let bodiless = account.grpc || account.asked.parts.method == Method::HEAD || answer.body.is_empty();
     let left = (!bodiless).then(|| Bytes::from(answer.body.clone().into_owned()));
     dressed(
         answer.status,
@@ -409,50 +353,6 @@ fn dressed(status: u16, headers: HeaderMap, body: ToClient) -> Response<ToClient
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.headers_mut() = headers;
     response
-}
-
-/// `:authority`, or else Host.
-fn host(parts: &http::request::Parts) -> Vec<u8> {
-    match parts.uri.authority() {
-        Some(authority) => authority.as_str().as_bytes().to_vec(),
-        None => parts
-            .headers
-            .get(http::header::HOST)
-            .map_or(Vec::new(), |host| host.as_bytes().to_vec()),
-    }
-}
-
-/// What is asked of the target: HTTP/2 ones get the whole URL. None: the rewritten one is no URL.
-fn uri(asked: &Asked, url: Option<&[u8]>, whole: Option<(&Place, &Vec<u8>)>) -> Option<Uri> {
-    let path = match url {
-        Some(url) => http::uri::PathAndQuery::try_from(url).ok()?,
-        None => match asked.parts.uri.path_and_query() {
-            Some(path) => path.clone(),
-            None => http::uri::PathAndQuery::from_static("/"),
-        },
-    };
-    let Some((place, host)) = whole else {
-        return Some(Uri::from(path));
-    };
-    let scheme = if place.tls {
-        http::uri::Scheme::HTTPS
-    } else {
-        http::uri::Scheme::HTTP
-    };
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(scheme);
-    parts.authority = Some(http::uri::Authority::try_from(&host[..]).ok()?);
-    parts.path_and_query = Some(path);
-    Uri::from_parts(parts).ok()
-}
-
-fn outgoing(asked: &Asked, uri: Uri, headers: HeaderMap, body: ToTarget) -> Request<ToTarget> {
-    let mut request = Request::new(body);
-    *request.method_mut() = asked.parts.method.clone();
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    *request.version_mut() = http::Version::HTTP_2;
-    request
 }
 
 impl Account {

@@ -133,15 +133,11 @@ impl ToTarget<'_> {
     }
 }
 
-/// Makes a target's response one of the balancer's.
+/// Makes a target's response one of the balancer's. What an HTTP/1.1 target's Connection lists has been left out.
 pub fn to_client(headers: &mut HeaderMap, served: &Served) {
     let settings = &served.listener.settings;
-    let listed: Vec<HeaderValue> = headers.get_all(http::header::CONNECTION).iter().cloned().collect();
-    let leaves = |name: &HeaderName| {
-        let bytes = name.as_str().as_bytes();
-        forwarded::is_hop_by_hop(bytes) || listed.iter().any(|list| forwarded::named_in(list.as_bytes(), bytes))
-    };
-    let gone: Vec<HeaderName> = headers.keys().filter(|name| leaves(name)).cloned().collect();
+    let leaves = |name: &&HeaderName| forwarded::is_hop_by_hop(name.as_str().as_bytes());
+    let gone: Vec<HeaderName> = headers.keys().filter(leaves).cloned().collect();
     for name in gone {
         headers.remove(name);
     }

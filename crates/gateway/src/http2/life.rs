@@ -42,12 +42,13 @@ impl Life {
     }
 
     /// Counts a stream until the guard is dropped.
-    pub fn begin(self: &Rc<Life>) -> Stream {
+    pub fn begin(self: &Rc<Life>, now: Instant) -> Stream {
         self.open.set(self.open.get() + 1);
-        self.touch_at(Instant::now());
+        self.touch_at(now);
         Stream {
             life: self.clone(),
             answered: false,
+            ended: false,
         }
     }
 
@@ -122,11 +123,22 @@ impl Life {
 pub struct Stream {
     life: Rc<Life>,
     answered: bool,
+    ended: bool,
 }
 
 impl Stream {
     pub fn life(&self) -> Rc<Life> {
         self.life.clone()
+    }
+
+    /// It is over, as it is when it is dropped.
+    pub fn end(&mut self, now: Instant) {
+        self.ended = true;
+        self.life.open.set(self.life.open.get() - 1);
+        self.life.used.set(now);
+        if !self.answered {
+            self.life.reset(now);
+        }
     }
 
     pub fn looks(&self) -> Looks {
@@ -144,11 +156,8 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let now = Instant::now();
-        self.life.open.set(self.life.open.get() - 1);
-        self.life.used.set(now);
-        if !self.answered {
-            self.life.reset(now);
+        if !self.ended {
+            self.end(Instant::now());
         }
     }
 }
@@ -191,7 +200,7 @@ mod tests {
     #[test]
     fn a_connection_idles_when_its_last_stream_ends() {
         let life = Rc::new(Life::new());
-        let stream = life.begin();
+        let stream = life.begin(Instant::now());
         assert!(life.idle().is_none());
         drop(stream);
         assert!(life.idle().is_some());

@@ -6,6 +6,7 @@
 //! resetting them loses its connection.
 
 mod account;
+mod asked;
 mod bell;
 mod body;
 mod connection;

@@ -7,6 +7,7 @@ use crate::dial::{self, DialError};
 use crate::http1::upstream::{self, CONNECT_WITHIN, Place};
 use crate::outbox::Stream;
 use crate::unverified;
+use foldhash::fast::RandomState;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
@@ -40,7 +41,7 @@ type Many = http2::SendRequest<ToTarget>;
 
 #[derive(Default)]
 struct Pool {
-    many: HashMap<Place, Vec<Shared>>,
+    many: HashMap<Place, Vec<Shared>, RandomState>,
     /// Held while a shared connection is made, so that a burst of requests makes one.
     making: HashMap<Place, Rc<tokio::sync::Mutex<()>>>,
     sweeping: bool,

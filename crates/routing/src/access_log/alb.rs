@@ -119,9 +119,8 @@ impl AlbEntry<'_> {
         match self.times {
             Some(times) => {
                 for took in [times.request, times.target, times.response] {
-                    line.number(took.as_secs());
-                    line.out.push(b'.');
-                    digits::padded(took.subsec_millis().into(), 3, line.out);
+                    line.space();
+                    digits::millis(took, line.out);
                 }
             }
             None => (0..3).for_each(|_| line.plain("-1")),

@@ -145,7 +145,10 @@ async fn a_client_that_leaves_a_small_answer_lying_loses_its_connection_too() {
         setup.fixed = Some((200, "never taken"));
         let served = Served::start(&setup).await;
         let stream = TcpStream::connect(served.at).await.unwrap();
-        let client = h2::client::Builder::new().initial_window_size(0).handshake(stream).await;
+        let client = h2::client::Builder::new()
+            .initial_window_size(0)
+            .handshake(stream)
+            .await;
         let (client, connection) = client.unwrap();
         let connection = spawn_local(connection);
         let mut client: SendRequest<Bytes> = client.ready().await.unwrap();
