@@ -14,9 +14,7 @@ use crate::serving::Worker;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use h2::RecvStream;
-use h2::server::{Connection, Handshake, SendResponse};
-use http::Request;
+use h2::server::{Connection, Handshake};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -154,26 +152,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Client<S> {
                 Link::Open(connection) => match ready!(connection.poll_accept(&mut cx)) {
                     Some(asked) => {
                         let (request, respond) = asked?;
-                        let stream = self.stream(request, respond);
-                        self.streams.push(stream);
+                        let Some(begun) = exchange::begin(&self.worker, &self.arrival, &self.life, request) else {
+                            return Poll::Ready(Ok(()));
+                        };
+                        self.streams.push(Stream {
+                            runs: Box::pin(reply::give(begun, respond)),
+                            waker: None,
+                        });
                         self.streams_bell.ring();
                     }
                     None => return Poll::Ready(Ok(())),
                 },
             }
-        }
-    }
-
-    fn stream(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Stream {
-        let (worker, arrival, life) = (self.worker.clone(), self.arrival.clone(), self.life.clone());
-        Stream {
-            // In a box: what is moved from hand to hand is thousands of bytes otherwise.
-            runs: Box::pin(async move {
-                let life_of_stream = life.clone();
-                let answer = exchange::answer(worker, arrival, life_of_stream, request);
-                reply::give(answer, respond).await;
-            }),
-            waker: None,
         }
     }
 

@@ -27,161 +27,86 @@ use neargate_link::gateway::ProtocolVersion;
 use neargate_routing::desync::{Reason, Verdict, judge};
 use neargate_routing::{Choice, Cookies, GroupCounter, RequestHead, forwarded};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// Kept connections that may turn out closed before a new one is made.
 const STALE: usize = 3;
 
-/// The connection is not let in.
-#[derive(Debug, thiserror::Error)]
-#[error("the security groups of the load balancer do not admit {0}")]
-pub struct NotAdmitted(std::net::IpAddr);
+/// How a stream begins.
+pub enum Begun {
+    /// With its answer.
+    Answered(Response<ToClient>),
+    /// `run` finds its answer.
+    Runs(Box<Account>, RecvStream),
+}
 
-/// Answers one stream.
-///
-/// # Errors
-/// `NotAdmitted`: the whole connection is closed.
-pub async fn answer(
-    worker: Rc<Worker>,
-    arrival: Rc<Arrival>,
-    life: Rc<Life>,
+/// Begins a stream. None: its client is not let in, and its connection is cut.
+pub fn begin(
+    worker: &Rc<Worker>,
+    arrival: &Rc<Arrival>,
+    life: &Rc<Life>,
     request: Request<RecvStream>,
-) -> Result<Response<ToClient>, NotAdmitted> {
+) -> Option<Begun> {
     let now = Instant::now();
     let stream = life.begin(now);
     let (parts, body) = request.into_parts();
     let Some(behind) = arrival.behind(asked::host(&parts)) else {
-        return Ok(unheard(stream, &Answer::nobody(), &parts.method));
+        return Some(Begun::Answered(unheard(stream, &Answer::nobody(), &parts.method)));
     };
     if !behind.admits(arrival.client.ip(), arrival.local.port()) {
+        tracing::debug!(client = %arrival.client, "the security groups of the load balancer do not admit it");
         life.cut();
-        return Err(NotAdmitted(arrival.client.ip()));
+        return None;
     }
     let Some(served) = worker.now_serving().listener(&behind.listener).cloned() else {
-        return Ok(unheard(stream, &Answer::page(503), &parts.method));
+        return Some(Begun::Answered(unheard(stream, &Answer::page(503), &parts.method)));
     };
     life.count(&served, worker.shard);
     let asked = Rc::new(Asked {
         parts,
         source: behind.source,
     });
-    Ok(run(Account::new(worker, arrival, served, stream, asked, now), body).await)
+    let account = Account::new(worker.clone(), arrival.clone(), served, stream, asked, now);
+    Some(Begun::Runs(account, body))
 }
 
-async fn run(mut account: Box<Account>, body: RecvStream) -> Response<ToClient> {
-    let asked = account.asked.clone();
-    // There is no WebSocket over HTTP/2, and no proxying.
-    if asked.parts.method == Method::CONNECT {
-        return own(account, &Answer::page(400));
-    }
-    if asked.parts.method == Method::TRACE {
-        return own(account, &Answer::page(405));
-    }
-    let (worker, arrival, served) = (account.worker.clone(), account.arrival.clone(), account.served.clone());
-    // What an HTTP/1.1 target could read in two ways is judged as if it had come so.
-    account.class = asked.reasons().worst();
-    let refused = judge(served.balancer.settings.desync, account.class.0) == Verdict::Refuse;
-    // Two lengths are refused in every mode, as of HTTP/1.1.
-    let doubled = account.class.1 == Some(Reason::DuplicateContentLength);
-    let too_long =
-        |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() > FIELD_LIMIT;
-    let too_long = asked.parts.headers.iter().any(too_long);
-    if refused || doubled || too_long || asked.host().is_empty() || !target_form::is_host(asked.host()) {
-        return own(account, &Answer::page(400));
-    }
-    let line = asked.parts.method.as_str().len() + asked.path_and_query().len() + "  HTTP/1.1".len();
-    if line > LINE_LIMIT {
-        return own(account, &Answer::page(414));
-    }
-    let now = account.came();
-    let head = RequestHead {
-        method: asked.parts.method.as_str().as_bytes(),
-        path: asked.parts.uri.path().as_bytes(),
-        query: asked.parts.uri.query().map(str::as_bytes),
-        host: asked.host(),
-        headers: &asked.parts.headers,
-        source: arrival.client.ip(),
-        https: arrival.tls.is_some(),
-        port: served.listener.port,
+/// Finds a stream's answer, from its target most often.
+pub async fn run(mut account: Box<Account>, body: RecvStream) -> Response<ToClient> {
+    let (asked, worker) = (account.asked.clone(), account.worker.clone());
+    let (arrival, served) = (account.arrival.clone(), account.served.clone());
+    let chosen = match decided(&mut account, &asked, (&worker, &served, &arrival)) {
+        Ok(chosen) => chosen,
+        Err(answer) => return own(account, &answer),
     };
-    let Decided { rule, decision } = decide::decide(&worker, &served, &arrival, &head, true, now);
-    account.rule = served
-        .listener
-        .rules()
-        .iter()
-        .position(|other| std::ptr::eq(other, rule));
-    let chosen = match decision {
-        Decision::Forward(chosen) => chosen,
-        Decision::Answer(answer, action) => {
-            account.action = Some(action);
-            account.redirect.clone_from(&answer.location);
-            let existing = asked
-                .parts
-                .headers
-                .get(headers::TRACE_ID)
-                .map(http::HeaderValue::as_bytes);
-            let random = [worker.random.draw(), worker.random.draw()];
-            forwarded::trace_id(existing, now, random, &mut account.trace);
-            return own(account, &answer);
-        }
-    };
-    account.action = Some("forward");
-    account.host_after.clone_from(&chosen.host);
-    account.url_after.clone_from(&chosen.url);
-    forward(account, &asked, body, (&worker, &served, &arrival), chosen).await
-}
-
-async fn forward(
-    mut account: Box<Account>,
-    asked: &Asked,
-    body: RecvStream,
-    (worker, served, arrival): (&Rc<Worker>, &Served, &Arrival),
-    chosen: Chosen<'_>,
-) -> Response<ToClient> {
-    let settings = &served.balancer.settings;
-    let now = account.came();
+    let mut host = chosen.host.unwrap_or_default();
+    if host.is_empty() {
+        let preserve = served.balancer.settings.preserve_host;
+        decide::outgoing_host(asked.host(), served.listener.port, preserve, &mut host);
+    }
     let body = ToTarget::new(body, &asked.parts.headers, account.upstream.clone());
     let again = is_repeatable(asked.parts.method.as_str().as_bytes()) && body.is_end_stream();
     let mut body = Some(body);
     let mut choice = chosen.choice;
     let (mut stale, mut tried_another) = (0, false);
-    let mut host = chosen.host.unwrap_or_default();
-    if host.is_empty() {
-        decide::outgoing_host(asked.host(), served.listener.port, settings.preserve_host, &mut host);
-    }
     loop {
-        let http2 = choice.group.version != ProtocolVersion::Http1;
         let place = Place {
             target: choice.target.address(),
             source: asked.source,
             tls: decide::is_tls(&choice),
         };
-        let rewritten = headers::ToTarget {
-            headers: &asked.parts.headers,
-            served,
-            arrival,
-            now,
-            random: [worker.random.draw(), worker.random.draw()],
-            host: (!http2).then_some(&host),
-        };
-        let Some(uri) = asked.uri(chosen.url.as_deref(), http2.then_some((&place, &host))) else {
-            return own(account, &Answer::page(500));
-        };
-        let told = match http2 {
-            true => rewritten.make(&mut account.trace).map(Told::Many),
-            false => asked.head(&uri, &rewritten, &mut account.trace).map(Told::One),
-        };
-        let Ok(told) = told else {
-            return own(account, &Answer::page(463));
+        let told = match told(&mut account, &asked, &choice, (&place, &host, chosen.url.as_deref())) {
+            Ok(told) => told,
+            Err(answer) => return own(account, &answer),
         };
         account.chosen(&choice);
+        let http2 = matches!(told, Told::Many(..));
         let kept = (stale < STALE).then(|| Lease::kept(place, http2, !again)).flatten();
         let connected = match kept {
             Some(kept) => Ok(kept),
-            // In a box: a stream's future, which is moved to where it runs, would be four times as large.
+            // In a box: a stream's future would be many times as large.
             None => {
                 let new = Box::pin(Lease::new(place, http2)).await;
                 account.upstream.touch();
@@ -195,8 +120,10 @@ async fn forward(
                 let counter = GroupCounter::TargetConnectionErrorCount;
                 choice.group.metrics().add(worker.shard, counter, 1);
                 // Nothing has been sent: another target may have it, once.
+                let headers = &asked.parts.headers;
+                let now = account.came();
                 let another = (!tried_another)
-                    .then(|| decide::choose(worker, served, arrival, chosen.forward, &asked.parts.headers, now))
+                    .then(|| decide::choose(&worker, &served, &arrival, chosen.forward, headers, now))
                     .flatten()
                     .filter(|other| other.target.address() != place.target);
                 if let Some(another) = another {
@@ -211,15 +138,14 @@ async fn forward(
             return own(account, &Answer::page(502));
         };
         let answered = {
-            let mut leash = Leash::new(worker, choice.group, &choice.target);
-            let asking = send(asked, lease, uri, told, taken, again);
-            let mut asking = pin!(asking);
+            let mut asking = Asking::new(&asked, lease, told, taken, again);
+            let mut leash = Leash::new(&worker, choice.group, &choice.target);
             let mut looks = account.stream.looks();
             poll_fn(|cx| {
-                if let Poll::Ready(answered) = asking.as_mut().poll(cx) {
+                if let Poll::Ready(answered) = asking.poll(cx) {
                     return Poll::Ready(Some(answered));
                 }
-                if looks.is_due() && account.upstream.silent() >= settings.idle_timeout {
+                if looks.is_due() && account.upstream.silent() >= served.balancer.settings.idle_timeout {
                     return Poll::Ready(None);
                 }
                 match leash.is_cut() {
@@ -245,39 +171,141 @@ async fn forward(
     }
 }
 
-/// What a target is told: the head as it is sent over HTTP/1.1, or headers.
-enum Told {
-    One(Vec<u8>),
-    Many(HeaderMap),
+/// Where the request goes, or the balancer's own answer.
+fn decided<'r>(
+    account: &mut Account,
+    asked: &'r Asked,
+    (worker, served, arrival): (&Worker, &'r Served, &'r Arrival),
+) -> Result<Chosen<'r>, Answer> {
+    // There is no WebSocket over HTTP/2, and no proxying.
+    if asked.parts.method == Method::CONNECT {
+        return Err(Answer::page(400));
+    }
+    if asked.parts.method == Method::TRACE {
+        return Err(Answer::page(405));
+    }
+    // What an HTTP/1.1 target could read in two ways is judged as if it had come so.
+    account.class = asked.reasons().worst();
+    let refused = judge(served.balancer.settings.desync, account.class.0) == Verdict::Refuse;
+    // Two lengths are refused in every mode, as of HTTP/1.1.
+    let doubled = account.class.1 == Some(Reason::DuplicateContentLength);
+    let too_long =
+        |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() > FIELD_LIMIT;
+    let too_long = asked.parts.headers.iter().any(too_long);
+    if refused || doubled || too_long || asked.host().is_empty() || !target_form::is_host(asked.host()) {
+        return Err(Answer::page(400));
+    }
+    let line = asked.parts.method.as_str().len() + asked.path_and_query().len() + "  HTTP/1.1".len();
+    if line > LINE_LIMIT {
+        return Err(Answer::page(414));
+    }
+    let now = account.came();
+    let head = RequestHead {
+        method: asked.parts.method.as_str().as_bytes(),
+        path: asked.parts.uri.path().as_bytes(),
+        query: asked.parts.uri.query().map(str::as_bytes),
+        host: asked.host(),
+        headers: &asked.parts.headers,
+        source: arrival.client.ip(),
+        https: arrival.tls.is_some(),
+        port: served.listener.port,
+    };
+    let Decided { rule, decision } = decide::decide(worker, served, arrival, &head, true, now);
+    let rules = served.listener.rules();
+    account.rule = rules.iter().position(|other| std::ptr::eq(other, rule));
+    match decision {
+        Decision::Forward(chosen) => {
+            account.action = Some("forward");
+            account.host_after.clone_from(&chosen.host);
+            account.url_after.clone_from(&chosen.url);
+            Ok(chosen)
+        }
+        Decision::Answer(answer, action) => {
+            account.action = Some(action);
+            account.redirect.clone_from(&answer.location);
+            let existing = asked.parts.headers.get(headers::TRACE_ID);
+            let random = [worker.random.draw(), worker.random.draw()];
+            let existing = existing.map(http::HeaderValue::as_bytes);
+            forwarded::trace_id(existing, now, random, &mut account.trace);
+            Err(answer)
+        }
+    }
 }
 
-async fn send(
+/// What a target is told: the head as it is sent over HTTP/1.1, or URL and headers.
+enum Told {
+    One(Vec<u8>),
+    Many(Box<(Uri, HeaderMap)>),
+}
+
+fn told(
+    account: &mut Account,
     asked: &Asked,
-    lease: Lease,
-    uri: Uri,
-    told: Told,
-    body: ToTarget,
-    again: bool,
-) -> Result<Response<Content>, Unsent> {
-    match (lease, told) {
-        (Lease::One(connection), Told::One(mut head)) => {
-            let chunked = asked.put_framing(&body, &mut head);
-            let asked = plain::Asked {
-                head,
-                method: asked.parts.method.clone(),
-                chunked,
-                again,
-            };
-            Ok(connection
-                .ask(asked, body)
-                .await?
-                .map(|answer| Content::One(Box::new(answer))))
+    choice: &Choice<'_>,
+    (place, host, url): (&Place, &Vec<u8>, Option<&[u8]>),
+) -> Result<Told, Answer> {
+    let http2 = choice.group.version != ProtocolVersion::Http1;
+    let random = &account.worker.random;
+    let rewritten = headers::ToTarget {
+        headers: &asked.parts.headers,
+        served: &account.served,
+        arrival: &account.arrival,
+        now: account.came(),
+        random: [random.draw(), random.draw()],
+        host: (!http2).then_some(host),
+    };
+    let uri = asked.uri(url, http2.then_some((place, host)));
+    let uri = uri.ok_or_else(|| Answer::page(500))?;
+    let told = match http2 {
+        true => rewritten
+            .make(&mut account.trace)
+            .map(|headers| Told::Many(Box::new((uri, headers)))),
+        false => asked.head(&uri, &rewritten, &mut account.trace).map(Told::One),
+    };
+    told.map_err(|_| Answer::page(463))
+}
+
+/// A request on its way, and the head of its response.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
+enum Asking {
+    One(plain::Asking),
+    Many(Pin<Box<dyn Future<Output = Result<Response<Content>, Unsent>>>>),
+    /// The group's version is another by now.
+    Never,
+}
+
+impl Asking {
+    fn new(asked: &Asked, lease: Lease, told: Told, body: ToTarget, again: bool) -> Asking {
+        match (lease, told) {
+            (Lease::One(connection), Told::One(mut head)) => {
+                let chunked = asked.put_framing(&body, &mut head);
+                let asked = plain::Asked {
+                    head,
+                    method: asked.parts.method.clone(),
+                    chunked,
+                    again,
+                };
+                Asking::One(connection.ask(asked, body))
+            }
+            (Lease::Many(mut running), Told::Many(told)) => {
+                let request = asked.outgoing(told.0, told.1, body);
+                Asking::Many(Box::pin(async move {
+                    let response = running.send(request).await?;
+                    Ok(response.map(|incoming| Content::Many(incoming, Some(running))))
+                }))
+            }
+            _ => Asking::Never,
         }
-        (Lease::Many(mut running), Told::Many(headers)) => {
-            let response = running.send(asked.outgoing(uri, headers, body)).await?;
-            Ok(response.map(|incoming| Content::Many(incoming, Some(running))))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Content>, Unsent>> {
+        match self {
+            Asking::One(asking) => asking
+                .poll(cx)
+                .map_ok(|response| response.map(|answer| Content::One(Box::new(answer)))),
+            Asking::Many(asking) => asking.as_mut().poll(cx),
+            Asking::Never => Poll::Ready(Err(Unsent::Broken("the target's protocol changed".into()))),
         }
-        _ => Err(Unsent::Broken("the target's protocol changed".into())),
     }
 }
 

@@ -69,79 +69,114 @@ enum Broken {
 }
 
 impl Connection {
-    /// Sends the request and waits for the head of the response.
-    ///
-    /// # Errors
-    /// See [`Unsent`].
-    pub async fn ask(self, asked: Asked, body: ToTarget) -> Result<Response<Answer>, Unsent> {
-        let Connection {
-            mut upstream,
-            place,
-            reused,
-        } = self;
+    /// Begins to send the request.
+    pub fn ask(self, asked: Asked, body: ToTarget) -> Asking {
         let (body, empty) = match body.is_end_stream() {
             true => (None, Some(body)),
             false => (Some(body), None),
         };
-        let mut upload = Upload {
+        let upload = Upload {
             pending: asked.head,
             written: 0,
             body,
             chunked: asked.chunked,
             dirty: true,
         };
-        let mut parser = Parser::new(Kind::Response);
-        let mut came = BytesMut::new();
-        let mut refused = false;
-        let mut interim = 0;
-        let waited = std::future::poll_fn(|cx| {
-            if !refused {
-                match upload.poll(cx, &mut upstream) {
-                    Poll::Ready(Err(Broken::Sender(error))) => return Poll::Ready(Err(NoHead::Broken(error))),
-                    // It may have answered before it stopped listening.
-                    Poll::Ready(Err(Broken::Receiver)) => refused = true,
-                    Poll::Ready(Ok(())) | Poll::Pending => {}
-                }
-            }
-            loop {
-                match poll_read(cx, &mut upstream) {
-                    Poll::Ready(Ok(bytes)) if !bytes.is_empty() => came.unsplit(bytes),
-                    Poll::Ready(_) if reused && asked.again && came.is_empty() && interim == 0 => {
-                        return Poll::Ready(Err(NoHead::Stale));
-                    }
-                    Poll::Ready(_) => return Poll::Ready(Err(broken(CLOSED))),
-                    Poll::Pending if refused => return Poll::Ready(Err(broken(CLOSED))),
-                    Poll::Pending => return Poll::Pending,
-                }
-                while parser.feed(&came).map_err(|refusal| NoHead::Broken(refusal.into()))? == Progress::Done {
-                    if !(100..200).contains(&parser.head.status) || parser.head.status == 101 {
-                        return Poll::Ready(Ok(()));
-                    }
-                    interim += 1;
-                    if interim > INTERIM {
-                        return Poll::Ready(Err(broken("interim responses without end")));
-                    }
-                    came.advance(parser.head.length);
-                    parser.restart();
-                }
-            }
-        })
-        .await;
-        match (waited, empty) {
-            (Ok(()), _) => {}
-            (Err(NoHead::Stale), Some(body)) => return Err(Unsent::Returned(body)),
-            (Err(NoHead::Stale), None) => return Err(Unsent::Broken(CLOSED.into())),
-            (Err(NoHead::Broken(failure)), _) => return Err(Unsent::Broken(failure)),
+        Asking {
+            open: Some((self.upstream, self.place, upload)),
+            empty,
+            method: asked.method,
+            again: asked.again && self.reused,
+            parser: Parser::new(Kind::Response),
+            came: BytesMut::new(),
+            refused: false,
+            interim: 0,
         }
-        let head = &parser.head;
-        let framing = head.response_framing(asked.method.as_str().as_bytes());
-        let whole = came.freeze();
+    }
+}
+
+/// A request on its way, until the head of its response has come.
+pub struct Asking {
+    /// None once that has come.
+    open: Option<(Upstream, Place, Upload)>,
+    /// A body without content, for when the request is sent a second time.
+    empty: Option<ToTarget>,
+    method: Method,
+    /// It may be sent a second time if it turns out that the connection is closed.
+    again: bool,
+    parser: Parser,
+    came: BytesMut,
+    /// The target takes nothing more of the request.
+    refused: bool,
+    interim: usize,
+}
+
+impl Asking {
+    /// Goes on until the head of the response has come.
+    ///
+    /// # Errors
+    /// See [`Unsent`].
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Answer>, Unsent>> {
+        let came = ready!(self.poll_head(cx));
+        Poll::Ready(match (came, self.empty.take()) {
+            (Ok(()), _) => self.response(),
+            (Err(NoHead::Stale), Some(body)) => Err(Unsent::Returned(body)),
+            (Err(NoHead::Stale), None) => Err(Unsent::Broken(CLOSED.into())),
+            (Err(NoHead::Broken(failure)), _) => Err(Unsent::Broken(failure)),
+        })
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoHead>> {
+        let Some((upstream, _, upload)) = &mut self.open else {
+            return Poll::Ready(Err(broken(CLOSED)));
+        };
+        if !self.refused {
+            match upload.poll(cx, upstream) {
+                Poll::Ready(Err(Broken::Sender(error))) => return Poll::Ready(Err(NoHead::Broken(error))),
+                // It may have answered before it stopped listening.
+                Poll::Ready(Err(Broken::Receiver)) => self.refused = true,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        loop {
+            match poll_read(cx, upstream) {
+                Poll::Ready(Ok(bytes)) if !bytes.is_empty() => self.came.unsplit(bytes),
+                Poll::Ready(_) if self.again && self.came.is_empty() && self.interim == 0 => {
+                    return Poll::Ready(Err(NoHead::Stale));
+                }
+                Poll::Ready(_) => return Poll::Ready(Err(broken(CLOSED))),
+                Poll::Pending if self.refused => return Poll::Ready(Err(broken(CLOSED))),
+                Poll::Pending => return Poll::Pending,
+            }
+            let parser = &mut self.parser;
+            while parser
+                .feed(&self.came)
+                .map_err(|refusal| NoHead::Broken(refusal.into()))?
+                == Progress::Done
+            {
+                if !(100..200).contains(&parser.head.status) || parser.head.status == 101 {
+                    return Poll::Ready(Ok(()));
+                }
+                self.interim += 1;
+                if self.interim > INTERIM {
+                    return Poll::Ready(Err(broken("interim responses without end")));
+                }
+                self.came.advance(parser.head.length);
+                parser.restart();
+            }
+        }
+    }
+
+    fn response(&mut self) -> Result<Response<Answer>, Unsent> {
+        let head = &self.parser.head;
+        let framing = head.response_framing(self.method.as_str().as_bytes());
+        let whole = std::mem::take(&mut self.came).freeze();
         let mut response = Response::new(Answer {
             rest: Rest::of(framing, Chunks::keeping_trailers()),
             came: whole.slice(head.length..),
             keeps: head.persistent() && framing != Framing::Close,
-            refused,
-            open: Some((upstream, place, upload)),
+            refused: self.refused,
+            open: self.open.take(),
         });
         *response.status_mut() = StatusCode::from_u16(head.status).map_err(|e| Unsent::Broken(e.into()))?;
         *response.headers_mut() = fields(head, &whole)?;

@@ -1,35 +1,39 @@
 //! Gives a stream its response: head, body and trailers, as fast as the client takes them.
 
 use super::body::ToClient;
-use super::exchange::NotAdmitted;
+use super::exchange::{self, Begun};
 use super::headers;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::Response;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 /// Bodies of at most so much are handed over whole, whatever the client takes now.
 const SMALL: u64 = 16 * 1024;
 
-/// Runs a stream's exchange and sends what it answers. Ends early, and drops what runs for it, when the client resets it.
-pub async fn give(
-    answer: impl Future<Output = Result<Response<ToClient>, NotAdmitted>>,
-    mut respond: SendResponse<Bytes>,
-) {
-    let mut answer = pin!(answer);
-    let answered = std::future::poll_fn(|cx| match answer.as_mut().poll(cx) {
-        Poll::Ready(answered) => Poll::Ready(Some(answered)),
-        Poll::Pending => respond.poll_reset(cx).map(|_| None),
-    })
-    .await;
-    let Some(answered) = answered else {
-        return;
+/// Runs a stream and sends its answer. Ends early, and drops what runs for it, when the client resets it.
+pub async fn give(begun: Begun, mut respond: SendResponse<Bytes>) {
+    let response = match begun {
+        Begun::Answered(response) => response,
+        Begun::Runs(account, body) => {
+            let mut running = pin!(exchange::run(account, body));
+            let answered = poll_fn(|cx| match running.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending => respond.poll_reset(cx).map(|_| None),
+            });
+            let Some(response) = answered.await else {
+                return;
+            };
+            response
+        }
     };
-    let sent = match answered {
-        Ok(response) => send(response, &mut respond).await,
-        Err(refused) => Err(Unsent::Failed(refused.into())),
+    let sent = match Out::start(response, &mut respond) {
+        Ok(Some(mut out)) => poll_fn(|cx| out.poll(cx)).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(Unsent::Gone(error)),
     };
     match sent {
         Ok(()) => {}
@@ -49,32 +53,32 @@ enum Unsent {
     Failed(super::body::Failure),
 }
 
-async fn send(response: Response<ToClient>, respond: &mut SendResponse<Bytes>) -> Result<(), Unsent> {
-    let (mut parts, mut body) = response.into_parts();
-    let over = body.is_end_stream();
-    headers::complete(&mut parts.headers, if over { None } else { body.length() });
-    let stream = respond.send_response(Response::from_parts(parts, ()), over);
-    let mut out = Out {
-        stream: stream.map_err(Unsent::Gone)?,
-        held: None,
-        small: body.length().is_some_and(|length| length <= SMALL),
-    };
-    match over {
-        true => Ok(()),
-        false => std::future::poll_fn(|cx| out.poll(&mut body, cx)).await,
-    }
-}
-
 /// A body's way out.
 struct Out {
     stream: SendStream<Bytes>,
+    body: ToClient,
     /// Waits for the client to take it, and whether it is the last.
     held: Option<(Bytes, bool)>,
     small: bool,
 }
 
 impl Out {
-    fn poll(&mut self, body: &mut ToClient, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
+    /// Sends the head. None: that was all.
+    fn start(response: Response<ToClient>, respond: &mut SendResponse<Bytes>) -> Result<Option<Out>, h2::Error> {
+        let (mut parts, body) = response.into_parts();
+        let over = body.is_end_stream();
+        let length = body.length();
+        headers::complete(&mut parts.headers, if over { None } else { length });
+        let stream = respond.send_response(Response::from_parts(parts, ()), over)?;
+        Ok((!over).then_some(Out {
+            stream,
+            body,
+            held: None,
+            small: length.is_some_and(|length| length <= SMALL),
+        }))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
         loop {
             if let Some((data, last)) = self.held.take() {
                 if !self.small && !data.is_empty() && !self.has_room(cx)? {
@@ -86,7 +90,7 @@ impl Out {
                     return Poll::Ready(Ok(()));
                 }
             }
-            let Poll::Ready(frame) = body.poll_frame(cx) else {
+            let Poll::Ready(frame) = self.body.poll_frame(cx) else {
                 return self.poll_gone(cx);
             };
             let Some(frame) = frame.transpose().map_err(Unsent::Failed)? else {
@@ -95,7 +99,7 @@ impl Out {
             };
             match frame.into_data() {
                 Ok(data) => {
-                    let last = body.is_end_stream();
+                    let last = self.body.is_end_stream();
                     if !self.small && !data.is_empty() {
                         // What is more than that is asked for when it is handed over.
                         self.stream.reserve_capacity(1);
