@@ -12,8 +12,6 @@ use neargate_routing::desync::{self, Reason};
 pub const LINE_LIMIT: usize = 16 * 1024;
 /// Longest header, name and value.
 pub const FIELD_LIMIT: usize = 16 * 1024;
-/// So many have room at once.
-const USUAL_FIELDS: usize = 16;
 /// Longest head.
 pub const HEAD_LIMIT: usize = 64 * 1024;
 
@@ -248,7 +246,6 @@ impl Parser {
                 }
                 self.first_line(buffer, line, text)?;
                 self.started = true;
-                self.head.fields.reserve(USUAL_FIELDS);
             } else if line == text {
                 self.head.length = end + 1;
                 self.finish()?;

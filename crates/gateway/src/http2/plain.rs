@@ -28,6 +28,8 @@ const INTERIM: usize = 16;
 /// How much is read at a time, and how little room is left when more is made.
 const READ: usize = 64 * 1024;
 const LEAST: usize = 8 * 1024;
+/// Headers that have room at once.
+const USUAL_FIELDS: usize = 16;
 /// Headers whose names are remembered.
 const NAMES_KEPT: usize = 32;
 
@@ -82,12 +84,14 @@ impl Connection {
             chunked: asked.chunked,
             dirty: true,
         };
+        let mut parser = Parser::new(Kind::Response);
+        parser.head.fields.reserve(USUAL_FIELDS);
         Asking {
             open: Some((self.upstream, self.place, upload)),
             empty,
             method: asked.method,
             again: asked.again && self.reused,
-            parser: Parser::new(Kind::Response),
+            parser,
             came: BytesMut::new(),
             refused: false,
             interim: 0,
