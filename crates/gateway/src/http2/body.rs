@@ -142,6 +142,13 @@ impl ToClient {
         }
     }
 
+    /// The client took some of it.
+    pub fn touch(&self) {
+        if let ToClient::Target(body) = self {
+            body.account.upstream.touch();
+        }
+    }
+
     /// How much is left of it, when that is known.
     pub fn length(&self) -> Option<u64> {
         match self {

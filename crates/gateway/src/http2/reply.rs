@@ -81,9 +81,13 @@ impl Out {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
         loop {
             if let Some((data, last)) = self.held.take() {
-                if !self.small && !data.is_empty() && !self.has_room(cx)? {
-                    self.held = Some((data, last));
-                    return self.poll_gone(cx);
+                if !self.small && !data.is_empty() {
+                    if !self.has_room(cx)? {
+                        self.held = Some((data, last));
+                        return self.poll_gone(cx);
+                    }
+                    // How long the client took is not the target's silence.
+                    self.body.touch();
                 }
                 self.stream.send_data(data, last).map_err(Unsent::Gone)?;
                 if last {

@@ -198,3 +198,65 @@ async fn an_upload_that_its_client_breaks_off_does_not_end_at_the_target() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_client_that_pauses_does_not_make_its_target_silent() {
+    local(async {
+        const WINDOW: usize = 20_000;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let goes_on = Rc::new(tokio::sync::Notify::new());
+        let told = goes_on.clone();
+        spawn_local(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let told = told.clone();
+                spawn_local(async move {
+                    let mut bytes = [0; 4096];
+                    while let Ok(length @ 1..) = stream.read(&mut bytes).await {
+                        let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                        if !bytes[..length].starts_with(b"GET /slow ") {
+                            stream.write_all(head(0).as_bytes()).await.unwrap();
+                            continue;
+                        }
+                        stream.write_all(head(WINDOW + 8).as_bytes()).await.unwrap();
+                        for part in [&[b'x'; WINDOW][..], b"held", b"last"] {
+                            stream.write_all(part).await.unwrap();
+                            told.notified().await;
+                        }
+                    }
+                });
+            }
+        });
+        let mut setup = Setup::of(ProtocolVersion::Http1, &[at]);
+        setup.attributes = vec![("idle_timeout.timeout_seconds", "1")];
+        let balancer = Served::start(&setup).await;
+        let stream = TcpStream::connect(balancer.at).await.unwrap();
+        let window = u32::try_from(WINDOW).unwrap();
+        let opened = h2::client::Builder::new()
+            .initial_window_size(window)
+            .handshake(stream)
+            .await;
+        let (client, connection) = opened.unwrap();
+        spawn_local(connection);
+        let mut sender: SendRequest<Bytes> = client.clone().ready().await.unwrap();
+        let (response, _) = sender.send_request(get("/slow"), true).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        let mut taken = 0;
+        while taken < WINDOW {
+            taken += body.data().await.unwrap().unwrap().len();
+        }
+        // The gateway holds what comes now, for longer than a target may be silent; meanwhile the connection is not idle.
+        goes_on.notify_one();
+        let paused = Instant::now();
+        while paused.elapsed() < Duration::from_millis(2500) {
+            assert_eq!(ask(&client, get("/")).await.status, 200);
+        }
+        body.flow_control().release_capacity(WINDOW).unwrap();
+        assert_eq!(body.data().await.unwrap().unwrap(), "held");
+        goes_on.notify_one();
+        assert_eq!(body.data().await.unwrap().unwrap(), "last");
+        goes_on.notify_one();
+        assert!(body.data().await.is_none());
+    })
+    .await;
+}
