@@ -6,6 +6,7 @@ use crate::arrival::{Arrival, without_port};
 use crate::decide;
 use crate::record::Record;
 use crate::serving::{self, Served, Worker};
+use h2::RecvStream;
 use http::header::USER_AGENT;
 use neargate_core::Timestamp;
 use neargate_routing::{Class, Group, Outstanding, Reason};
@@ -13,6 +14,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The client went before there was an answer.
@@ -48,9 +50,14 @@ pub struct Account {
     pub url_after: Option<Vec<u8>>,
 }
 
-/// What the body on its way to the target tells.
-#[derive(Debug)]
+/// A request's body: what of it goes to no target, and what is known of what does.
 pub struct Upstream {
+    /// What nobody reads now.
+    unread: Cell<Option<RecvStream>>,
+    /// Some of it is on its way to a target.
+    going: Cell<bool>,
+    /// Waits for the end of that.
+    waits: Cell<Option<Waker>>,
     pub received: Cell<u64>,
     /// When its last byte went.
     pub sent: Cell<Option<Instant>>,
@@ -69,9 +76,29 @@ impl Upstream {
         self.life.touch_at(now);
     }
 
-    /// When something last passed.
-    pub fn touched(&self) -> Instant {
-        self.touched.get()
+    /// Takes what goes to a target. None: there is no body.
+    pub fn take(&self) -> Option<RecvStream> {
+        let taken = self.unread.take();
+        self.going.set(taken.is_some());
+        taken
+    }
+
+    /// The target takes no more: `rest` is what it left.
+    pub fn put_back(&self, rest: Option<RecvStream>) {
+        self.unread.set(rest);
+        self.going.set(false);
+        if let Some(waker) = self.waits.take() {
+            waker.wake();
+        }
+    }
+
+    /// What no target takes, once that is settled.
+    pub fn poll_unread(&self, cx: &mut Context<'_>) -> Poll<Option<RecvStream>> {
+        if self.going.get() {
+            self.waits.set(Some(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        Poll::Ready(self.unread.take())
     }
 
     /// How long nothing passed.
@@ -86,7 +113,7 @@ impl Account {
         arrival: Rc<Arrival>,
         served: Arc<Served>,
         stream: Stream,
-        asked: Rc<Asked>,
+        (asked, body): (Rc<Asked>, RecvStream),
         begun: Instant,
     ) -> Box<Account> {
         let life = stream.life();
@@ -111,8 +138,11 @@ impl Account {
             target_status: None,
             status: None,
             upstream: Rc::new(Upstream {
+                sent: Cell::new(body.is_end_stream().then_some(begun)),
+                unread: Cell::new((!body.is_end_stream()).then_some(body)),
+                going: Cell::new(false),
+                waits: Cell::new(None),
                 received: Cell::new(0),
-                sent: Cell::new(None),
                 touched: Cell::new(begun),
                 life,
             }),

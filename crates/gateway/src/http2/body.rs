@@ -27,12 +27,9 @@ pub struct ToTarget {
 }
 
 impl ToTarget {
-    pub fn new(incoming: RecvStream, headers: &HeaderMap, upstream: Rc<Upstream>) -> ToTarget {
-        let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        if incoming.is_none() {
-            upstream.sent.set(Some(upstream.touched()));
-        }
+    pub fn new(headers: &HeaderMap, upstream: Rc<Upstream>) -> ToTarget {
         let said = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        let incoming = upstream.take();
         ToTarget {
             left: incoming.as_ref().map_or(Some(0), |_| said()),
             incoming,
@@ -57,6 +54,15 @@ impl ToTarget {
         }
         let trailers = ready!(incoming.poll_trailers(cx))?;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+impl Drop for ToTarget {
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take() {
+            self.upstream
+                .put_back(Some(incoming).filter(|left| !left.is_end_stream()));
+        }
     }
 }
 

@@ -156,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Client<S> {
                             return Poll::Ready(Ok(()));
                         };
                         self.streams.push(Stream {
-                            runs: Box::pin(reply::give(begun, respond)),
+                            runs: Box::pin(reply::give(begun, respond, self.life.clone())),
                             waker: None,
                         });
                         self.streams_bell.ring();

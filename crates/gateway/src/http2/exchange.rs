@@ -37,10 +37,10 @@ const STALE: usize = 3;
 
 /// How a stream begins.
 pub enum Begun {
-    /// With its answer.
-    Answered(Response<ToClient>),
+    /// With its answer; what its client sends says nothing to anybody.
+    Answered(Response<ToClient>, RecvStream),
     /// `run` finds its answer.
-    Runs(Box<Account>, RecvStream),
+    Runs(Box<Account>),
 }
 
 /// Begins a stream. None: its client is not let in, and its connection is cut.
@@ -54,7 +54,7 @@ pub fn begin(
     let stream = life.begin(now);
     let (parts, body) = request.into_parts();
     let Some(behind) = arrival.behind(asked::host(&parts)) else {
-        return Some(Begun::Answered(unheard(stream, &Answer::nobody(), &parts.method)));
+        return Some(Begun::Answered(unheard(stream, &Answer::nobody(), &parts.method), body));
     };
     if !behind.admits(arrival.client.ip(), arrival.local.port()) {
         tracing::debug!(client = %arrival.client, "the security groups of the load balancer do not admit it");
@@ -62,19 +62,22 @@ pub fn begin(
         return None;
     }
     let Some(served) = worker.now_serving().listener(&behind.listener).cloned() else {
-        return Some(Begun::Answered(unheard(stream, &Answer::page(503), &parts.method)));
+        return Some(Begun::Answered(
+            unheard(stream, &Answer::page(503), &parts.method),
+            body,
+        ));
     };
     life.count(&served, worker.shard);
     let asked = Rc::new(Asked {
         parts,
         source: behind.source,
     });
-    let account = Account::new(worker.clone(), arrival.clone(), served, stream, asked, now);
-    Some(Begun::Runs(account, body))
+    let account = Account::new(worker.clone(), arrival.clone(), served, stream, (asked, body), now);
+    Some(Begun::Runs(account))
 }
 
 /// Finds a stream's answer, from its target most often.
-pub async fn run(mut account: Box<Account>, body: RecvStream) -> Response<ToClient> {
+pub async fn run(mut account: Box<Account>) -> Response<ToClient> {
     let (asked, worker) = (account.asked.clone(), account.worker.clone());
     let (arrival, served) = (account.arrival.clone(), account.served.clone());
     let chosen = match decided(&mut account, &asked, (&worker, &served, &arrival)) {
@@ -86,7 +89,7 @@ pub async fn run(mut account: Box<Account>, body: RecvStream) -> Response<ToClie
         let preserve = served.balancer.settings.preserve_host;
         decide::outgoing_host(asked.host(), served.listener.port, preserve, &mut host);
     }
-    let body = ToTarget::new(body, &asked.parts.headers, account.upstream.clone());
+    let body = ToTarget::new(&asked.parts.headers, account.upstream.clone());
     let again = is_repeatable(asked.parts.method.as_str().as_bytes()) && body.is_end_stream();
     let mut body = Some(body);
     let mut choice = chosen.choice;

@@ -3,23 +3,27 @@
 use super::body::ToClient;
 use super::exchange::{self, Begun};
 use super::headers;
+use super::life::Life;
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::Response;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 /// Bodies of at most so much are handed over whole, whatever the client takes now.
 const SMALL: u64 = 16 * 1024;
 
 /// Runs a stream and sends its answer. Ends early, and drops what runs for it, when the client resets it.
-pub async fn give(begun: Begun, mut respond: SendResponse<Bytes>) {
-    let response = match begun {
-        Begun::Answered(response) => response,
-        Begun::Runs(account, body) => {
-            let mut running = pin!(exchange::run(account, body));
+pub async fn give(begun: Begun, mut respond: SendResponse<Bytes>, life: Rc<Life>) {
+    let (response, upstream, unread) = match begun {
+        Begun::Answered(response, unread) => (response, None, Some(unread)),
+        Begun::Runs(account) => {
+            let upstream = account.upstream.clone();
+            let mut running = pin!(exchange::run(account));
             let answered = poll_fn(|cx| match running.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
                 Poll::Pending => respond.poll_reset(cx).map(|_| None),
@@ -27,7 +31,7 @@ pub async fn give(begun: Begun, mut respond: SendResponse<Bytes>) {
             let Some(response) = answered.await else {
                 return;
             };
-            response
+            (response, Some(upstream), None)
         }
     };
     let sent = match Out::start(response, &mut respond) {
@@ -36,11 +40,29 @@ pub async fn give(begun: Begun, mut respond: SendResponse<Bytes>) {
         Err(error) => Err(Unsent::Gone(error)),
     };
     match sent {
-        Ok(()) => {}
+        Ok(()) => {
+            let unread = match upstream {
+                Some(upstream) => poll_fn(|cx| upstream.poll_unread(cx)).await,
+                None => unread,
+            };
+            if let Some(unread) = unread {
+                read_out(unread, &life).await;
+            }
+        }
         Err(Unsent::Gone(error)) => tracing::trace!(%error, "a client took no response"),
         Err(Unsent::Failed(error)) => {
             tracing::debug!(%error, "a response broke");
             respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
+/// Reads what a client still sends after its answer, as over HTTP/1.1: many take a reset for a failure of the whole.
+async fn read_out(mut body: RecvStream, life: &Life) {
+    while let Some(Ok(data)) = body.data().await {
+        life.touch_at(Instant::now());
+        if body.flow_control().release_capacity(data.len()).is_err() {
+            return;
         }
     }
 }

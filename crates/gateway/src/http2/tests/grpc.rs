@@ -135,3 +135,26 @@ async fn a_client_that_cancels_cancels_at_the_target() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_client_may_end_its_upload_to_a_target_that_wants_no_more() {
+    local(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let served = Served::start(&Setup::of(ProtocolVersion::Http2, &[at])).await;
+        let mut client = served.client().await.ready().await.unwrap();
+        let post = http::Request::post("http://shop.example/").body(()).unwrap();
+        let (response, mut body) = client.send_request(post, false).unwrap();
+        let mut target = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+        let (request, mut respond) = target.accept().await.unwrap().unwrap();
+        // With its request dropped, the stream is reset behind its answer.
+        respond.send_response(http::Response::new(()), true).unwrap();
+        drop((request, respond));
+        spawn_local(async move { while target.accept().await.is_some() {} });
+        assert_eq!(read(response).await.unwrap().status, 200);
+        upload(&mut body).await;
+        let group = served.worker.now_serving().routes.group("group").unwrap().clone();
+        assert_eq!(group.targets()[0].outstanding(), 0);
+    })
+    .await;
+}

@@ -244,6 +244,19 @@ async fn ask(client: &SendRequest<Bytes>, request: http::Request<()>) -> Whole {
     read(response).await.unwrap()
 }
 
+/// Sends far more than fits the windows.
+async fn upload(body: &mut h2::SendStream<Bytes>) {
+    let mut left = 3_000_000;
+    while left > 0 {
+        body.reserve_capacity(left);
+        let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await;
+        let room = room.unwrap().unwrap();
+        body.send_data(Bytes::from(vec![b'x'; room]), false).unwrap();
+        left -= room;
+    }
+    body.send_data(Bytes::new(), true).unwrap();
+}
+
 async fn local(test: impl Future<Output = ()>) {
     let set = LocalSet::new();
     tokio::time::timeout(Duration::from_secs(60), set.run_until(test))

@@ -292,3 +292,21 @@ async fn an_http1_targets_ambiguous_response_is_502() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_client_may_end_its_upload_after_an_early_answer() {
+    local(async {
+        let mut setup = Setup::of(ProtocolVersion::Http1, &[]);
+        setup.fixed = Some((200, "early"));
+        let served = Served::start(&setup).await;
+        let mut client = served.client().await.ready().await.unwrap();
+        let mut request = get("/");
+        *request.method_mut() = http::Method::POST;
+        let (response, mut body) = client.send_request(request, false).unwrap();
+        let answer = read(response).await.unwrap();
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"early"[..]));
+        upload(&mut body).await;
+        assert_eq!(ask(&client, get("/")).await.status, 200);
+    })
+    .await;
+}
