@@ -12,6 +12,7 @@ mod cidr;
 mod dispatch;
 mod find;
 mod health_check;
+mod hosted_zones;
 mod limits;
 mod listeners;
 pub mod names;

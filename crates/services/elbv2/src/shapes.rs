@@ -2,6 +2,7 @@
 
 use crate::api;
 use crate::arns;
+use crate::hosted_zones;
 use crate::records::{ListenerRecord, LoadBalancerRecord, RuleRecord, TargetGroupRecord};
 use neargate_core::Tags;
 use neargate_link::gateway::BalancerKind;
@@ -26,15 +27,11 @@ pub fn scheme(internal: bool) -> &'static str {
 }
 
 pub fn load_balancer(record: &LoadBalancerRecord) -> api::LoadBalancer {
-    let zone_id = match record.kind {
-        BalancerKind::Application => "Z35SXDOTRQ7X7K",
-        BalancerKind::Network => "Z26RNL4JYFTOTI",
-    };
     api::LoadBalancer {
         load_balancer_arn: text(&record.arn),
         load_balancer_name: text(&record.name),
         dns_name: text(&record.dns_name),
-        canonical_hosted_zone_id: text(zone_id),
+        canonical_hosted_zone_id: hosted_zones::of(&record.region, record.kind).map(str::to_owned),
         created_time: Some(record.created_at),
         scheme: text(scheme(record.internal)),
         vpc_id: text(&record.vpc_id),

@@ -84,7 +84,16 @@ fn known(snapshot: &Snapshot, group: &TargetGroupRecord, target: &TargetRecord) 
         availability_zone: target.zone.clone().filter(|_| group.target_type == "ip"),
         quic_server_id: None,
     };
-    describe(group, shown, target.port, (state, reason, description))
+    let mut described = describe(group, shown, target.port, (state, reason, description));
+    if !target.is_unused(snapshot) {
+        // There are no zonal shifts: none is ever active.
+        described.administrative_override = Some(api::AdministrativeOverride {
+            state: Some("no_override".to_owned()),
+            reason: Some("AdministrativeOverride.NoOverride".to_owned()),
+            description: Some("No override is currently active on target".to_owned()),
+        });
+    }
+    described
 }
 
 fn unknown(group: &TargetGroupRecord, asked: api::TargetDescription, port: u16) -> api::TargetHealthDescription {

@@ -24,6 +24,10 @@ async fn a_target_is_initial_then_healthy_and_unused_without_a_listener() {
         json!({ "Id": id, "Port": 80, "AvailabilityZone": "us-east-1a" })
     );
     assert_eq!(target["HealthCheckPort"], "80");
+    assert_eq!(
+        target["AdministrativeOverride"]["Reason"],
+        "AdministrativeOverride.NoOverride"
+    );
     world.call("DeleteListener", json!({ "ListenerArn": listener })).await;
     assert_eq!(world.health(&group).await, ["unused Target.NotInUse"]);
 }
