@@ -15,11 +15,25 @@ pub fn dry_run(asked: Option<bool>) -> Result<(), AwsError> {
     }
 }
 
-/// That every filter is one of `names` or about tags, and has a value.
+/// Most filters in a request, and most values of all of them. Source: "Error codes for the Amazon EC2 API".
+const FILTERS: usize = 50;
+const FILTER_VALUES: usize = 200;
+
+/// That every filter is one of `names` or about tags, and has a value, and that there are not too many.
 ///
 /// # Errors
-/// `InvalidParameterValue` naming the first that is not.
+/// `InvalidParameterValue` naming the first that is not, `FilterLimitExceeded`.
 pub fn known(filters: &[api::Filter], names: &[&str]) -> Result<(), AwsError> {
+    let values = filters.iter().flat_map(|filter| &filter.values).map(Vec::len).sum();
+    for (what, asked, most) in [
+        ("filters", filters.len(), FILTERS),
+        ("filter values", values, FILTER_VALUES),
+    ] {
+        if asked > most {
+            let text = format!("The maximum number of {what} specified on a single call is {most}");
+            return Err(AwsError::new("FilterLimitExceeded", 400, text));
+        }
+    }
     for filter in filters {
         let name = filter.name.as_deref().unwrap_or_default();
         if name != "tag-key" && !name.starts_with("tag:") && !names.contains(&name) {

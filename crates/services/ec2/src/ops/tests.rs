@@ -158,6 +158,11 @@ async fn what_is_not_there_is_named() {
             "InvalidParameterValue: The filter 'owner-id' must have at least one value",
         ),
         (
+            "DescribeSubnets",
+            json!({"Filters": [{"Name": "vpc-id", "Values": vec!["vpc-0"; 201]}]}),
+            "FilterLimitExceeded: The maximum number of filter values specified on a single call is 200",
+        ),
+        (
             "DescribeVpcs",
             json!({"NextToken": "x"}),
             "InvalidNextToken: The token is not valid.",

@@ -9,6 +9,7 @@ use neargate_core::{AwsError, RequestContext, Tags};
 use neargate_link::gateway::BalancerKind;
 use neargate_store::{Condition, Snapshot, Txn};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// Idempotent: the same settings again answer the load balancer that is there.
 ///
@@ -158,15 +159,22 @@ fn create(
 }
 
 fn is_same(there: &LoadBalancerRecord, asked: &Asked) -> bool {
-    let seats: BTreeSet<(&str, Option<&str>)> = there
+    type Places<'a> = BTreeSet<(&'a str, Option<&'a str>, Option<Ipv4Addr>)>;
+    let seats: Places<'_> = there
         .seats
         .iter()
-        .map(|s| (s.subnet_id.as_str(), s.allocation_id.as_deref()))
+        .map(|s| {
+            (
+                s.subnet_id.as_str(),
+                s.allocation_id.as_deref(),
+                s.chosen.then_some(s.address),
+            )
+        })
         .collect();
-    let wanted: BTreeSet<(&str, Option<&str>)> = asked
+    let wanted: Places<'_> = asked
         .wanted
         .iter()
-        .map(|w| (w.subnet.id.as_str(), w.allocation_id.as_deref()))
+        .map(|w| (w.subnet.id.as_str(), w.allocation_id.as_deref(), w.address))
         .collect();
     let groups = |ids: &[String]| ids.iter().cloned().collect::<BTreeSet<_>>();
     there.kind == asked.kind

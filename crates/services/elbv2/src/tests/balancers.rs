@@ -139,6 +139,14 @@ async fn an_internal_network_load_balancer_takes_the_address_it_asks_for() {
     let held = interfaces(&world);
     assert_eq!((held[0].address.to_string(), held[0].public_address), (address, None));
     assert_eq!(held[0].security_groups, Vec::<String>::new());
+    // Asked for again it is the same, elsewhere another.
+    let again = json!({ "Name": "net", "Type": "network", "Scheme": "internal", "SubnetMappings": mappings });
+    let again = world.call("CreateLoadBalancer", again).await;
+    assert_eq!(again["LoadBalancers"][0]["LoadBalancerArn"], made["LoadBalancerArn"]);
+    let elsewhere = json!([{ "SubnetId": world.subnets[0], "PrivateIPv4Address": world.address(0, 78) }]);
+    let input = json!({ "Name": "net", "Type": "network", "Scheme": "internal", "SubnetMappings": elsewhere });
+    let (code, _) = world.refused("CreateLoadBalancer", input).await;
+    assert_eq!(code, "DuplicateLoadBalancerName");
     let input = json!({ "Name": "two", "Type": "network", "Scheme": "internal", "SubnetMappings": mappings });
     let (code, message) = world.refused("CreateLoadBalancer", input).await;
     assert_eq!(code, "InvalidConfigurationRequest", "{message}");
