@@ -23,7 +23,18 @@ pub fn run(root: &Path, botocore: Option<PathBuf>, check: bool) -> Result<()> {
     let mut files = BTreeMap::new();
     let mut unserved = String::new();
     for service in config["services"].as_array().ok_or("services.json: no services")? {
-        let model = Model::load(&data, text(service, "model")?)?;
+        let mut model = Model::load(&data, text(service, "model")?)?;
+        // Enumerations that AWS's documentation is ahead of: what is in them, the operation knows.
+        for open in service["open"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
+            let shape = model.json["shapes"][open].as_object_mut();
+            let values = shape.and_then(|shape| shape.remove("enum"));
+            values.ok_or_else(|| format!("services.json: {open} is no enumeration"))?;
+        }
         let serve: BTreeSet<String> = service["serve"]
             .as_array()
             .ok_or("services.json: no serve list")?

@@ -9,11 +9,17 @@ fn mask(prefix: u8) -> u32 {
     u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
 }
 
+/// A prefix's length in decimal digits, without a sign or zeros before it.
+fn length(text: &str, most: u8) -> Option<u8> {
+    let length: u8 = text.parse().ok()?;
+    (length <= most && length.to_string() == text).then_some(length)
+}
+
 /// Reads `10.0.0.0/16`; host bits are cut off, as EC2 does. None for anything else.
 pub fn parse(text: &str) -> Option<Cidr> {
     let (address, prefix) = text.split_once('/')?;
     let address: Ipv4Addr = address.parse().ok()?;
-    let prefix: u8 = prefix.parse().ok().filter(|p| *p <= 32)?;
+    let prefix = length(prefix, 32)?;
     Some((Ipv4Addr::from(u32::from(address) & mask(prefix)), prefix))
 }
 
@@ -21,7 +27,7 @@ pub fn parse(text: &str) -> Option<Cidr> {
 pub fn parse_v6(text: &str) -> Option<String> {
     let (address, prefix) = text.split_once('/')?;
     let address: Ipv6Addr = address.parse().ok()?;
-    let prefix: u8 = prefix.parse().ok().filter(|p| *p <= 128)?;
+    let prefix = length(prefix, 128)?;
     let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
     Some(format!("{}/{prefix}", Ipv6Addr::from(u128::from(address) & mask)))
 }
@@ -75,7 +81,15 @@ mod tests {
     #[test]
     fn host_bits_are_cut_off_and_nonsense_is_refused() {
         assert_eq!(parse("10.0.3.7/16"), Some((Ipv4Addr::new(10, 0, 0, 0), 16)));
-        for bad in ["10.0.0.0", "10.0.0.0/33", "10.0.0/8", "x/1", ""] {
+        for bad in [
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "10.0.0.0/+8",
+            "10.0.0.0/08",
+            "x/1",
+            "",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
         assert_eq!(parse_v6("2001:db8::1/32").as_deref(), Some("2001:db8::/32"));

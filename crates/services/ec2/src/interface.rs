@@ -113,7 +113,7 @@ pub fn allocate(
         owner,
         public_address,
         source_dest_check: true,
-        client_token: None,
+        made_under: None,
         tags: Tags::default(),
         region,
     };

@@ -5,7 +5,7 @@
 use crate::api;
 use crate::cidr;
 use crate::filter::invalid_value;
-use crate::ops::ask::error;
+use crate::ops::ask::{error, malformed, missing, not_both, refuse};
 use crate::records::{GroupRule, PrefixListRecord, RulePeer, SecurityGroupRecord};
 use crate::{Ec2, lookup};
 use neargate_core::{AwsError, Tags};
@@ -23,21 +23,26 @@ pub struct Flat {
 }
 
 impl Flat {
+    pub fn is_given(&self) -> bool {
+        let texts = [&self.protocol, &self.cidr, &self.group_name, &self.group_owner];
+        let ports = [self.from_port, self.to_port];
+        texts.iter().any(|t| t.is_some()) || ports.iter().any(Option::is_some)
+    }
+
     /// The permission they stand for, if any was given.
     ///
     /// # Errors
     /// `MissingParameter`, `InvalidParameterCombination`.
     pub fn permission(&self) -> Result<Option<api::IpPermission>, AwsError> {
-        let given =
-            self.protocol.is_some() || self.cidr.is_some() || self.group_name.is_some() || self.from_port.is_some();
-        if !given {
+        if !self.is_given() {
             return Ok(None);
         }
-        if self.cidr.is_some() && self.group_name.is_some() {
-            return Err(error(
-                "InvalidParameterCombination",
-                "The parameter cidrIp cannot be used with the parameter sourceSecurityGroupName",
-            ));
+        not_both(
+            ("cidrIp", self.cidr.is_some()),
+            ("sourceSecurityGroupName", self.group_name.is_some()),
+        )?;
+        if self.group_owner.is_some() && self.group_name.is_none() {
+            return Err(missing("sourceSecurityGroupName"));
         }
         let pairs = self.group_name.clone().map(|name| api::UserIdGroupPair {
             group_name: Some(name),
@@ -49,10 +54,7 @@ impl Flat {
             description: None,
         });
         if self.protocol.is_none() && pairs.is_none() {
-            return Err(error(
-                "MissingParameter",
-                "The request must contain the parameter ipProtocol",
-            ));
+            return Err(missing("ipProtocol"));
         }
         Ok(Some(api::IpPermission {
             ip_protocol: Some(self.protocol.clone().unwrap_or_else(|| "-1".to_owned())),
@@ -71,10 +73,7 @@ impl Flat {
 /// `MissingParameter`.
 pub fn of_request(asked: &api::SecurityGroupRuleRequest) -> Result<api::IpPermission, AwsError> {
     let Some(protocol) = asked.ip_protocol.clone() else {
-        return Err(error(
-            "MissingParameter",
-            "The request must contain the parameter ipProtocol",
-        ));
+        return Err(missing("ipProtocol"));
     };
     let peers = [
         &asked.cidr_ipv4,
@@ -137,21 +136,12 @@ pub fn rules(
         let peers = peers(snapshot, group, permission, &service.account)?;
         if peers.is_empty() {
             return Err(error(
-                "InvalidPermission.Malformed",
-                "A rule must name at least one range, prefix list or security group.",
+                "MissingParameter",
+                "Missing source specification: include source security group or CIDR information",
             ));
         }
         for (peer, description) in peers {
-            if let Some(text) = &description
-                && (text.len() > 255
-                    || !text
-                        .chars()
-                        .all(|c| c.is_ascii_alphanumeric() || "._-:/()#,@[]+=&;{}!$* ".contains(c)))
-            {
-                return Err(invalid_value(
-                    "Invalid rule description. Valid descriptions are strings less than 256 characters from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*".to_owned(),
-                ));
-            }
+            admit_description(description.as_deref())?;
             let rule = GroupRule {
                 id: format!("sgr-{}", service.ids.hex17()),
                 egress,
@@ -173,6 +163,18 @@ pub fn rules(
     Ok(out)
 }
 
+/// # Errors
+/// `InvalidParameterValue`.
+pub fn admit_description(text: Option<&str>) -> Result<(), AwsError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-:/()#,@[]+=&;{}!$* ".contains(c);
+    match text {
+        Some(text) if text.len() > 255 || !text.chars().all(allowed) => Err(invalid_value(
+            "Invalid rule description. Valid descriptions are strings less than 256 characters from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Protocol by AWS's name, and ports or ICMP type and code.
 fn traffic(permission: &api::IpPermission) -> Result<(String, Option<i32>, Option<i32>), AwsError> {
     let given = permission
@@ -186,9 +188,10 @@ fn traffic(permission: &api::IpPermission) -> Result<(String, Option<i32>, Optio
         "17" | "udp" => "udp",
         "1" | "icmp" => "icmp",
         "58" | "icmpv6" => "icmpv6",
+        // As one writes a number: another text for it would be another rule.
         number => match number.parse::<u8>() {
-            Ok(_) => number,
-            Err(_) => {
+            Ok(parsed) if parsed.to_string() == number => number,
+            _ => {
                 return Err(invalid_value(format!(
                     "Invalid value '{given}' for IP protocol. Unknown protocol."
                 )));
@@ -272,8 +275,17 @@ fn peers(
         out.push((RulePeer::PrefixList(id), list.description.clone()));
     }
     for pair in permission.user_id_group_pairs.iter().flatten() {
-        let peering = pair.vpc_peering_connection_id.is_some();
-        crate::ops::ask::refuse(&[("VpcPeeringConnectionId", peering)])?;
+        refuse(&[
+            ("VpcPeeringConnectionId", pair.vpc_peering_connection_id.is_some()),
+            ("PeeringStatus", pair.peering_status.is_some()),
+        ])?;
+        not_both(
+            ("groupId", pair.group_id.is_some()),
+            ("groupName", pair.group_name.is_some()),
+        )?;
+        if let Some(id) = &pair.group_id {
+            malformed(id, "sg-", "InvalidGroupId.Malformed")?;
+        }
         let foreign = pair.user_id.as_ref().is_some_and(|owner| owner != account);
         let found = match (&pair.group_id, &pair.group_name) {
             _ if foreign => None,
@@ -295,7 +307,7 @@ fn peers(
             ));
         };
         // Groups of other VPCs would need a peering, which there is none of.
-        if found.vpc_id != group.vpc_id {
+        if found.vpc_id != group.vpc_id || pair.vpc_id.as_ref().is_some_and(|vpc| *vpc != found.vpc_id) {
             return Err(error(
                 "InvalidGroup.NotFound",
                 "You have specified two resources that belong to different networks.",
@@ -306,13 +318,25 @@ fn peers(
     Ok(out)
 }
 
-/// How many rules of a group's limit the rule counts for: of a prefix list, as many as it may have entries.
-pub fn weight(snapshot: &Snapshot, region: &str, rule: &GroupRule) -> usize {
-    let RulePeer::PrefixList(id) = &rule.peer else {
-        return 1;
-    };
-    let list = snapshot.get::<PrefixListRecord>(&PrefixListRecord::key(region, id));
-    list.map_or(1, |list| usize::try_from(list.max_entries).unwrap_or(1))
+/// How many of a group's IPv4 rules and of its IPv6 rules the rule counts for, which have a limit each: of a prefix list, as
+/// many as it may have entries. Source: "Amazon VPC quotas", security groups.
+pub fn weight(snapshot: &Snapshot, region: &str, rule: &GroupRule) -> [usize; 2] {
+    match &rule.peer {
+        RulePeer::Ipv4(_) => [1, 0],
+        RulePeer::Ipv6(_) => [0, 1],
+        RulePeer::Group(_) => [1, 1],
+        RulePeer::PrefixList(id) => {
+            let list = snapshot.get::<PrefixListRecord>(&PrefixListRecord::key(region, id));
+            list.map_or([1, 1], |list| {
+                let entries = usize::try_from(list.max_entries).unwrap_or(1);
+                if list.address_family == "IPv6" {
+                    [0, entries]
+                } else {
+                    [entries, 0]
+                }
+            })
+        }
+    }
 }
 
 /// The rule as AWS names one that is there already.

@@ -238,7 +238,7 @@ pub fn make(txn: &mut Txn, account: &str, region: &str, cidr: (Ipv4Addr, u8), ga
             destination: Destination::Range((Ipv4Addr::UNSPECIFIED, 0)),
             target: RouteTarget::InternetGateway(gateway_id),
         }],
-        client_token: None,
+        made_under: None,
         tags: Tags::default(),
     };
     txn.put(&table.own_key(), table);

@@ -1529,20 +1529,10 @@ static ACCOUNT_ATTRIBUTE_LIST: Shape = Shape {
     },
 };
 
-static ACCOUNT_ATTRIBUTE_NAME: Shape = Shape {
-    name: "AccountAttributeName",
-    kind: Kind::String {
-        min: None,
-        max: None,
-        pattern: None,
-        values: &["supported-platforms", "default-vpc"],
-    },
-};
-
 static ACCOUNT_ATTRIBUTE_NAME_STRING_LIST: Shape = Shape {
     name: "AccountAttributeNameStringList",
     kind: Kind::List {
-        member: &ACCOUNT_ATTRIBUTE_NAME,
+        member: &STRING,
         member_name: Some("attributeName"),
         flattened: false,
         min: None,

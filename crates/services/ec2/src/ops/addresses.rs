@@ -31,7 +31,33 @@ fn by_text(snapshot: &Snapshot, region: &str, address: &str) -> Result<Versioned
     parsed
         .and_then(|a| snapshot.get::<AddressRecord>(&AddressRecord::key(a)))
         .filter(|a| a.region == region && a.is_elastic())
-        .ok_or_else(|| error("InvalidAddress.NotFound", format!("Address '{address}' not found.")))
+        .ok_or_else(|| not_found(address))
+}
+
+fn not_found(address: &str) -> AwsError {
+    error("InvalidAddress.NotFound", format!("Address '{address}' not found."))
+}
+
+/// The id, called `what`, by which a request names an address. By the address itself they were named in EC2-Classic:
+/// `by_ip`, once it is known to exist.
+fn named<'a>(
+    snapshot: &Snapshot,
+    region: &str,
+    (what, id, ip): (&str, Option<&'a String>, Option<&String>),
+    by_ip: AwsError,
+) -> Result<&'a str, AwsError> {
+    match (id, ip) {
+        (Some(id), None) => Ok(id),
+        (Some(_), Some(_)) => Err(error(
+            "InvalidParameterCombination",
+            format!("You may specify public IP or {what}, but not both in the same call"),
+        )),
+        (None, Some(ip)) => by_text(snapshot, region, ip).and(Err(by_ip)),
+        (None, None) => Err(error(
+            "MissingParameter",
+            format!("Either public IP or {what} must be specified"),
+        )),
+    }
 }
 
 /// # Errors
@@ -102,6 +128,10 @@ pub async fn associate(
     input: api::AssociateAddressRequest,
 ) -> Result<api::AssociateAddressResult, AwsError> {
     dry_run(input.dry_run)?;
+    ask::not_both(
+        ("instanceId", input.instance_id.is_some()),
+        ("networkInterfaceId", input.network_interface_id.is_some()),
+    )?;
     if let Some(id) = &input.instance_id {
         return Err(error(
             "InvalidInstanceID.NotFound",
@@ -113,16 +143,13 @@ pub async fn associate(
     let answered = service
         .store
         .transact(|snapshot| {
-            let address = match (&input.allocation_id, &input.public_ip) {
-                (Some(id), _) => by_allocation(snapshot, &cx.region, id)?,
-                (None, Some(ip)) => by_text(snapshot, &cx.region, ip)?,
-                (None, None) => {
-                    return Err(error(
-                        "MissingParameter",
-                        "Either public IP or allocation id must be specified",
-                    ));
-                }
-            };
+            let asked = ("allocation id", input.allocation_id.as_ref(), input.public_ip.as_ref());
+            let by_ip = error(
+                "InvalidParameterCombination",
+                "You must specify an allocation id when mapping an address to a network interface",
+            );
+            let id = named(snapshot, &cx.region, asked, by_ip)?;
+            let address = by_allocation(snapshot, &cx.region, id)?;
             let interface = interfaces::find(snapshot, &cx.region, &interface_id)?;
             if input
                 .private_ip_address
@@ -218,27 +245,25 @@ pub async fn disassociate(
     service
         .store
         .transact(|snapshot| {
-            let address = match (&input.association_id, &input.public_ip) {
-                (Some(id), _) => {
-                    let value = format!("{}/{id}", cx.region);
-                    let found = snapshot
-                        .indexed::<AddressRecord>(AddressRecord::BY_ASSOCIATION, &value)
-                        .next();
-                    found.map(|(_, a)| a).filter(|a| a.is_elastic()).ok_or_else(|| {
-                        error(
-                            "InvalidAssociationID.NotFound",
-                            format!("The association ID '{id}' does not exist"),
-                        )
-                    })?
-                }
-                (None, Some(ip)) => by_text(snapshot, &cx.region, ip)?,
-                (None, None) => {
-                    return Err(error(
-                        "MissingParameter",
-                        "Either association ID or public IP must be specified",
-                    ));
-                }
-            };
+            let asked = (
+                "association id",
+                input.association_id.as_ref(),
+                input.public_ip.as_ref(),
+            );
+            let by_ip = invalid_value(
+                "You must specify an association id when unmapping an address from a VPC instance".to_owned(),
+            );
+            let id = named(snapshot, &cx.region, asked, by_ip)?;
+            let found = snapshot
+                .indexed::<AddressRecord>(AddressRecord::BY_ASSOCIATION, &format!("{}/{id}", cx.region))
+                .next();
+            let found = found.map(|(_, a)| a).filter(|a| a.is_elastic());
+            let address = found.ok_or_else(|| {
+                error(
+                    "InvalidAssociationID.NotFound",
+                    format!("The association ID '{id}' does not exist"),
+                )
+            })?;
             let mut txn = Txn::new();
             let Some(held) = &address.interface_id else {
                 return Ok((txn, ()));
@@ -262,20 +287,17 @@ pub async fn disassociate(
 pub async fn release(service: &Ec2, cx: &RequestContext, input: api::ReleaseAddressRequest) -> Result<(), AwsError> {
     dry_run(input.dry_run)?;
     let elsewhere = input.network_border_group.as_ref().is_some_and(|g| *g != cx.region);
-    ask::refuse(&[("NetworkBorderGroup", elsewhere)])?;
     service
         .store
         .transact(|snapshot| {
-            let address = match (&input.allocation_id, &input.public_ip) {
-                (Some(id), _) => by_allocation(snapshot, &cx.region, id)?,
-                (None, Some(ip)) => by_text(snapshot, &cx.region, ip)?,
-                (None, None) => {
-                    return Err(error(
-                        "MissingParameter",
-                        "Either public IP or allocation id must be specified",
-                    ));
-                }
-            };
+            let asked = ("allocation id", input.allocation_id.as_ref(), input.public_ip.as_ref());
+            let by_ip =
+                invalid_value("You must specify an allocation id when releasing a VPC elastic IP address".to_owned());
+            let id = named(snapshot, &cx.region, asked, by_ip)?;
+            let address = by_allocation(snapshot, &cx.region, id)?;
+            if elsewhere {
+                return Err(not_found(&address.address.to_string()));
+            }
             if address.interface_id.is_some() {
                 return Err(error(
                     "InvalidIPAddress.InUse",

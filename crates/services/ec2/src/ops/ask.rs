@@ -2,7 +2,10 @@
 
 use crate::api;
 use crate::filter::invalid_value;
+use crate::records::ClientToken;
 use neargate_core::{AwsError, Tags};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 
 /// Tags of a resource at most.
@@ -78,12 +81,33 @@ pub fn add_tags(tags: &mut Tags, more: Vec<api::Tag>) -> Result<(), AwsError> {
 /// `UnsupportedOperation` naming the member.
 pub fn refuse(members: &[(&str, bool)]) -> Result<(), AwsError> {
     match members.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(AwsError::new(
-            "UnsupportedOperation",
-            400,
-            format!("The parameter {name} is not supported by Neargate yet."),
-        )),
+        Some((name, _)) => Err(unsupported(name)),
         None => Ok(()),
+    }
+}
+
+/// A member that asks for what is not here.
+pub fn unsupported(name: &str) -> AwsError {
+    error(
+        "UnsupportedOperation",
+        format!("The parameter {name} is not supported by Neargate yet."),
+    )
+}
+
+/// Refuses a request that names one thing in two ways, the first of which is given.
+///
+/// # Errors
+/// `InvalidParameterCombination`.
+pub fn not_both(first: (&str, bool), second: (&str, bool)) -> Result<(), AwsError> {
+    match first.1 && second.1 {
+        true => Err(error(
+            "InvalidParameterCombination",
+            format!(
+                "The parameter {} cannot be used with the parameter {}",
+                first.0, second.0
+            ),
+        )),
+        false => Ok(()),
     }
 }
 
@@ -97,12 +121,26 @@ pub fn error(code: &'static str, message: impl Into<String>) -> AwsError {
 /// # Errors
 /// `MissingParameter`.
 pub fn needed(value: Option<String>, name: &str) -> Result<String, AwsError> {
-    value.filter(|v| !v.is_empty()).ok_or_else(|| {
-        error(
-            "MissingParameter",
-            format!("The request must contain the parameter {name}"),
-        )
-    })
+    value.filter(|v| !v.is_empty()).ok_or_else(|| missing(name))
+}
+
+/// A member that the operation needs was not given.
+pub fn missing(name: &str) -> AwsError {
+    error(
+        "MissingParameter",
+        format!("The request must contain the parameter {name}"),
+    )
+}
+
+/// Refuses what cannot be an id of the kind that begins with `prefix`.
+///
+/// # Errors
+/// `code` (`…Malformed`).
+pub fn malformed(id: &str, prefix: &str, code: &'static str) -> Result<(), AwsError> {
+    match id.starts_with(prefix) {
+        true => Ok(()),
+        false => Err(error(code, format!("Invalid id: \"{id}\" (expecting \"{prefix}...\")"))),
+    }
 }
 
 /// `DependencyViolation`, as every deletion of what is in use answers.
@@ -113,40 +151,91 @@ pub fn in_use(kind: &str, id: &str) -> AwsError {
     )
 }
 
-/// A second request under a client token asks for something else than the first.
-pub fn other_parameters(token: &str) -> AwsError {
-    error(
-        "IdempotentParameterMismatch",
-        format!("The client token '{token}' was used before with other parameters."),
-    )
+/// The client token of a request, with what it asks for. None: it has none.
+pub fn client_token(token: Option<&String>, request: &impl Serialize) -> Option<ClientToken> {
+    let token = token.filter(|token| !token.is_empty())?;
+    let request = serde_json::to_vec(request).unwrap_or_default();
+    Some(ClientToken {
+        token: token.clone(),
+        request: hex::encode(Sha256::digest(request)),
+    })
+}
+
+/// What was made under the same token before.
+///
+/// # Errors
+/// `IdempotentParameterMismatch`: it was made by another request.
+pub fn made_under<R>(
+    asked: Option<&ClientToken>,
+    mut all: impl Iterator<Item = R>,
+    of: impl Fn(&R) -> Option<&ClientToken>,
+) -> Result<Option<R>, AwsError> {
+    let Some(asked) = asked else {
+        return Ok(None);
+    };
+    let earlier = all.find(|r| of(r).is_some_and(|known| known.token == asked.token));
+    if earlier.as_ref().is_some_and(|r| of(r) != Some(asked)) {
+        let text = format!(
+            "The client token '{}' was used before with other parameters.",
+            asked.token
+        );
+        return Err(error("IdempotentParameterMismatch", text));
+    }
+    Ok(earlier)
+}
+
+/// A kind of resource, as errors name it.
+pub struct Kind {
+    /// Of its ids.
+    pub prefix: &'static str,
+    pub name: &'static str,
+    /// Codes of an id that cannot be, and of one that there is not.
+    pub malformed: &'static str,
+    pub missing: &'static str,
+}
+
+impl Kind {
+    /// # Errors
+    /// `malformed`.
+    pub fn admit(&self, id: &str) -> Result<(), AwsError> {
+        malformed(id, self.prefix, self.malformed)
+    }
+
+    pub fn not_found(&self, id: &str) -> AwsError {
+        match self.admit(id) {
+            Ok(()) => error(self.missing, format!("The {} ID '{id}' does not exist", self.name)),
+            Err(error) => error,
+        }
+    }
 }
 
 /// A list's items that were asked for by id, in the order they are kept.
 ///
 /// # Errors
-/// `code` naming the ids that are not there.
+/// The kind's `malformed`, or its `missing`, naming the ids that are not there.
 pub fn by_ids<T>(
     items: Vec<T>,
     ids: Option<&[String]>,
     id: impl Fn(&T) -> &str,
-    code: &'static str,
-    what: &str,
+    kind: &Kind,
 ) -> Result<Vec<T>, AwsError> {
     let ids = ids.unwrap_or_default();
     if ids.is_empty() {
         return Ok(items);
     }
+    ids.iter().try_for_each(|id| kind.admit(id))?;
     let missing: Vec<&str> = ids
         .iter()
         .map(String::as_str)
         .filter(|wanted| !items.iter().any(|item| id(item) == *wanted))
         .collect();
-    if !missing.is_empty() {
-        let text = match missing.as_slice() {
-            [one] => format!("The {what} ID '{one}' does not exist"),
-            _ => format!("The {what} IDs '{}' do not exist", missing.join(", ")),
-        };
-        return Err(error(code, text));
+    match missing.as_slice() {
+        [] => {}
+        [one] => return Err(kind.not_found(one)),
+        _ => {
+            let text = format!("The {} IDs '{}' do not exist", kind.name, missing.join(", "));
+            return Err(error(kind.missing, text));
+        }
     }
     Ok(items
         .into_iter()

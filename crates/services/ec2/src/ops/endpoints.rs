@@ -1,7 +1,7 @@
 //! VPC endpoints. Neargate's platform needs none: images and logs go through the node, not through the VPC. They are
 //! kept for stacks that have them: a gateway endpoint adds its routes, an interface endpoint its network interfaces.
 
-use super::ask::{self, error, filtered, one, text};
+use super::ask::{self, Kind, error, filtered, one, text};
 use super::interfaces::refused;
 use super::{prefix_lists, route_tables, security_groups, subnets, vpcs};
 use crate::filter::{self, Values, dry_run, invalid_value};
@@ -36,17 +36,17 @@ const SERVICES: [&str; 16] = [
     "sts",
 ];
 
-fn not_found(id: &str) -> AwsError {
-    error(
-        "InvalidVpcEndpointId.NotFound",
-        format!("The Vpc Endpoint Id '{id}' does not exist"),
-    )
-}
+const KIND: Kind = Kind {
+    prefix: "vpce-",
+    name: "Vpc Endpoint",
+    malformed: "InvalidVpcEndpointId.Malformed",
+    missing: "InvalidVpcEndpointId.NotFound",
+};
 
 fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<EndpointRecord>, AwsError> {
     snapshot
         .get::<EndpointRecord>(&EndpointRecord::key(region, id))
-        .ok_or_else(|| not_found(id))
+        .ok_or_else(|| KIND.not_found(id))
 }
 
 fn service_names(region: &str) -> Vec<(String, &'static str)> {
@@ -103,21 +103,14 @@ pub async fn create(
     readable(&policy)?;
     let tags = ask::tags(input.tag_specifications.clone(), "vpc-endpoint")?;
     let id = format!("vpce-{}", service.ids.hex17());
-    let token = input.client_token.clone().filter(|t| !t.is_empty());
+    let made_under = ask::client_token(input.client_token.as_ref(), &input);
+    let here = format!("{}/", cx.region);
     let made = service
         .store
         .transact(|snapshot| {
-            let mut earlier = snapshot
-                .range::<EndpointRecord>(&format!("{}/", cx.region))
-                .map(|(_, e)| e)
-                .collect::<Vec<_>>();
-            earlier.retain(|e| token.is_some() && e.client_token == token);
-            if let (Some(earlier), Some(token)) = (earlier.pop(), &token) {
-                let same = earlier.vpc_id == vpc_id && earlier.service_name == name && earlier.kind == kind;
-                return match same {
-                    true => Ok((Txn::new(), (*earlier.record).clone())),
-                    false => Err(ask::other_parameters(token)),
-                };
+            let all = snapshot.range::<EndpointRecord>(&here).map(|(_, e)| e);
+            if let Some(earlier) = ask::made_under(made_under.as_ref(), all, |e| e.made_under.as_ref())? {
+                return Ok((Txn::new(), (*earlier.record).clone()));
             }
             let vpc = vpcs::find(snapshot, &cx.region, &vpc_id)?;
             let mut record = EndpointRecord {
@@ -132,7 +125,7 @@ pub async fn create(
                 interfaces: Vec::new(),
                 security_groups: input.security_group_ids.clone().unwrap_or_default(),
                 created_at: cx.now,
-                client_token: token.clone(),
+                made_under: made_under.clone(),
                 tags: tags.clone(),
             };
             let mut txn = Txn::new();
@@ -482,7 +475,7 @@ pub async fn describe(
         .map(|(_, e)| e)
         .collect();
     let ids = input.vpc_endpoint_ids.as_deref();
-    let found = ask::by_ids(all, ids, |e| &e.id, "InvalidVpcEndpointId.NotFound", "Vpc Endpoint")?;
+    let found = ask::by_ids(all, ids, |e| &e.id, &KIND)?;
     let found = filtered(
         &FILTERS,
         found,

@@ -1,6 +1,6 @@
 //! Rules of security groups: authorized, revoked, changed, described.
 
-use super::ask::{self, error, filtered, one, some, text};
+use super::ask::{self, Kind, error, filtered, one, some, text};
 use super::prefix_lists;
 use super::security_groups::{find, named};
 use crate::filter::{self, Values, dry_run};
@@ -10,6 +10,13 @@ use crate::records::{GroupRule, PrefixListRecord, RulePeer, SecurityGroupRecord,
 use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext, Tags};
 use neargate_store::{Snapshot, Txn};
+
+const KIND: Kind = Kind {
+    prefix: "sgr-",
+    name: "security group rule",
+    malformed: "InvalidSecurityGroupRuleId.Malformed",
+    missing: "InvalidSecurityGroupRuleId.NotFound",
+};
 
 /// What authorize and revoke requests have in common.
 struct Asked {
@@ -21,6 +28,11 @@ struct Asked {
 }
 
 impl Asked {
+    /// Whether rules are described, and not named by id.
+    fn describes(&self) -> bool {
+        !self.permissions.is_empty() || self.flat.is_given()
+    }
+
     fn rules(
         &self,
         service: &Ec2,
@@ -28,35 +40,33 @@ impl Asked {
         group: &SecurityGroupRecord,
     ) -> Result<Vec<GroupRule>, AwsError> {
         let mut permissions = self.permissions.clone();
-        let flat = self.flat.permission()?;
-        if flat.is_some() && !permissions.is_empty() {
+        if self.flat.is_given() && !permissions.is_empty() {
             return Err(error(
                 "InvalidParameterCombination",
                 "The parameter 'ipPermissions' may not be used together with 'ipProtocol', 'fromPort', 'toPort', 'cidrIp' or a source group.",
             ));
         }
-        permissions.extend(flat);
+        permissions.extend(self.flat.permission()?);
         if permissions.is_empty() {
-            return Err(error(
-                "MissingParameter",
-                "Either 'ipPermissions' or 'securityGroupRuleIds' should be provided.",
-            ));
+            return Err(ask::missing("ipPermissions"));
         }
         permissions::rules(service, snapshot, group, self.egress, &permissions)
     }
 }
 
-/// That a group has no more rules in a direction than it may; a prefix list counts with all its entries.
-fn few_enough(
-    service: &Ec2,
-    snapshot: &Snapshot,
-    region: &str,
-    group: &SecurityGroupRecord,
-    egress: bool,
-) -> Result<(), AwsError> {
+/// How many IPv4 and IPv6 rules a group has in a direction, as its limits count them.
+fn weights(snapshot: &Snapshot, group: &SecurityGroupRecord, egress: bool) -> [usize; 2] {
     let rules = group.rules.iter().filter(|rule| rule.egress == egress);
-    let weight: usize = rules.map(|rule| permissions::weight(snapshot, region, rule)).sum();
-    if weight > service.rules_per_group {
+    rules.fold([0, 0], |[v4, v6], rule| {
+        let more = permissions::weight(snapshot, &group.region, rule);
+        [v4 + more[0], v6 + more[1]]
+    })
+}
+
+/// That a group has no more rules in a direction than it may.
+fn few_enough(service: &Ec2, snapshot: &Snapshot, group: &SecurityGroupRecord, egress: bool) -> Result<(), AwsError> {
+    let weights = weights(snapshot, group, egress);
+    if weights.iter().any(|weight| *weight > service.rules_per_group) {
         return Err(error(
             "RulesPerSecurityGroupLimitExceeded",
             "The maximum number of rules per security group has been reached.",
@@ -70,12 +80,10 @@ pub fn still_few_enough(service: &Ec2, snapshot: &Snapshot, list: &PrefixListRec
     let more = usize::try_from(max - list.max_entries).unwrap_or(0);
     for (_, group) in snapshot.range::<SecurityGroupRecord>(&format!("{}/", list.region)) {
         for egress in [false, true] {
-            let rules = || group.rules.iter().filter(move |rule| rule.egress == egress);
-            let named = rules().filter(|rule| rule.peer == RulePeer::PrefixList(list.id.clone()));
+            let named = RulePeer::PrefixList(list.id.clone());
+            let named = group.rules.iter().filter(|r| r.egress == egress && r.peer == named);
             let grown = named.count() * more;
-            let weight: usize = rules()
-                .map(|rule| permissions::weight(snapshot, &list.region, rule))
-                .sum();
+            let weight = weights(snapshot, &group, egress)[usize::from(list.address_family == "IPv6")];
             if grown > 0 && weight + grown > service.rules_per_group {
                 return Err(error(
                     "RulesPerSecurityGroupLimitExceeded",
@@ -129,7 +137,7 @@ async fn authorize(
                 }
                 next.rules.push(rule.clone());
             }
-            few_enough(service, snapshot, &cx.region, &next, asked.egress)?;
+            few_enough(service, snapshot, &next, asked.egress)?;
             let key = SecurityGroupRecord::key(&cx.region, &next.id);
             let shaped = rules
                 .iter()
@@ -144,7 +152,7 @@ async fn authorize(
 }
 
 /// # Errors
-/// `InvalidGroup.NotFound`, `InvalidPermission.Duplicate`, `InvalidPermission.Malformed`, `InvalidParameterValue`,
+/// `InvalidGroup.NotFound`, `InvalidPermission.Duplicate`, `InvalidParameterValue`, `MissingParameter`,
 /// `RulesPerSecurityGroupLimitExceeded`, `DryRunOperation`.
 pub async fn authorize_ingress(
     service: &Ec2,
@@ -202,10 +210,24 @@ pub async fn authorize_egress(
     })
 }
 
+/// Refuses a request that names rules by id, as `member` does, and by what they admit, or in neither way.
+fn by_one_way(member: &str, by_id: bool, asked: &Asked) -> Result<(), AwsError> {
+    let described = asked.describes();
+    ask::not_both((member, by_id), ("ipPermissions", described))?;
+    match by_id || described {
+        true => Ok(()),
+        false => Err(error(
+            "MissingParameter",
+            format!("Either 'ipPermissions' or '{member}' should be provided."),
+        )),
+    }
+}
+
 /// Rules that were revoked, and permissions that the group has not.
 type Revoked = (Vec<api::RevokedSecurityGroupRule>, Option<Vec<api::IpPermission>>);
 
 async fn revoke(service: &Ec2, cx: &RequestContext, asked: Asked, ids: Vec<String>) -> Result<Revoked, AwsError> {
+    by_one_way("securityGroupRuleIds", !ids.is_empty(), &asked)?;
     service
         .store
         .transact(|snapshot| {
@@ -221,10 +243,7 @@ async fn revoke(service: &Ec2, cx: &RequestContext, asked: Asked, ids: Vec<Strin
             for id in &ids {
                 let at = next.rules.iter().position(|r| r.id == *id && r.egress == asked.egress);
                 let Some(at) = at else {
-                    return Err(error(
-                        "InvalidSecurityGroupRuleId.NotFound",
-                        format!("The security group rule ID '{id}' does not exist"),
-                    ));
+                    return Err(KIND.not_found(id));
                 };
                 gone.push(next.rules.remove(at));
             }
@@ -319,7 +338,7 @@ pub async fn revoke_egress(
 }
 
 /// # Errors
-/// `InvalidGroup.NotFound`, `InvalidSecurityGroupRuleId.NotFound`, `InvalidPermission.Malformed`,
+/// `InvalidGroup.NotFound`, `InvalidSecurityGroupRuleId.NotFound`, `InvalidParameterValue`,
 /// `InvalidPermission.Duplicate`, `DryRunOperation`.
 pub async fn modify(
     service: &Ec2,
@@ -338,10 +357,7 @@ pub async fn modify(
             for update in &updates {
                 let id = update.security_group_rule_id.as_deref().unwrap_or_default();
                 let Some(at) = next.rules.iter().position(|r| r.id == id) else {
-                    return Err(error(
-                        "InvalidSecurityGroupRuleId.NotFound",
-                        format!("The security group rule ID '{id}' does not exist"),
-                    ));
+                    return Err(KIND.not_found(id));
                 };
                 let asked = update.security_group_rule.clone().unwrap_or_default();
                 let permission = permissions::of_request(&asked)?;
@@ -349,6 +365,12 @@ pub async fn modify(
                 let Some(mut rule) = made.pop() else {
                     return Err(error("MissingParameter", "The rule must name a source or destination."));
                 };
+                if std::mem::discriminant(&rule.peer) != std::mem::discriminant(&next.rules[at].peer) {
+                    return Err(error(
+                        "InvalidParameterValue",
+                        format!("The type of the security group rule '{id}' cannot be changed."),
+                    ));
+                }
                 rule.id = next.rules[at].id.clone();
                 rule.tags = next.rules[at].tags.clone();
                 if next.rules.iter().enumerate().any(|(i, r)| i != at && r.equals(&rule)) {
@@ -360,8 +382,8 @@ pub async fn modify(
                 lean_on_peers(snapshot, &mut txn, &cx.region, std::slice::from_ref(&rule));
                 next.rules[at] = rule;
             }
-            few_enough(service, snapshot, &cx.region, &next, false)?;
-            few_enough(service, snapshot, &cx.region, &next, true)?;
+            few_enough(service, snapshot, &next, false)?;
+            few_enough(service, snapshot, &next, true)?;
             let key = SecurityGroupRecord::key(&cx.region, &group_id);
             txn.unchanged::<SecurityGroupRecord>(snapshot, &key).put(&key, next);
             Ok((txn, ()))
@@ -376,6 +398,7 @@ async fn describe_anew(
     asked: Asked,
     by_id: Vec<api::SecurityGroupRuleDescription>,
 ) -> Result<(), AwsError> {
+    by_one_way("securityGroupRuleDescriptions", !by_id.is_empty(), &asked)?;
     service
         .store
         .transact(|snapshot| {
@@ -391,11 +414,9 @@ async fn describe_anew(
                 let id = described.security_group_rule_id.as_deref().unwrap_or_default();
                 let rule = next.rules.iter_mut().find(|r| r.id == id && r.egress == asked.egress);
                 let Some(rule) = rule else {
-                    return Err(error(
-                        "InvalidSecurityGroupRuleId.NotFound",
-                        format!("The security group rule ID '{id}' does not exist"),
-                    ));
+                    return Err(KIND.not_found(id));
                 };
+                permissions::admit_description(described.description.as_deref())?;
                 rule.description.clone_from(&described.description);
             }
             if by_id.is_empty() {
@@ -484,13 +505,7 @@ pub async fn describe(
         .collect();
     all.sort_by(|a, b| a.1.id.cmp(&b.1.id));
     let ids = input.security_group_rule_ids.as_deref();
-    let found = ask::by_ids(
-        all,
-        ids,
-        |(_, r)| &r.id,
-        "InvalidSecurityGroupRuleId.NotFound",
-        "security group rule",
-    )?;
+    let found = ask::by_ids(all, ids, |(_, r)| &r.id, &KIND)?;
     let found = filtered(
         &FILTERS,
         found,

@@ -1,6 +1,6 @@
 //! Network interfaces: those of tasks, load balancers and gateways are described, a person's own are made and changed.
 
-use super::ask::{self, error, filtered, one, some, text};
+use super::ask::{self, Kind, error, filtered, one, some, text};
 use super::subnets;
 use crate::cidr;
 use crate::filter::{self, Values, dry_run, invalid_value};
@@ -11,12 +11,12 @@ use neargate_core::{AwsError, RequestContext};
 use neargate_store::{Snapshot, Txn, Versioned};
 use std::net::Ipv4Addr;
 
-pub fn not_found(id: &str) -> AwsError {
-    error(
-        "InvalidNetworkInterfaceID.NotFound",
-        format!("The networkInterface ID '{id}' does not exist"),
-    )
-}
+pub const KIND: Kind = Kind {
+    prefix: "eni-",
+    name: "networkInterface",
+    malformed: "InvalidNetworkInterfaceId.Malformed",
+    missing: "InvalidNetworkInterfaceID.NotFound",
+};
 
 /// What a requester-managed interface, or the address of one, answers who would change it.
 pub fn not_yours() -> AwsError {
@@ -31,7 +31,7 @@ pub fn not_yours() -> AwsError {
 /// # Errors
 /// `InvalidNetworkInterfaceID.NotFound`.
 pub fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<InterfaceRecord>, AwsError> {
-    lookup::interface(snapshot, region, id).ok_or_else(|| not_found(id))
+    lookup::interface(snapshot, region, id).ok_or_else(|| KIND.not_found(id))
 }
 
 /// Why no interface could be had, in AWS's codes.
@@ -47,13 +47,15 @@ pub fn refused(cause: AllocateError) -> AwsError {
 
 /// # Errors
 /// `InvalidSubnetID.NotFound`, `InvalidGroup.NotFound`, `InvalidIPAddress.InUse`, `InvalidParameterValue`,
-/// `SecurityGroupsPerInterfaceLimitExceeded`, `UnsupportedOperation`, `DryRunOperation`.
+/// `SecurityGroupsPerInterfaceLimitExceeded`, `InvalidParameterCombination`, `IdempotentParameterMismatch`,
+/// `UnsupportedOperation`, `DryRunOperation`.
 pub async fn create(
     service: &Ec2,
     cx: &RequestContext,
     input: api::CreateNetworkInterfaceRequest,
 ) -> Result<api::CreateNetworkInterfaceResult, AwsError> {
     dry_run(input.dry_run)?;
+    let made_under = ask::client_token(input.client_token.as_ref(), &input);
     let listed = input.private_ip_addresses.unwrap_or_default();
     ask::refuse(&[
         (
@@ -79,29 +81,24 @@ pub async fn create(
         ),
     ])?;
     let subnet_id = ask::needed(input.subnet_id, "subnetId")?;
-    let wanted = input
-        .private_ip_address
-        .or_else(|| listed.into_iter().find_map(|a| a.private_ip_address));
+    ask::not_both(
+        ("privateIpAddress", input.private_ip_address.is_some()),
+        ("privateIpAddresses", !listed.is_empty()),
+    )?;
+    let wanted = match listed.into_iter().next() {
+        None => input.private_ip_address,
+        Some(one) if one.primary == Some(true) => one.private_ip_address,
+        Some(_) => return Err(ask::unsupported("PrivateIpAddresses (a secondary one)")),
+    };
     let tags = ask::tags(input.tag_specifications, "network-interface")?;
-    let groups = input.groups.unwrap_or_default();
-    few_enough(&groups)?;
-    let token = input.client_token.clone().filter(|t| !t.is_empty());
+    let groups = admitted(&input.groups.unwrap_or_default())?;
     let made = service
         .store
         .transact(|snapshot| {
-            if let Some(token) = &token {
-                let mut all = snapshot.range::<InterfaceRecord>("");
-                let earlier = all.find(|(_, i)| i.region == cx.region && i.client_token.as_ref() == Some(token));
-                if let Some((_, earlier)) = earlier {
-                    let same = earlier.subnet_id == subnet_id
-                        && earlier.description == input.description.as_deref().unwrap_or_default()
-                        && wanted.as_ref().is_none_or(|ip| *ip == earlier.address.to_string())
-                        && (groups.is_empty() || groups == earlier.security_groups);
-                    return match same {
-                        true => Ok((Txn::new(), (*earlier.record).clone())),
-                        false => Err(ask::other_parameters(token)),
-                    };
-                }
+            let all = snapshot.range::<InterfaceRecord>("").map(|(_, i)| i);
+            let all = all.filter(|i| i.region == cx.region);
+            if let Some(earlier) = ask::made_under(made_under.as_ref(), all, |i| i.made_under.as_ref())? {
+                return Ok((Txn::new(), (*earlier.record).clone()));
             }
             let subnet = subnets::find(snapshot, &cx.region, &subnet_id)?;
             let mut txn = Txn::new();
@@ -120,7 +117,7 @@ pub async fn create(
                 return Err(error("InvalidIPAddress.InUse", format!("Address {ip} is in use.")));
             }
             made.tags = tags.clone();
-            made.client_token = token.clone();
+            made.made_under = made_under.clone();
             interface::replace(&mut txn, made.clone());
             Ok((txn, made))
         })
@@ -155,11 +152,18 @@ fn place(subnet: &SubnetRecord, address: &str) -> Result<u32, AwsError> {
 }
 
 /// AWS's quota: "Security groups per network interface".
-const MOST_GROUPS: usize = 5;
+pub const MOST_GROUPS: usize = 5;
 
-fn few_enough(groups: &[String]) -> Result<(), AwsError> {
-    match groups.len() {
-        0..=MOST_GROUPS => Ok(()),
+/// The groups, each of them once.
+fn admitted(groups: &[String]) -> Result<Vec<String>, AwsError> {
+    let mut out: Vec<String> = Vec::new();
+    for group in groups {
+        if !out.contains(group) {
+            out.push(group.clone());
+        }
+    }
+    match out.len() {
+        0..=MOST_GROUPS => Ok(out),
         _ => Err(error(
             "SecurityGroupsPerInterfaceLimitExceeded",
             "The maximum number of security groups per interface has been reached.",
@@ -283,16 +287,16 @@ pub async fn modify_attribute(
             let mut next = (*held.record).clone();
             let mut txn = Txn::new();
             if let Some(groups) = input.groups.as_ref().filter(|g| !g.is_empty()) {
-                few_enough(groups)?;
-                for group in groups {
+                let groups = admitted(groups)?;
+                for group in &groups {
                     let found = lookup::security_group(snapshot, &cx.region, group);
                     if found.is_none_or(|g| g.vpc_id != next.vpc_id) {
                         let text = format!("The security group '{group}' does not exist");
                         return Err(error("InvalidGroup.NotFound", text));
                     }
                 }
-                interface::lean_on_groups(&mut txn, &cx.region, groups);
-                next.security_groups.clone_from(groups);
+                interface::lean_on_groups(&mut txn, &cx.region, &groups);
+                next.security_groups = groups;
             }
             if let Some(description) = input.description.as_ref().and_then(|d| d.value.clone()) {
                 next.description = description;
@@ -356,13 +360,7 @@ pub async fn describe(
     all.retain(|i| i.region == cx.region);
     all.sort_by(|a, b| a.id.cmp(&b.id));
     let ids = input.network_interface_ids.as_deref();
-    let found = ask::by_ids(
-        all,
-        ids,
-        |i| &i.id,
-        "InvalidNetworkInterfaceID.NotFound",
-        "networkInterface",
-    )?;
+    let found = ask::by_ids(all, ids, |i| &i.id, &KIND)?;
     let found = filtered(
         &FILTERS,
         found,

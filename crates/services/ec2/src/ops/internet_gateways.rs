@@ -1,6 +1,6 @@
 //! Internet gateways: created, attached to a VPC, detached, deleted, described.
 
-use super::ask::{self, by_ids, error, filtered, one, some, text};
+use super::ask::{self, Kind, by_ids, error, filtered, one, some, text};
 use super::vpcs;
 use crate::filter::{self, Values, dry_run};
 use crate::interface;
@@ -9,15 +9,17 @@ use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext};
 use neargate_store::{Snapshot, Txn, Versioned};
 
+const KIND: Kind = Kind {
+    prefix: "igw-",
+    name: "internetGateway",
+    malformed: "InvalidInternetGatewayId.Malformed",
+    missing: "InvalidInternetGatewayID.NotFound",
+};
+
 fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<InternetGatewayRecord>, AwsError> {
     snapshot
         .get::<InternetGatewayRecord>(&InternetGatewayRecord::key(region, id))
-        .ok_or_else(|| {
-            error(
-                "InvalidInternetGatewayID.NotFound",
-                format!("The internetGateway ID '{id}' does not exist"),
-            )
-        })
+        .ok_or_else(|| KIND.not_found(id))
 }
 
 /// # Errors
@@ -174,13 +176,7 @@ pub async fn describe(
     let here = format!("{}/", cx.region);
     let all: Vec<_> = snapshot.range::<InternetGatewayRecord>(&here).map(|(_, g)| g).collect();
     let ids = input.internet_gateway_ids.as_deref();
-    let found = by_ids(
-        all,
-        ids,
-        |g| &g.id,
-        "InvalidInternetGatewayID.NotFound",
-        "internetGateway",
-    )?;
+    let found = by_ids(all, ids, |g| &g.id, &KIND)?;
     let found = filtered(
         &FILTERS,
         found,

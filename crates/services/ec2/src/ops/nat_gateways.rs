@@ -60,6 +60,7 @@ pub async fn create(
             "Allocation ID is not allowed for a private NAT gateway",
         ));
     }
+    let made_under = ask::client_token(input.client_token.as_ref(), &input);
     let subnet_id = ask::needed(input.subnet_id, "subnetId")?;
     let tags = ask::tags(input.tag_specifications, "natgateway")?;
     let id = format!("nat-{}", service.ids.hex17());
@@ -67,16 +68,10 @@ pub async fn create(
         .store
         .transact(|snapshot| {
             let here = format!("{}/", cx.region);
-            let token = input.client_token.as_ref().filter(|t| !t.is_empty());
-            let earlier = snapshot
-                .range::<NatGatewayRecord>(&here)
-                .find(|(_, n)| token.is_some() && n.client_token.as_ref() == token && n.is_remembered(cx.now));
-            if let (Some((_, earlier)), Some(token)) = (earlier, token) {
-                let same = earlier.subnet_id == subnet_id && earlier.allocation_id == input.allocation_id;
-                return match same {
-                    true => Ok((Txn::new(), (*earlier.record).clone())),
-                    false => Err(ask::other_parameters(token)),
-                };
+            let all = snapshot.range::<NatGatewayRecord>(&here).map(|(_, n)| n);
+            let all = all.filter(|n| n.is_remembered(cx.now));
+            if let Some(earlier) = ask::made_under(made_under.as_ref(), all, |n| n.made_under.as_ref())? {
+                return Ok::<_, AwsError>((Txn::new(), (*earlier.record).clone()));
             }
             let subnet = subnets::find(snapshot, &cx.region, &subnet_id)?;
             let address = input.allocation_id.as_deref();
@@ -93,7 +88,7 @@ pub async fn create(
                 created_at: cx.now,
                 deleted_at: None,
                 failure: None,
-                client_token: token.cloned(),
+                made_under: made_under.clone(),
                 tags: tags.clone(),
             };
             let mut txn = Txn::new();

@@ -1,6 +1,6 @@
 //! Managed prefix lists: a person's own, and AWS's for S3 and DynamoDB, which are described and stand for nothing here.
 
-use super::ask::{self, error, filtered, one, text};
+use super::ask::{self, Kind, error, filtered, one, text};
 use super::group_rules;
 use crate::cidr;
 use crate::filter::{self, Values, dry_run, invalid_value};
@@ -8,9 +8,12 @@ use crate::records::{Destination, PrefixListEntry, PrefixListRecord, RouteTableR
 use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext, Tags};
 use neargate_store::{Snapshot, Txn, Versioned};
+use std::collections::BTreeSet;
 
 /// Versions whose entries can still be asked for.
 const KEPT_VERSIONS: usize = 16;
+/// Most characters of a name and of a description.
+const LONGEST: usize = 255;
 /// Entries added or removed at once at most.
 const MOST_AT_ONCE: usize = 100;
 
@@ -29,7 +32,7 @@ fn awss(region: &str) -> [PrefixListRecord; 2] {
             description: None,
         }],
         history: Vec::new(),
-        client_token: None,
+        made_under: None,
         tags: Tags::default(),
     };
     // Ranges for documentation (RFC 5737): nothing is ever sent there.
@@ -48,23 +51,24 @@ pub fn of_service(region: &str, service_name: &str) -> Option<String> {
     awss(region).into_iter().find(|l| l.name == service_name).map(|l| l.id)
 }
 
-fn not_found(id: &str) -> AwsError {
-    error(
-        "InvalidPrefixListID.NotFound",
-        format!("The prefix list ID '{id}' does not exist"),
-    )
-}
+const KIND: Kind = Kind {
+    prefix: "pl-",
+    name: "prefix list",
+    malformed: "InvalidPrefixListId.Malformed",
+    missing: "InvalidPrefixListID.NotFound",
+};
 
 fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<PrefixListRecord>, AwsError> {
     if is_awss(region, id) {
-        return Err(error(
+        return Err(AwsError::new(
             "UnauthorizedOperation",
+            403,
             "You are not authorized to change this prefix list: it is AWS's.",
         ));
     }
     snapshot
         .get::<PrefixListRecord>(&PrefixListRecord::key(region, id))
-        .ok_or_else(|| not_found(id))
+        .ok_or_else(|| KIND.not_found(id))
 }
 
 fn all(snapshot: &Snapshot, region: &str) -> Vec<PrefixListRecord> {
@@ -77,13 +81,15 @@ fn all(snapshot: &Snapshot, region: &str) -> Vec<PrefixListRecord> {
 }
 
 /// # Errors
-/// `InvalidParameterValue`, `InvalidPrefixListEntry`, `PrefixListMaxEntriesExceeded`, `MissingParameter`.
+/// `InvalidParameterValue`, `InvalidPrefixListEntry`, `PrefixListMaxEntriesExceeded`, `MissingParameter`,
+/// `IdempotentParameterMismatch`.
 pub async fn create(
     service: &Ec2,
     cx: &RequestContext,
     input: api::CreateManagedPrefixListRequest,
 ) -> Result<api::CreateManagedPrefixListResult, AwsError> {
     dry_run(input.dry_run)?;
+    let made_under = ask::client_token(input.client_token.as_ref(), &input);
     let name = ask::needed(input.prefix_list_name, "PrefixListName")?;
     its_own(&name)?;
     let family = input.address_family.unwrap_or_default();
@@ -108,19 +114,16 @@ pub async fn create(
         modified: false,
         entries: Vec::new(),
         history: Vec::new(),
-        client_token: input.client_token.filter(|t| !t.is_empty()),
+        made_under,
         tags: ask::tags(input.tag_specifications, "prefix-list")?,
     };
     add(&mut list, input.entries.unwrap_or_default())?;
+    let here = format!("{}/", cx.region);
     let made = service
         .store
         .transact(|snapshot| {
-            let mut own = snapshot
-                .range::<PrefixListRecord>(&format!("{}/", cx.region))
-                .map(|(_, l)| l)
-                .collect::<Vec<_>>();
-            own.retain(|l| list.client_token.is_some() && l.client_token == list.client_token && l.name == list.name);
-            if let Some(earlier) = own.pop() {
+            let own = snapshot.range::<PrefixListRecord>(&here).map(|(_, l)| l);
+            if let Some(earlier) = ask::made_under(list.made_under.as_ref(), own, |l| l.made_under.as_ref())? {
                 return Ok((Txn::new(), (*earlier.record).clone()));
             }
             let mut txn = Txn::new();
@@ -139,8 +142,18 @@ fn add(list: &mut PrefixListRecord, entries: Vec<api::AddPrefixListEntry>) -> Re
             "At most {MOST_AT_ONCE} entries can be added at once."
         )));
     }
+    let mut added = BTreeSet::new();
     for entry in entries {
         let text = entry.cidr.unwrap_or_default();
+        if entry
+            .description
+            .as_ref()
+            .is_some_and(|text| text.chars().count() > LONGEST)
+        {
+            return Err(invalid_value(format!(
+                "The description of the entry {text} is longer than {LONGEST} characters."
+            )));
+        }
         let canonical = match list.address_family.as_str() {
             "IPv6" => cidr::parse_v6(&text),
             _ => cidr::parse(&text).map(crate::records::cidr_text),
@@ -151,6 +164,11 @@ fn add(list: &mut PrefixListRecord, entries: Vec<api::AddPrefixListEntry>) -> Re
                 list.address_family
             )));
         };
+        if !added.insert(cidr.clone()) {
+            return Err(invalid_value(format!(
+                "Request cannot contain Cidr {cidr} more than once"
+            )));
+        }
         match list.entries.iter_mut().find(|e| e.cidr == cidr) {
             Some(known) if known.description == entry.description => {
                 return Err(error(
@@ -328,7 +346,10 @@ pub async fn entries(
     dry_run(input.dry_run)?;
     let id = input.prefix_list_id.unwrap_or_default();
     let lists = all(&service.store.snapshot(), &cx.region);
-    let list = lists.into_iter().find(|l| l.id == id).ok_or_else(|| not_found(&id))?;
+    let list = lists
+        .into_iter()
+        .find(|l| l.id == id)
+        .ok_or_else(|| KIND.not_found(&id))?;
     let entries = match input.target_version.filter(|v| *v != list.version) {
         None => list.entries,
         Some(version) => {
@@ -373,7 +394,7 @@ pub async fn describe_managed(
     dry_run(input.dry_run)?;
     let ids = input.prefix_list_ids.as_deref();
     let lists = all(&service.store.snapshot(), &cx.region);
-    let found = ask::by_ids(lists, ids, |l| &l.id, "InvalidPrefixListID.NotFound", "prefix list")?;
+    let found = ask::by_ids(lists, ids, |l| &l.id, &KIND)?;
     let found = filtered(
         &FILTERS,
         found,
@@ -412,13 +433,7 @@ pub async fn describe(
 ) -> Result<api::DescribePrefixListsResult, AwsError> {
     dry_run(input.dry_run)?;
     let ids = input.prefix_list_ids.as_deref();
-    let found = ask::by_ids(
-        awss(&cx.region).into(),
-        ids,
-        |l| &l.id,
-        "InvalidPrefixListID.NotFound",
-        "prefix list",
-    )?;
+    let found = ask::by_ids(awss(&cx.region).into(), ids, |l| &l.id, &KIND)?;
     let found = filtered(
         &FILTERS,
         found,
@@ -457,7 +472,13 @@ fn owner<'a>(list: &PrefixListRecord, account: &'a str) -> &'a str {
     }
 }
 
+/// That a person's list may have the name.
 fn its_own(name: &str) -> Result<(), AwsError> {
+    if name.chars().count() > LONGEST {
+        return Err(invalid_value(format!(
+            "The prefix list name is longer than {LONGEST} characters."
+        )));
+    }
     match name.starts_with("com.amazonaws") {
         true => Err(invalid_value(format!(
             "The prefix list name '{name}' cannot begin with com.amazonaws"

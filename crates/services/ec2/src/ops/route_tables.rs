@@ -1,6 +1,6 @@
 //! Route tables and their associations.
 
-use super::ask::{self, by_ids, error, filtered, one, text};
+use super::ask::{self, Kind, by_ids, error, filtered, one, text};
 use super::{prefix_lists, subnets, vpcs};
 use crate::filter::{self, Values, dry_run, invalid_value};
 use crate::records::{
@@ -12,6 +12,13 @@ use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext};
 use neargate_store::{Snapshot, Txn, Versioned};
 
+const KIND: Kind = Kind {
+    prefix: "rtb-",
+    name: "routeTable",
+    malformed: "InvalidRouteTableId.Malformed",
+    missing: "InvalidRouteTableID.NotFound",
+};
+
 /// The table of an id.
 ///
 /// # Errors
@@ -19,22 +26,18 @@ use neargate_store::{Snapshot, Txn, Versioned};
 pub fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<RouteTableRecord>, AwsError> {
     snapshot
         .get::<RouteTableRecord>(&RouteTableRecord::key(region, id))
-        .ok_or_else(|| {
-            error(
-                "InvalidRouteTableID.NotFound",
-                format!("The routeTable ID '{id}' does not exist"),
-            )
-        })
+        .ok_or_else(|| KIND.not_found(id))
 }
 
 /// # Errors
-/// `InvalidVpcID.NotFound`, `InvalidParameterValue`, `DryRunOperation`.
+/// `InvalidVpcID.NotFound`, `InvalidParameterValue`, `IdempotentParameterMismatch`, `DryRunOperation`.
 pub async fn create(
     service: &Ec2,
     cx: &RequestContext,
     input: api::CreateRouteTableRequest,
 ) -> Result<api::CreateRouteTableResult, AwsError> {
     dry_run(input.dry_run)?;
+    let made_under = ask::client_token(input.client_token.as_ref(), &input);
     let table = RouteTableRecord {
         region: cx.region.clone(),
         id: format!("rtb-{}", service.ids.hex17()),
@@ -42,21 +45,16 @@ pub async fn create(
         main_association: None,
         associations: Vec::new(),
         routes: Vec::new(),
-        client_token: input.client_token.clone().filter(|t| !t.is_empty()),
+        made_under,
         tags: ask::tags(input.tag_specifications, "route-table")?,
     };
+    let here = format!("{}/", cx.region);
     let made = service
         .store
         .transact(|snapshot| {
-            if let Some(token) = &table.client_token {
-                let here = format!("{}/", cx.region);
-                let mut all = snapshot.range::<RouteTableRecord>(&here).map(|(_, t)| t);
-                if let Some(earlier) = all.find(|t| t.client_token.as_ref() == Some(token)) {
-                    return match earlier.vpc_id == table.vpc_id {
-                        true => Ok((Txn::new(), (*earlier.record).clone())),
-                        false => Err(ask::other_parameters(token)),
-                    };
-                }
+            let all = snapshot.range::<RouteTableRecord>(&here).map(|(_, t)| t);
+            if let Some(earlier) = ask::made_under(table.made_under.as_ref(), all, |t| t.made_under.as_ref())? {
+                return Ok::<_, AwsError>((Txn::new(), (*earlier.record).clone()));
             }
             let vpc = vpcs::find(snapshot, &cx.region, &table.vpc_id)?;
             let mut txn = Txn::new();
@@ -320,7 +318,7 @@ pub async fn describe(
         .map(|(_, t)| t)
         .collect();
     let ids = input.route_table_ids.as_deref();
-    let tables = by_ids(all, ids, |t| &t.id, "InvalidRouteTableID.NotFound", "routeTable")?;
+    let tables = by_ids(all, ids, |t| &t.id, &KIND)?;
     let tables = filtered(
         &FILTERS,
         tables,
@@ -381,11 +379,14 @@ fn values(snapshot: &Snapshot, table: &RouteTableRecord, account: &str, name: &s
         | "route.transit-gateway-id"
         | "route.vpc-peering-connection-id"
         | "route.destination-ipv6-cidr-block" => Some(Vec::new()),
-        "association.main" => one(if table.main_association.is_some() {
-            "true"
-        } else {
-            "false"
-        }),
+        // Tables without an association have neither.
+        "association.main" => {
+            let main = table.main_association.iter().map(|_| "true".to_owned());
+            Some(
+                main.chain(table.associations.iter().map(|_| "false".to_owned()))
+                    .collect(),
+            )
+        }
         "association.route-table-association-id" => {
             let others = table.associations.iter().map(|a| a.id.clone());
             Some(table.main_association.iter().cloned().chain(others).collect())

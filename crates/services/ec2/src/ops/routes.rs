@@ -2,7 +2,7 @@
 
 use super::ask::{self, error};
 use super::route_tables::change;
-use super::vpcs;
+use super::{prefix_lists, vpcs};
 use crate::cidr::{self, Cidr};
 use crate::filter::{dry_run, invalid_value};
 use crate::records::{
@@ -38,6 +38,9 @@ fn destination(
         },
         (None, Some(id)) => match snapshot.contains::<PrefixListRecord>(&PrefixListRecord::key(region, id)) {
             true => Ok(Destination::PrefixList(id.to_owned())),
+            false if prefix_lists::is_awss(region, id) => Err(invalid_value(format!(
+                "The prefix list '{id}' is AWS's: routes to it come with a gateway endpoint."
+            ))),
             false => Err(error(
                 "InvalidPrefixListId.NotFound",
                 format!("The prefix list ID '{id}' does not exist"),
@@ -99,7 +102,7 @@ fn target(snapshot: &Snapshot, table: &RouteTableRecord, targets: &Targets) -> R
             "route table {} and interface {id} belong to different networks",
             table.id
         ))),
-        None => Err(super::interfaces::not_found(&id)),
+        None => Err(super::interfaces::KIND.not_found(&id)),
     }
 }
 

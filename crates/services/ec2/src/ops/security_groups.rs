@@ -18,12 +18,7 @@ const MOST_GROUPS: usize = 500;
 /// # Errors
 /// `InvalidGroup.NotFound`, `InvalidGroupId.Malformed`.
 pub fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<SecurityGroupRecord>, AwsError> {
-    if !id.starts_with("sg-") {
-        return Err(error(
-            "InvalidGroupId.Malformed",
-            format!("Invalid id: \"{id}\" (expecting \"sg-...\")"),
-        ));
-    }
+    ask::malformed(id, "sg-", "InvalidGroupId.Malformed")?;
     snapshot
         .get::<SecurityGroupRecord>(&SecurityGroupRecord::key(region, id))
         .ok_or_else(|| {
@@ -37,7 +32,7 @@ pub fn find(snapshot: &Snapshot, region: &str, id: &str) -> Result<Versioned<Sec
 /// The group that a request names: by id, or by name in the default VPC.
 ///
 /// # Errors
-/// `InvalidGroup.NotFound`, `MissingParameter`.
+/// `InvalidGroup.NotFound`, `InvalidParameterCombination`, `MissingParameter`.
 pub fn named(
     service: &Ec2,
     snapshot: &Snapshot,
@@ -45,7 +40,9 @@ pub fn named(
     id: Option<&str>,
     name: Option<&str>,
 ) -> Result<Versioned<SecurityGroupRecord>, AwsError> {
-    match (id.filter(|i| !i.is_empty()), name.filter(|n| !n.is_empty())) {
+    let (id, name) = (id.filter(|i| !i.is_empty()), name.filter(|n| !n.is_empty()));
+    ask::not_both(("groupId", id.is_some()), ("groupName", name.is_some()))?;
+    match (id, name) {
         (Some(id), _) => find(snapshot, region, id),
         (None, Some(name)) => {
             let vpc = region::default_vpc_id(&service.account, region);
@@ -83,7 +80,8 @@ pub async fn create(
 ) -> Result<api::CreateSecurityGroupResult, AwsError> {
     dry_run(input.dry_run)?;
     // Spaces behind a name are not kept.
-    let name = ask::needed(input.group_name, "groupName")?.trim_end().to_owned();
+    let name = input.group_name.map(|name| name.trim_end().to_owned());
+    let name = ask::needed(name, "groupName")?;
     let description = ask::needed(input.description, "groupDescription")?;
     for (what, noun, value) in [
         ("groupName", "name", &name),

@@ -1,12 +1,27 @@
 //! What a VPC has without anybody making it: its network ACL, the region's DHCP options, the account's attributes.
 
-use super::ask::{self, filtered, one, text};
+use super::ask::{self, Kind, filtered, one, text};
+use super::interfaces;
 use crate::filter::{self, Values, dry_run};
 use crate::records::{SubnetRecord, VpcRecord};
 use crate::region;
 use crate::{Ec2, api};
 use neargate_core::{AwsError, RequestContext, Tags};
 use neargate_store::{Snapshot, Versioned};
+
+const ACL: Kind = Kind {
+    prefix: "acl-",
+    name: "networkAcl",
+    malformed: "InvalidNetworkAclId.Malformed",
+    missing: "InvalidNetworkAclID.NotFound",
+};
+
+const DHCP_OPTIONS: Kind = Kind {
+    prefix: "dopt-",
+    name: "dhcpOption",
+    malformed: "InvalidDhcpOptionsId.Malformed",
+    missing: "InvalidDhcpOptionID.NotFound",
+};
 
 static NO_TAGS: Tags = Tags(std::collections::BTreeMap::new());
 
@@ -27,13 +42,7 @@ pub async fn describe_network_acls(
         .collect();
     all.sort_by(|a, b| a.network_acl_id.cmp(&b.network_acl_id));
     let ids = input.network_acl_ids.as_deref();
-    let found = ask::by_ids(
-        all,
-        ids,
-        |v| &v.network_acl_id,
-        "InvalidNetworkAclID.NotFound",
-        "networkAcl",
-    )?;
+    let found = ask::by_ids(all, ids, |v| &v.network_acl_id, &ACL)?;
     let found = filtered(
         &ACL_FILTERS,
         found,
@@ -158,13 +167,7 @@ pub async fn describe_dhcp_options(
         tags: Some(Vec::new()),
     };
     let ids = input.dhcp_options_ids.as_deref();
-    let found = ask::by_ids(
-        vec![(id, options)],
-        ids,
-        |(id, _)| id,
-        "InvalidDhcpOptionID.NotFound",
-        "dhcpOption",
-    )?;
+    let found = ask::by_ids(vec![(id, options)], ids, |(id, _)| id, &DHCP_OPTIONS)?;
     let values = |id: &str, name: &str| match name {
         "dhcp-options-id" => one(id),
         "key" => Some(vec!["domain-name".to_owned(), "domain-name-servers".to_owned()]),
@@ -211,7 +214,10 @@ pub async fn describe_account_attributes(
         ("supported-platforms", "VPC".to_owned()),
         ("default-vpc", if there { vpc } else { "none".to_owned() }),
         ("max-instances", "0".to_owned()),
-        ("vpc-max-security-groups-per-interface", "16".to_owned()),
+        (
+            "vpc-max-security-groups-per-interface",
+            interfaces::MOST_GROUPS.to_string(),
+        ),
         ("max-elastic-ips", "65534".to_owned()),
         ("vpc-max-elastic-ips", "65534".to_owned()),
     ];

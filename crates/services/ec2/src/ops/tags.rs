@@ -185,6 +185,12 @@ pub async fn describe(
     input: api::DescribeTagsRequest,
 ) -> Result<api::DescribeTagsResult, AwsError> {
     dry_run(input.dry_run)?;
+    // The model leaves the bounds to its documentation.
+    if let Some(max) = input.max_results.filter(|max| !(5..=1000).contains(max)) {
+        return Err(filter::invalid_value(format!(
+            "Value ({max}) for parameter maxResults is invalid. Expecting a value between 5 and 1000."
+        )));
+    }
     let snapshot = service.store.snapshot();
     let mut found: Vec<api::TagDescription> = Vec::new();
     let mut add = |kind: &str, id: &str, tags: &Tags| {

@@ -55,6 +55,12 @@ pub async fn create(
     let range = vpc_range(service, &text)?;
     let tags = ask::tags(input.tag_specifications, "vpc")?;
     let tenancy = input.instance_tenancy.unwrap_or_else(|| "default".to_owned());
+    if tenancy == "host" {
+        return Err(invalid_value(
+            "Value (host) for parameter instanceTenancy is invalid. A VPC's tenancy is default or dedicated."
+                .to_owned(),
+        ));
+    }
     let id = |prefix: &str| format!("{prefix}-{}", service.ids.hex17());
     let vpc = VpcRecord {
         region: cx.region.clone(),
@@ -79,7 +85,7 @@ pub async fn create(
         main_association: Some(id("rtbassoc")),
         associations: Vec::new(),
         routes: Vec::new(),
-        client_token: None,
+        made_under: None,
         tags: Tags::default(),
     };
     let group_id = id("sg");

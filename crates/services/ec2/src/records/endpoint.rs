@@ -1,5 +1,6 @@
 //! A VPC endpoint.
 
+use super::ClientToken;
 use neargate_core::{Tags, Timestamp};
 use neargate_store::Record;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,8 @@ pub struct EndpointRecord {
     pub interfaces: Vec<(String, String)>,
     pub security_groups: Vec<String>,
     pub created_at: Timestamp,
-    pub client_token: Option<String>,
+    #[serde(default)]
+    pub made_under: Option<ClientToken>,
     pub tags: Tags,
 }
 

@@ -1,5 +1,6 @@
 //! Internet and NAT gateways.
 
+use super::ClientToken;
 use neargate_core::{Tags, Timestamp};
 use neargate_store::Record;
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,8 @@ pub struct NatGatewayRecord {
     /// Why it never became available.
     #[serde(default)]
     pub failure: Option<NatFailure>,
-    pub client_token: Option<String>,
+    #[serde(default)]
+    pub made_under: Option<ClientToken>,
     pub tags: Tags,
 }
 

@@ -1,5 +1,6 @@
 //! A network interface of a task.
 
+use super::ClientToken;
 use neargate_core::{Tags, Timestamp};
 use neargate_store::Record;
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,7 @@ pub struct InterfaceRecord {
     #[serde(default = "yes")]
     pub source_dest_check: bool,
     #[serde(default)]
-    pub client_token: Option<String>,
+    pub made_under: Option<ClientToken>,
     #[serde(default)]
     pub tags: Tags,
 }

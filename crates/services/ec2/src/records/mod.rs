@@ -24,6 +24,14 @@ pub use security_group::{GroupRule, RulePeer, SecurityGroupRecord};
 pub use subnet::SubnetRecord;
 pub use vpc::VpcRecord;
 
+/// The client token under which a resource was made, and what was asked with it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ClientToken {
+    pub token: String,
+    /// The request's SHA-256.
+    pub request: String,
+}
+
 /// A range as text, e.g. `172.31.0.0/20`.
 pub fn cidr_text((network, prefix): (std::net::Ipv4Addr, u8)) -> String {
     format!("{network}/{prefix}")

@@ -1,5 +1,6 @@
 //! A managed prefix list.
 
+use super::ClientToken;
 use neargate_core::Tags;
 use neargate_store::Record;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,8 @@ pub struct PrefixListRecord {
     pub entries: Vec<PrefixListEntry>,
     /// Entries of earlier versions, oldest first.
     pub history: Vec<(i64, Vec<PrefixListEntry>)>,
-    pub client_token: Option<String>,
+    #[serde(default)]
+    pub made_under: Option<ClientToken>,
     pub tags: Tags,
 }
 

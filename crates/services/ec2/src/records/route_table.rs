@@ -1,5 +1,6 @@
 //! A route table with its routes and the subnets that use it.
 
+use super::ClientToken;
 use neargate_core::Tags;
 use neargate_store::Record;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ pub struct RouteTableRecord {
     pub associations: Vec<RouteTableAssociation>,
     pub routes: Vec<RouteRecord>,
     #[serde(default)]
-    pub client_token: Option<String>,
+    pub made_under: Option<ClientToken>,
     pub tags: Tags,
 }
 

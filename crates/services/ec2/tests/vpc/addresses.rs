@@ -200,8 +200,23 @@ async fn an_interface_is_made_at_the_address_asked_for_and_once_for_a_token() {
     other["Description"] = json!("yours");
     let refused = world.refused("CreateNetworkInterface", other).await;
     assert!(refused.starts_with("IdempotentParameterMismatch: "), "{refused}");
+    // What is left out is another request, too.
+    let mut other = input.clone();
+    other["Groups"] = json!([]);
+    let refused = world.refused("CreateNetworkInterface", other).await;
+    assert!(refused.starts_with("IdempotentParameterMismatch: "), "{refused}");
     let at = |ip: &str| json!({"SubnetId": subnet, "PrivateIpAddress": ip});
+    let listed = |ip: &str, primary: bool| json!([{"PrivateIpAddress": ip, "Primary": primary}]);
     for (input, expected) in [
+        (
+            json!({"SubnetId": subnet, "PrivateIpAddress": "10.0.0.50", "PrivateIpAddresses": listed("10.0.0.60", true)}),
+            "InvalidParameterCombination: The parameter privateIpAddress cannot be used with the parameter \
+             privateIpAddresses",
+        ),
+        (
+            json!({"SubnetId": subnet, "PrivateIpAddresses": listed("10.0.0.61", false)}),
+            "UnsupportedOperation: The parameter PrivateIpAddresses (a secondary one) is not supported by Neargate yet.",
+        ),
         (at("10.0.0.77"), "InvalidIPAddress.InUse: Address 10.0.0.77 is in use."),
         (
             at("10.0.0.3"),
@@ -290,4 +305,51 @@ async fn an_interface_that_something_else_made_is_not_for_people_to_change() {
             format!("InvalidParameterValue: Network interface '{id}' is currently in use.")
         );
     }
+}
+
+#[tokio::test]
+async fn an_address_is_named_by_its_ids_alone() {
+    let world = World::new().await;
+    let (_, subnet) = place(&world).await;
+    let interface = world.interface(&subnet).await;
+    let (allocation, ip) = world.address().await;
+    let both = "InvalidParameterCombination: You may specify public IP or allocation id, but not both in the same call";
+    for (operation, input, expected) in [
+        (
+            "AssociateAddress",
+            json!({"PublicIp": ip, "NetworkInterfaceId": interface}),
+            "InvalidParameterCombination: You must specify an allocation id when mapping an address to a network interface",
+        ),
+        (
+            "AssociateAddress",
+            json!({"PublicIp": ip, "AllocationId": allocation, "NetworkInterfaceId": interface}),
+            both,
+        ),
+        (
+            "AssociateAddress",
+            json!({"AllocationId": allocation, "NetworkInterfaceId": interface, "InstanceId": "i-0"}),
+            "InvalidParameterCombination: The parameter instanceId cannot be used with the parameter networkInterfaceId",
+        ),
+        (
+            "DisassociateAddress",
+            json!({"PublicIp": ip}),
+            "InvalidParameterValue: You must specify an association id when unmapping an address from a VPC instance",
+        ),
+        (
+            "ReleaseAddress",
+            json!({"PublicIp": ip}),
+            "InvalidParameterValue: You must specify an allocation id when releasing a VPC elastic IP address",
+        ),
+        (
+            "ReleaseAddress",
+            json!({"PublicIp": ip, "AllocationId": allocation}),
+            both,
+        ),
+    ] {
+        assert_eq!(world.refused(operation, input).await, expected);
+    }
+    let elsewhere = json!({"AllocationId": allocation, "NetworkBorderGroup": "us-west-2-lax-1"});
+    let refused = world.refused("ReleaseAddress", elsewhere).await;
+    assert_eq!(refused, format!("InvalidAddress.NotFound: Address '{ip}' not found."));
+    world.ok("ReleaseAddress", json!({"AllocationId": allocation})).await;
 }

@@ -160,3 +160,32 @@ async fn a_prefix_list_has_versions() {
         format!("InvalidPrefixListID.NotFound: The prefix list ID '{id}' does not exist")
     );
 }
+
+#[tokio::test]
+async fn a_token_makes_one_prefix_list_whatever_else_is_asked_under_it() {
+    let world = World::new().await;
+    let input = json!({"PrefixListName": "l", "AddressFamily": "IPv4", "MaxEntries": 2, "ClientToken": "t"});
+    let first = world.ok("CreateManagedPrefixList", input.clone()).await;
+    let again = world.ok("CreateManagedPrefixList", input.clone()).await;
+    assert_eq!(first["PrefixList"]["PrefixListId"], again["PrefixList"]["PrefixListId"]);
+    for (member, value) in [("PrefixListName", json!("m")), ("MaxEntries", json!(3))] {
+        let mut other = input.clone();
+        other[member] = value;
+        let refused = world.refused("CreateManagedPrefixList", other).await;
+        assert!(refused.starts_with("IdempotentParameterMismatch: "), "{refused}");
+    }
+    let twice = json!([{"Cidr": "10.0.0.0/8", "Description": "a"}, {"Cidr": "10.0.0.0/8", "Description": "b"}]);
+    let list = |name: &str, entries: &serde_json::Value| json!({"PrefixListName": name, "AddressFamily": "IPv4", "MaxEntries": 2, "Entries": entries});
+    for (input, expected) in [
+        (
+            list("n", &twice),
+            "InvalidParameterValue: Request cannot contain Cidr 10.0.0.0/8 more than once",
+        ),
+        (
+            list(&"n".repeat(256), &json!([])),
+            "InvalidParameterValue: The prefix list name is longer than 255 characters.",
+        ),
+    ] {
+        assert_eq!(world.refused("CreateManagedPrefixList", input).await, expected);
+    }
+}

@@ -141,7 +141,38 @@ async fn rules_are_added_once_and_reach_nodes() {
         ),
         (
             json!({"GroupId": id}),
-            "MissingParameter: Either 'ipPermissions' or 'securityGroupRuleIds' should be provided.",
+            "MissingParameter: The request must contain the parameter ipPermissions",
+        ),
+        (
+            json!({"GroupId": id, "IpPermissions": [{"IpProtocol": "-1"}]}),
+            "MissingParameter: Missing source specification: include source security group or CIDR information",
+        ),
+        (
+            json!({"GroupId": id, "IpPermissions": [{"IpProtocol": "06", "FromPort": 22, "ToPort": 22,
+                                                      "IpRanges": [{"CidrIp": "1.2.3.4/32"}]}]}),
+            "InvalidParameterValue: Invalid value '06' for IP protocol. Unknown protocol.",
+        ),
+        (
+            json!({"GroupId": id, "IpPermissions": [tcp(22, "1.2.3.4/+32")]}),
+            "InvalidParameterValue: CIDR block 1.2.3.4/+32 is malformed",
+        ),
+        (
+            json!({"GroupId": id, "IpPermissions": [tcp(22, "1.2.3.4/32")], "ToPort": 2}),
+            "InvalidParameterCombination: The parameter 'ipPermissions' may not be used together with 'ipProtocol', \
+             'fromPort', 'toPort', 'cidrIp' or a source group.",
+        ),
+        (
+            json!({"GroupId": id, "IpPermissions": [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "web"}]}]}),
+            "InvalidGroupId.Malformed: Invalid id: \"web\" (expecting \"sg-...\")",
+        ),
+        (
+            json!({"GroupId": id, "IpPermissions": [{"IpProtocol": "-1",
+                   "UserIdGroupPairs": [{"GroupId": id, "VpcId": "vpc-0"}]}]}),
+            "InvalidGroup.NotFound: You have specified two resources that belong to different networks.",
+        ),
+        (
+            json!({"GroupId": id, "GroupName": "web", "IpPermissions": [tcp(22, "1.2.3.4/32")]}),
+            "InvalidParameterCombination: The parameter groupId cannot be used with the parameter groupName",
         ),
         (
             json!({"GroupId": id, "CidrIp": "1.2.3.4/32", "SourceSecurityGroupName": "default"}),
@@ -166,6 +197,10 @@ async fn at_most_sixty_rules_in_a_direction() {
     let expected =
         "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached.";
     assert_eq!(refused, expected);
+    // IPv6 rules are counted by themselves.
+    let v6 = json!([{"IpProtocol": "-1", "Ipv6Ranges": [{"CidrIpv6": "2001:db8::/32"}]}]);
+    let input = json!({"GroupId": id, "IpPermissions": v6});
+    world.ok("AuthorizeSecurityGroupIngress", input).await;
     // A prefix list counts as many as it may have entries.
     let list = world.prefix_list(&["192.0.2.0/24"]).await;
     let lists = json!([{"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": list}]}]);
@@ -200,6 +235,15 @@ async fn rules_go_by_what_they_say_or_by_id() {
     let by_id = json!({"GroupId": id, "SecurityGroupRuleIds": [second]});
     let refused = world.refused("RevokeSecurityGroupEgress", by_id.clone()).await;
     assert!(refused.starts_with("InvalidSecurityGroupRuleId.NotFound: The security group rule ID 'sgr-"));
+    let mut twice = by_id.clone();
+    twice["IpPermissions"] = json!([tcp(81, "0.0.0.0/0")]);
+    let refused = world.refused("RevokeSecurityGroupIngress", twice).await;
+    assert!(refused.starts_with("InvalidParameterCombination: "), "{refused}");
+    let neither = json!({"GroupId": id});
+    assert_eq!(
+        world.refused("RevokeSecurityGroupIngress", neither).await,
+        "MissingParameter: Either 'ipPermissions' or 'securityGroupRuleIds' should be provided."
+    );
     world.ok("RevokeSecurityGroupIngress", by_id).await;
     assert!(told(&world, &id).ingress.is_empty());
 }
@@ -259,6 +303,10 @@ async fn a_rule_keeps_its_id_and_tags_when_it_changes() {
             json!({"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1, "CidrIpv4": "0.0.0.0/0", "Description": "ä"}),
             "InvalidParameterValue: Invalid rule description",
         ),
+        (
+            json!({"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1, "CidrIpv6": "::/0"}),
+            "InvalidParameterValue: The type of the security group rule",
+        ),
     ] {
         let refused = world.refused("ModifySecurityGroupRules", change(request)).await;
         assert!(refused.starts_with(code), "{refused}");
@@ -278,6 +326,13 @@ async fn descriptions_change_by_id_and_by_what_rules_say() {
     world.ok("UpdateSecurityGroupRuleDescriptionsIngress", input).await;
     let group = described(&world, &id).await;
     assert_eq!(group["IpPermissions"][0]["IpRanges"][0]["Description"], "one");
+    let odd = json!([{"SecurityGroupRuleId": rule, "Description": "<b>"}]);
+    let input = json!({"GroupId": id, "SecurityGroupRuleDescriptions": odd});
+    let refused = world.refused("UpdateSecurityGroupRuleDescriptionsIngress", input).await;
+    assert!(
+        refused.starts_with("InvalidParameterValue: Invalid rule description"),
+        "{refused}"
+    );
     let two = json!({"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80,
                      "IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": "two"}]});
     let input = json!({"GroupId": id, "IpPermissions": [two]});

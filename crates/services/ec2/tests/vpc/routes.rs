@@ -380,4 +380,13 @@ async fn a_token_makes_one_route_table() {
         .refused("CreateRouteTable", json!({"VpcId": other, "ClientToken": "t"}))
         .await;
     assert!(refused.starts_with("IdempotentParameterMismatch: "), "{refused}");
+    // Neither main nor associated with a subnet, it is found by neither.
+    let filters = json!([{"Name": "vpc-id", "Values": [vpc]}, {"Name": "association.main", "Values": ["false"]}]);
+    let found = world.ok("DescribeRouteTables", json!({ "Filters": filters })).await;
+    assert_eq!(found["RouteTables"], json!([]));
+    let refused = world.refused("DeleteRouteTable", json!({"RouteTableId": "main"})).await;
+    assert_eq!(
+        refused,
+        "InvalidRouteTableId.Malformed: Invalid id: \"main\" (expecting \"rtb-...\")"
+    );
 }
