@@ -178,7 +178,8 @@ def test_rules_of_every_kind(elb, stack):
 def test_listeners_and_what_they_hold(elb, vpc, stack):
     group = stack.group()
     listener = stack.listener(group)
-    code, message = refusal(stack.listener, group=group)
+    assert stack.listener(group) == listener
+    code, message = refusal(stack.listener, group=group, Tags=[{"Key": "other", "Value": "settings"}])
     assert (code, message) == ("DuplicateListener", f"A listener already exists on this port for this load balancer '{stack.arn}'")
     assert refusal(elb.delete_target_group, TargetGroupArn=group) == (
         "ResourceInUse", f"Target group '{group}' is currently in use by a listener or a rule")

@@ -376,15 +376,15 @@ def test_nat_gateways_that_fail(ec2, place):
 
 def test_interfaces(ec2, place):
     subnet, group = place.subnet(), place.group()
-    made = ec2.create_network_interface(
-        SubnetId=subnet, PrivateIpAddress="10.41.0.50", Groups=[group], Description="mine", ClientToken="i",
-        TagSpecifications=tags("network-interface", Name="eni"))["NetworkInterface"]
+    asked = {"SubnetId": subnet, "PrivateIpAddress": "10.41.0.50", "Groups": [group], "Description": "mine", "ClientToken": "i"}
+    named = tags("network-interface", Name="eni")
+    made = ec2.create_network_interface(**asked, TagSpecifications=named)["NetworkInterface"]
     id = made["NetworkInterfaceId"]
     ec2.get_waiter("network_interface_available").wait(NetworkInterfaceIds=[id])
     assert made["PrivateIpAddress"] == "10.41.0.50" and made["TagSet"] == [{"Key": "Name", "Value": "eni"}]
-    again = ec2.create_network_interface(SubnetId=subnet, PrivateIpAddress="10.41.0.50", Groups=[group],
-                                         Description="mine", ClientToken="i")["NetworkInterface"]
+    again = ec2.create_network_interface(**asked, TagSpecifications=named)["NetworkInterface"]
     assert again["NetworkInterfaceId"] == id
+    assert refusal(ec2.create_network_interface, **asked)[0] == "IdempotentParameterMismatch"
     assert ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["AvailableIpAddressCount"] == 250
     ec2.modify_network_interface_attribute(NetworkInterfaceId=id, Description={"Value": "yours"})
     described = ec2.describe_network_interface_attribute(NetworkInterfaceId=id, Attribute="description")

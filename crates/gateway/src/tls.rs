@@ -77,12 +77,11 @@ impl Terminators {
                     continue;
                 }
                 let alpn = alpn(balancer.kind, http2, listener.alpn_policy.as_deref());
-                if let Err(message) = made.add(table, listener, alpn, previous) {
-                    problems.push(Problem {
-                        listener: listener.arn.clone(),
-                        message,
-                    });
-                }
+                let messages = made.add(table, listener, alpn, previous);
+                problems.extend(messages.into_iter().map(|message| Problem {
+                    listener: listener.arn.clone(),
+                    message,
+                }));
             }
         }
         (made, problems)
@@ -92,33 +91,43 @@ impl Terminators {
         self.by_listener.get(listener)
     }
 
+    /// Adds a listener with those of its certificates that can be used. What is wrong with the others, or with all of it.
     fn add(
         &mut self,
         table: &GatewayTable,
         listener: &Listener,
         alpn: Vec<Vec<u8>>,
         previous: &Terminators,
-    ) -> Result<(), String> {
-        let mut certificates = Vec::new();
+    ) -> Vec<String> {
+        let (mut certificates, mut problems) = (Vec::new(), Vec::new());
         for arn in &listener.certificates {
             let found = table.certificates.get(arn);
-            certificates.push(found.ok_or_else(|| format!("certificate {arn} is not there"))?.clone());
+            let found = found.ok_or_else(|| format!("certificate {arn} is not there"));
+            match found.and_then(|found| self.load(found, previous).map(|()| found.clone())) {
+                Ok(usable) => certificates.push(usable),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if certificates.is_empty() && !problems.is_empty() {
+            return problems;
         }
         let asked = Asked {
             certificates,
             policy: listener.ssl_policy.clone(),
             alpn,
         };
-        for certificate in &asked.certificates {
-            self.load(certificate, previous)?;
-        }
         let kept = previous.of(&listener.arn).filter(|kept| kept.asked == asked);
         let terminator = match kept {
-            Some(kept) => kept.clone(),
-            None => Arc::new(self.terminator(asked)?),
+            Some(kept) => Ok(kept.clone()),
+            None => self.terminator(asked).map(Arc::new),
         };
-        self.by_listener.insert(listener.arn.clone(), terminator);
-        Ok(())
+        match terminator {
+            Ok(terminator) => {
+                self.by_listener.insert(listener.arn.clone(), terminator);
+            }
+            Err(problem) => problems.push(problem),
+        }
+        problems
     }
 
     fn load(&mut self, certificate: &Certificate, previous: &Terminators) -> Result<(), String> {

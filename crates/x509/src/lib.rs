@@ -24,6 +24,7 @@ pub struct Found {
     pub arn: String,
     /// Names that the certificate covers, in lower case, wildcards as `*.example.com`.
     pub domains: Vec<String>,
+    pub key_algorithm: KeyAlgorithm,
     /// PEM, the certificate itself first.
     pub chain_pem: String,
     pub sealed_key: Sealed,

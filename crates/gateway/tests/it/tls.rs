@@ -212,3 +212,21 @@ async fn a_certificate_that_is_none_is_a_problem_of_its_listener() {
     assert!(secure(port, "x.example").await.is_err());
     rig.end().await;
 }
+
+#[tokio::test]
+async fn a_certificate_that_is_none_leaves_the_others_served() {
+    let port = free_port();
+    let mut bad = certificate("bad", &["x.example"]);
+    bad.private_key = "nothing".to_owned();
+    let good = [
+        certificate("default", &["default.example"]),
+        bad,
+        certificate("two", &["two.example"]),
+    ];
+    let rig = Rig::start().await;
+    assert_eq!(rig.serve(&table(port, POLICY, &good)).await.len(), 1);
+    for (asked, given) in [("x.example", "default.example"), ("two.example", "two.example")] {
+        assert!(has(&shown(&secure(port, asked).await.unwrap()), given), "{asked}");
+    }
+    rig.end().await;
+}

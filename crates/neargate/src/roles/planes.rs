@@ -5,7 +5,7 @@ use neargate_control::nodes::{BoxFuture, LogSink, NetworkPlane, TaskPlane};
 use neargate_core::AwsError;
 use neargate_ecs::Ecs;
 use neargate_ecs::records::TaskRecord;
-use neargate_elbv2::{CertificateSource, Elbv2};
+use neargate_elbv2::{CertificateSource, Elbv2, Fitness};
 use neargate_link::gateway::{Certificate, GatewayTable, TargetReport};
 use neargate_link::{
     LogBatch, LogOpening, NetworkEntry, NodeHello, ProtectionAnswer, ProtectionRequest, TaskReport, TaskSpec,
@@ -128,8 +128,14 @@ impl Certificates {
 }
 
 impl CertificateSource for Certificates {
-    fn exists(&self, snapshot: &Snapshot, arn: &str) -> bool {
-        neargate_acm::find(snapshot, arn).is_some() || neargate_iam::server_certificate(snapshot, arn).is_some()
+    fn fitness(&self, snapshot: &Snapshot, arn: &str) -> Fitness {
+        let found = neargate_acm::find(snapshot, arn).or_else(|| neargate_iam::server_certificate(snapshot, arn));
+        match found.map(|found| found.key_algorithm) {
+            None => Fitness::Absent,
+            // The gateway's TLS takes no smaller ones than 2048 bits, as AWS's load balancers.
+            Some(neargate_acm::KeyAlgorithm::RSA_1024) => Fitness::Unfit,
+            Some(_) => Fitness::Fit,
+        }
     }
 
     fn load(&self, snapshot: &Snapshot, arn: &str) -> Option<Certificate> {

@@ -23,7 +23,7 @@ mod tests;
 pub use authority::AuthorityError;
 pub use dispatch::routes;
 pub use lookup::{find, hold};
-pub use neargate_x509::Found;
+pub use neargate_x509::{Found, KeyAlgorithm};
 pub use records::{CertificateRecord, kinds};
 
 use authority::Authority;

@@ -12,6 +12,7 @@ pub fn find(snapshot: &Snapshot, arn: &str) -> Option<Found> {
     Some(Found {
         arn: record.arn.clone(),
         domains: record.facts.domains.clone(),
+        key_algorithm: record.facts.key_algorithm,
         chain_pem: format!("{}{chain}", record.certificate_pem),
         sealed_key: record.sealed_key.clone(),
         context: CertificateRecord::context(&record.arn),

@@ -5,10 +5,19 @@ use neargate_link::gateway::Certificate;
 use neargate_store::{Snapshot, Txn};
 use std::collections::BTreeSet;
 
+/// What a certificate is to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fitness {
+    Fit,
+    /// Its key is too small.
+    Unfit,
+    Absent,
+}
+
 /// Finds the certificates that listeners name.
 pub trait CertificateSource: Send + Sync {
-    /// True when the ARN names a certificate that can serve.
-    fn exists(&self, snapshot: &Snapshot, arn: &str) -> bool;
+    /// Whether the ARN names a certificate that listeners may have.
+    fn fitness(&self, snapshot: &Snapshot, arn: &str) -> Fitness;
 
     /// The certificate with its key; none when it is gone.
     fn load(&self, snapshot: &Snapshot, arn: &str) -> Option<Certificate>;

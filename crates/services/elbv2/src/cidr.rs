@@ -7,8 +7,9 @@ pub fn parse(text: &str) -> Option<(IpAddr, u8)> {
     let (address, prefix) = text.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;
     let most = if address.is_ipv4() { 32 } else { 128 };
-    let prefix: u8 = prefix.parse().ok().filter(|p| *p <= most)?;
-    Some((address, prefix))
+    let length: u8 = prefix.parse().ok()?;
+    // In digits alone, without zeros before them.
+    (length <= most && length.to_string() == prefix).then_some((address, length))
 }
 
 /// True when the address lies in the range.

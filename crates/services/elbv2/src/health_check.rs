@@ -4,7 +4,7 @@
 use crate::api::Matcher;
 use crate::attributes::target_group::is_http;
 use crate::records::HealthCheck;
-use crate::refusal::{unsupported, validation};
+use crate::refusal::{configuration, unsupported, validation};
 use neargate_core::AwsError;
 
 /// What a request says of it.
@@ -102,10 +102,12 @@ pub fn change(
     }
     let grpc = version == Some("GRPC");
     if check.protocol == "TCP" {
-        if asked.path.is_some() || asked.matcher.is_some() {
-            return Err(validation(
-                "Health check path and matcher are not supported for health checks with protocol 'TCP'",
-            ));
+        for (given, what) in [(asked.path.is_some(), "paths"), (asked.matcher.is_some(), "matchers")] {
+            if given {
+                return Err(configuration(format!(
+                    "Health check {what} are not supported for TCP health checks"
+                )));
+            }
         }
         (check.path, check.matcher) = (None, None);
         return Ok(check);
@@ -115,9 +117,14 @@ pub fn change(
         .path
         .or(check.path.take())
         .unwrap_or_else(|| default_path.to_owned());
-    if !path.starts_with('/') || !path.bytes().all(|b| (0x21..0x7f).contains(&b)) {
+    if !path.starts_with('/') {
         return Err(validation(format!(
             "Health check path '{path}' must begin with a '/' character"
+        )));
+    }
+    if !path.bytes().all(|b| (0x21..0x7f).contains(&b)) {
+        return Err(validation(format!(
+            "Health check path '{path}' contains a character that is not valid"
         )));
     }
     check.path = Some(path);
@@ -149,6 +156,10 @@ pub fn change(
         (_, true) => (200, 499),
         (_, false) => (200, 599),
     };
+    if codes.is_empty() {
+        let kind = if grpc { "GRPC" } else { "HTTP" };
+        return Err(validation(format!("Health check matcher {kind} code cannot be empty")));
+    }
     if !is_matcher(&codes, least, most) {
         return Err(validation(format!(
             "Health check matcher '{codes}' must be codes or ranges of codes between {least} and {most}, separated by \

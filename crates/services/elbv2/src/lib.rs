@@ -29,7 +29,7 @@ pub mod table;
 mod tagging;
 pub mod targets;
 
-pub use certificates::{CertificateSource, users_of_certificate};
+pub use certificates::{CertificateSource, Fitness, users_of_certificate};
 pub use dispatch::routes;
 pub use records::{
     ListenerRecord, LoadBalancerRecord, RuleRecord, TargetGroupRecord, TargetHealth, TargetRecord, kinds,

@@ -11,6 +11,8 @@ pub const CONDITION_WILDCARDS: usize = 6;
 pub const CERTIFICATES: usize = 25;
 pub const GROUPS_PER_ACTION: usize = 5;
 pub const GROUPS_PER_LOAD_BALANCER: usize = 100;
+/// Load balancers that one DescribeLoadBalancers names.
+pub const DESCRIBED: usize = 20;
 pub const REGISTRATIONS_PER_TARGET: usize = 1000;
 pub const SECURITY_GROUPS: usize = 5;
 

@@ -2,7 +2,7 @@
 
 use crate::Elbv2;
 use crate::api::{self, errors};
-use crate::records::LoadBalancerRecord;
+use crate::certificates::Fitness;
 use crate::refusal::{configuration, unsupported, validation};
 use crate::ssl_policies;
 use neargate_core::AwsError;
@@ -42,21 +42,14 @@ pub fn protocol(kind: BalancerKind, asked: Option<String>) -> Result<String, Aws
     )))
 }
 
-/// The port of a listener that is not another's of the same load balancer.
+/// The port of a listener.
 ///
 /// # Errors
-/// `ValidationError`, `DuplicateListener`.
-pub fn port(balancer: &LoadBalancerRecord, asked: Option<i32>) -> Result<u16, AwsError> {
+/// `ValidationError`.
+pub fn port(asked: Option<i32>) -> Result<u16, AwsError> {
     let asked = asked.ok_or_else(|| validation("A listener port must be specified"))?;
     let port = u16::try_from(asked).ok().filter(|p| *p > 0);
-    let port = port.ok_or_else(|| validation(format!("Listener port '{asked}' must be between 1 and 65535")))?;
-    if balancer.listeners.contains_key(&port) {
-        return Err(errors::duplicate_listener_exception(format!(
-            "A listener already exists on this port for this load balancer '{}'",
-            balancer.arn
-        )));
-    }
-    Ok(port)
+    port.ok_or_else(|| validation(format!("Listener port '{asked}' must be between 1 and 65535")))
 }
 
 /// Checks certificates and policies against the protocol; what is not given is `before`'s or AWS's default.
@@ -75,14 +68,18 @@ pub fn security(
     let alpn = alpn.filter(|list| !list.is_empty());
     let ssl_policy = ssl_policy.filter(|name| !name.is_empty());
     if !is_secure(protocol) {
-        let given = [
-            (certificates.is_some(), "Certificates"),
-            (ssl_policy.is_some(), "An SSL policy"),
-            (alpn.is_some(), "An ALPN policy"),
-        ];
-        if let Some((_, what)) = given.iter().find(|(given, _)| *given) {
+        if certificates.is_some() {
+            return Err(no_certificate(protocol));
+        }
+        if ssl_policy.is_some() {
+            // AWS's own spelling.
+            return Err(validation(format!(
+                "An SSL policy cannot be specifed for {protocol} listeners"
+            )));
+        }
+        if alpn.is_some() {
             return Err(configuration(format!(
-                "{what} cannot be specified for {protocol} listeners"
+                "An ALPN policy cannot be specified for {protocol} listeners"
             )));
         }
         return Ok(Security {
@@ -145,16 +142,28 @@ pub fn security(
 /// The ARN of a certificate that is there.
 ///
 /// # Errors
-/// `ValidationError`, `CertificateNotFound`.
+/// `ValidationError`, `CertificateNotFound`, `UnsupportedCertificate`.
 pub fn certificate(service: &Elbv2, snapshot: &Snapshot, asked: &api::Certificate) -> Result<String, AwsError> {
     let arn = asked.certificate_arn.clone().filter(|arn| !arn.is_empty());
     let arn = arn.ok_or_else(|| validation("A certificate ARN must be specified"))?;
-    if !service.certificates.exists(snapshot, &arn) {
-        return Err(errors::certificate_not_found_exception(format!(
+    match service.certificates.fitness(snapshot, &arn) {
+        Fitness::Fit => Ok(arn),
+        Fitness::Unfit => Err(AwsError::new(
+            "UnsupportedCertificate",
+            400,
+            format!(
+                "The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a supported key size."
+            ),
+        )),
+        Fitness::Absent => Err(errors::certificate_not_found_exception(format!(
             "Certificate '{arn}' not found"
-        )));
+        ))),
     }
-    Ok(arn)
+}
+
+/// A listener without encryption has no use for certificates.
+pub fn no_certificate(protocol: &str) -> AwsError {
+    validation(format!("A certificate cannot be specified for {protocol} listeners"))
 }
 
 /// True when connections are encrypted.

@@ -45,8 +45,12 @@ pub fn admit(
     let subnets = subnets.unwrap_or_default();
     let mappings = mappings.unwrap_or_default();
     let asked = match (subnets.is_empty(), mappings.is_empty()) {
-        (false, false) => return Err(validation("You cannot specify both Subnets and SubnetMappings")),
-        (true, true) => return Err(validation("You must specify subnets")),
+        (false, false) => {
+            return Err(validation(
+                "You can specify either subnets or subnet mappings, not both",
+            ));
+        }
+        (true, true) => return Err(validation("At least one subnet must be specified")),
         (true, false) => mappings,
         (false, true) => subnets
             .into_iter()

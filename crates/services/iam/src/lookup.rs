@@ -12,6 +12,7 @@ pub fn server_certificate(snapshot: &Snapshot, arn: &str) -> Option<Found> {
     Some(Found {
         arn: arn.to_owned(),
         domains: record.facts.domains.clone(),
+        key_algorithm: record.facts.key_algorithm,
         chain_pem: record.full_chain_pem.clone(),
         sealed_key: record.sealed_key.clone(),
         context: record.context(),

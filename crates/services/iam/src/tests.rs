@@ -339,12 +339,14 @@ async fn a_renamed_certificate_goes_on_serving_what_uses_it_under_its_old_arn() 
         bed.refused("DeleteServerCertificate", named("site")).await.0,
         "DeleteConflict"
     );
-    // Another one takes the old name, and with it the old ARN.
+    // Another one under the old name would be served in its place.
+    let (code, _) = bed.refused("UpdateServerCertificate", rename("taken", "web")).await;
+    assert_eq!(code, "EntityAlreadyExists");
+    // Not in use: the old ARN is another's.
+    bed.use_by_load_balancer(&[]);
     assert_eq!(bed.upload("web", "/").await, old);
     bed.ok("DeleteServerCertificate", named("site")).await;
     assert!(bed.key_opens(&old));
-    // Not in use: the old ARN goes with the old name.
-    bed.use_by_load_balancer(&[]);
     bed.ok("UpdateServerCertificate", rename("web", "last")).await;
     assert!(!bed.key_opens(&old));
     bed.ok("UpdateServerCertificate", named("last")).await;

@@ -117,7 +117,8 @@ fn is_value(text: &str) -> bool {
 
 /// Empty, or a number of seconds up to a day.
 fn is_seconds(text: &str) -> bool {
-    text.is_empty() || text.parse::<u32>().is_ok_and(|n| n <= 86_400)
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.is_empty() || digits && text.parse::<u32>().is_ok_and(|n| n <= 86_400)
 }
 
 /// A header's name.

@@ -108,9 +108,7 @@ pub fn set(
     })?;
     let is = |key: &str, value: &str| attributes.get(key).is_some_and(|v| v == value);
     if is(LOGS_ENABLED, "true") && is(LOGS_BUCKET, "") {
-        return Err(validation(format!(
-            "The value of '{LOGS_BUCKET}' cannot be empty when '{LOGS_ENABLED}' is true"
-        )));
+        return Err(validation("S3Bucket name cannot be empty"));
     }
     Ok(())
 }

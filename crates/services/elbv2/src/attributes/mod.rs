@@ -82,8 +82,9 @@ pub fn set(
 fn check(what: &str, attribute: &Attribute, value: &str) -> Result<(), AwsError> {
     let key = attribute.key;
     let number = |least: u64, most: u64| {
-        let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-        digits && value.parse::<u64>().is_ok_and(|n| (least..=most).contains(&n))
+        let parsed: Option<u64> = value.parse().ok();
+        // In digits alone, without zeros before them.
+        parsed.is_some_and(|n| (least..=most).contains(&n) && n.to_string() == value)
     };
     let valid = match attribute.values {
         Values::Flag => matches!(value, "true" | "false"),

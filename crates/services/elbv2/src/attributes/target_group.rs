@@ -2,7 +2,7 @@
 
 use super::Values::{Fixed, Flag, Number, OneOf, Text, ZeroOr};
 use super::{Attribute, ONLY_FALSE, attribute};
-use crate::refusal::validation;
+use crate::refusal::{configuration, validation};
 use neargate_core::AwsError;
 use std::collections::BTreeMap;
 
@@ -119,6 +119,23 @@ pub fn set(
     asked: Vec<(Option<String>, Option<String>)>,
 ) -> Result<(), AwsError> {
     let other = table(if is_http(protocol) { "TCP" } else { "HTTP" });
+    let http = is_http(protocol);
+    let stickiness: &[&str] = if http {
+        &["source_ip"]
+    } else {
+        &["lb_cookie", "app_cookie"]
+    };
+    for (_, value) in asked
+        .iter()
+        .filter(|(key, _)| key.as_deref() == Some("stickiness.type"))
+    {
+        let kind = value.as_deref().unwrap_or_default();
+        if stickiness.contains(&kind) {
+            return Err(configuration(format!(
+                "Stickiness type '{kind}' is not supported for target groups with the {protocol} protocol"
+            )));
+        }
+    }
     super::set("Target group", &table(protocol), attributes, asked, |key| {
         other.iter().any(|a| a.key == key).then(|| {
             format!("Target group attribute key '{key}' is not supported on target groups with protocol '{protocol}'")
@@ -138,8 +155,9 @@ pub fn set(
     }
     let algorithm = value("load_balancing.algorithm.type");
     if !matches!(value("slow_start.duration_seconds"), "" | "0") && algorithm != "round_robin" {
-        return Err(validation(format!(
-            "You cannot enable both slow start and the load balancing algorithm '{algorithm}' on a target group"
+        return Err(configuration(format!(
+            "You cannot enable both slow start and {} algorithm on a target group",
+            algorithm.replace('_', " ")
         )));
     }
     let udp = matches!(protocol, "UDP" | "TCP_UDP");

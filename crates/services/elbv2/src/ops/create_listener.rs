@@ -39,7 +39,7 @@ fn admit(
     (id, rule_id): &(String, String),
 ) -> Result<ListenerRecord, AwsError> {
     let protocol = listeners::protocol(balancer.kind, input.protocol)?;
-    let port = listeners::port(balancer, input.port)?;
+    let port = listeners::port(input.port)?;
     let asked = (input.ssl_policy, input.certificates, input.alpn_policy);
     let security = listeners::security(service, snapshot, &protocol, asked, None)?;
     let mutual_authentication = listeners::mutual_authentication(&protocol, input.mutual_authentication)?;
@@ -82,6 +82,16 @@ fn create(
     record: ListenerRecord,
     id: &str,
 ) -> Result<(Txn, ListenerRecord), AwsError> {
+    if let Some(id) = balancer.listeners.get(&record.port) {
+        let there = snapshot.get::<ListenerRecord>(&format!("{}{id}", balancer.listeners_prefix()));
+        return match there.filter(|there| is_same(there, &record)) {
+            Some(there) => Ok((Txn::new(), (*there.record).clone())),
+            None => Err(errors::duplicate_listener_exception(format!(
+                "A listener already exists on this port for this load balancer '{}'",
+                balancer.arn
+            ))),
+        };
+    }
     if balancer.listeners.len() >= limits::LISTENERS {
         return Err(errors::too_many_listeners_exception(format!(
             "The maximum number of listeners per load balancer '{}' has been reached",
@@ -100,4 +110,24 @@ fn create(
         .expect::<ListenerRecord>(&key, Condition::Absent)
         .put(&key, record.clone());
     Ok((txn, record))
+}
+
+/// Whether a request for `asked` would have made the listener that is there.
+fn is_same(there: &ListenerRecord, asked: &ListenerRecord) -> bool {
+    let security = |l: &ListenerRecord| {
+        (
+            l.ssl_policy.clone(),
+            l.certificates.first().cloned(),
+            l.alpn_policy.clone(),
+            l.mutual_authentication.clone(),
+        )
+    };
+    let default = |l: &ListenerRecord| {
+        let default = l.rules.iter().find(|rule| rule.priority.is_none());
+        default.map(|rule| rule.actions.clone())
+    };
+    there.protocol == asked.protocol
+        && security(there) == security(asked)
+        && default(there) == default(asked)
+        && there.tags == asked.tags
 }

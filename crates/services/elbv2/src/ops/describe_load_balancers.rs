@@ -3,7 +3,7 @@
 use crate::api::{self, errors};
 use crate::records::LoadBalancerRecord;
 use crate::refusal::validation;
-use crate::{Elbv2, find, paging, shapes};
+use crate::{Elbv2, find, limits, paging, shapes};
 use neargate_core::{AwsError, RequestContext};
 use std::sync::Arc;
 
@@ -22,14 +22,26 @@ pub async fn handle(
             "Load balancer names and load balancer ARNs cannot be specified at the same time",
         ));
     }
+    if arns.len().max(names.len()) > limits::DESCRIBED {
+        return Err(validation(format!(
+            "Up to '{}' load balancers can be described in a single call",
+            limits::DESCRIBED
+        )));
+    }
     let mut found: Vec<Arc<LoadBalancerRecord>> = Vec::new();
     for arn in &arns {
         found.push(find::load_balancer(&snapshot, &cx.region, arn)?.record);
     }
+    let mut missing = Vec::new();
     for name in &names {
-        let balancer = snapshot.get::<LoadBalancerRecord>(&LoadBalancerRecord::key(&cx.region, name));
-        let missing = || errors::load_balancer_not_found_exception(format!("Load balancers '[{name}]' not found"));
-        found.push(balancer.ok_or_else(missing)?.record);
+        match snapshot.get::<LoadBalancerRecord>(&LoadBalancerRecord::key(&cx.region, name)) {
+            Some(balancer) => found.push(balancer.record),
+            None => missing.push(name.as_str()),
+        }
+    }
+    if !missing.is_empty() {
+        let text = format!("Load balancers '[{}]' not found", missing.join(", "));
+        return Err(errors::load_balancer_not_found_exception(text));
     }
     if arns.is_empty() && names.is_empty() {
         let all = snapshot.range::<LoadBalancerRecord>(&format!("{}/", cx.region));

@@ -66,6 +66,8 @@ fn known(snapshot: &Snapshot, group: &TargetGroupRecord, target: &TargetRecord) 
             Some("Target.NotInUse"),
             Some("Target group is not configured to receive traffic from the load balancer"),
         )
+    } else if targets::is_a_balancers(snapshot, group, target) {
+        ("unused", Some("Target.IpUnusable"), Some(targets::IP_UNUSABLE))
     } else if !targets::is_in_enabled_zone(snapshot, group, target) {
         ("unused", Some("Target.NotInUse"), Some(targets::ZONE_NOT_ENABLED))
     } else {

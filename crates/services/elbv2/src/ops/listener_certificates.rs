@@ -3,13 +3,13 @@
 use crate::api::{self, errors};
 use crate::certificates::hold_new;
 use crate::records::ListenerRecord;
-use crate::refusal::{configuration, validation};
+use crate::refusal::validation;
 use crate::{Elbv2, find, limits, listeners, paging};
 use neargate_core::{AwsError, RequestContext};
 use neargate_store::Txn;
 
 /// # Errors
-/// `ListenerNotFound`, `CertificateNotFound`, `TooManyCertificates`, `ValidationError`, `InvalidConfigurationRequest`.
+/// `ListenerNotFound`, `CertificateNotFound`, `UnsupportedCertificate`, `TooManyCertificates`, `ValidationError`.
 pub async fn add(
     service: &Elbv2,
     cx: &RequestContext,
@@ -121,10 +121,7 @@ fn admit_protocol(listener: &ListenerRecord) -> Result<(), AwsError> {
     if listeners::is_secure(&listener.protocol) {
         return Ok(());
     }
-    Err(configuration(format!(
-        "Certificates cannot be specified for {} listeners",
-        listener.protocol
-    )))
+    Err(listeners::no_certificate(&listener.protocol))
 }
 
 fn shape(arn: &str, is_default: bool) -> api::Certificate {

@@ -4,13 +4,14 @@ use crate::api;
 use crate::certificates::hold_new;
 use crate::listeners::{self, Security};
 use crate::records::{ListenerRecord, LoadBalancerRecord};
+use crate::refusal::validation;
 use crate::rules::action::{self, Place};
 use crate::{Elbv2, attributes, find, shapes};
 use neargate_core::{AwsError, RequestContext};
 use neargate_store::{Snapshot, Txn};
 
 /// # Errors
-/// `ListenerNotFound`, `DuplicateListener`, `ValidationError`, `CertificateNotFound`, `SSLPolicyNotFound`, and those of
+/// `ListenerNotFound`, `ValidationError`, `CertificateNotFound`, `SSLPolicyNotFound`, and those of
 /// `rules::action::admit`.
 pub async fn handle(
     service: &Elbv2,
@@ -51,7 +52,10 @@ fn admit(
         next.protocol = listeners::protocol(balancer.kind, input.protocol)?;
     }
     if input.port.is_some_and(|port| port != i32::from(before.port)) {
-        next.port = listeners::port(balancer, input.port)?;
+        next.port = listeners::port(input.port)?;
+        if balancer.listeners.contains_key(&next.port) {
+            return Err(validation(format!("Listener port '{}' is already in use", next.port)));
+        }
     }
     let had = Security {
         ssl_policy: before.ssl_policy.clone(),

@@ -120,13 +120,13 @@ fn place(
     let subnets = neargate_ec2::lookup::subnets(snapshot, &group.region, &group.vpc_id);
     let holds = |range: (std::net::Ipv4Addr, u8)| cidr::contains((range.0.into(), range.1), address);
     if let Some(subnet) = subnets.iter().find(|subnet| holds(subnet.cidr)) {
-        return match named.as_deref() {
-            None | Some("all") => Ok(named.unwrap_or_else(|| subnet.availability_zone.clone())),
-            Some(zone) if zone == subnet.availability_zone => Ok(zone.to_owned()),
-            Some(zone) => Err(validation(format!(
-                "The IP address '{address}' is in the Availability Zone '{}', not in '{zone}'",
-                subnet.availability_zone
+        let own = &subnet.availability_zone;
+        return match named {
+            Some(zone) if zone != *own => Err(validation(format!(
+                "The IP address '{address}' is within the VPC, and cannot have its Availability Zone overridden to \
+                 '{zone}' from '{own}'"
             ))),
+            _ => Ok(own.clone()),
         };
     }
     let private = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"];
@@ -139,8 +139,8 @@ fn place(
         )));
     }
     let Some(zone) = named else {
-        return Err(errors::invalid_target_exception(format!(
-            "You must specify an Availability Zone for the IP address '{address}' because it is outside the VPC"
+        return Err(validation(format!(
+            "The Availability Zone is required for IP address '{address}' because it is not in the VPC"
         )));
     };
     let mut zones = (0..region::ZONES.len()).map(|at| region::zone_name(&group.region, at));

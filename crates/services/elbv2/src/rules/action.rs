@@ -120,7 +120,9 @@ fn forward(place: &Place<'_>, action: &mut api::Action) -> Result<(), AwsError> 
         }
         let weight = *group.weight.get_or_insert(1);
         if !(0..=999).contains(&weight) {
-            return Err(validation(format!("The weight '{weight}' must be between 0 and 999")));
+            return Err(validation(
+                "The weight for each target group must be between 0 and 999, inclusive",
+            ));
         }
     }
     let stickiness = config
@@ -141,7 +143,9 @@ fn forward(place: &Place<'_>, action: &mut api::Action) -> Result<(), AwsError> 
             ));
         }
         Some(seconds) if !(1..=WEEK).contains(&seconds) => {
-            return Err(validation(format!("'DurationSeconds' must be between 1 and {WEEK}")));
+            return Err(validation(format!(
+                "Target group stickiness duration must be between 1 and {WEEK} seconds"
+            )));
         }
         _ => {}
     }
@@ -177,13 +181,13 @@ fn fits(place: &Place<'_>, arn: &str) -> Result<(), AwsError> {
     };
     if !compatible {
         return Err(errors::incompatible_protocols_exception(format!(
-            "The protocol '{protocol}' of the target group '{arn}' is not compatible with the listener protocol \
-             '{listener}'"
+            "The listener and its associated target group '{arn}' have incompatible protocols: '{listener}' and \
+             '{protocol}'"
         )));
     }
     if group.vpc_id != balancer.vpc_id {
         return Err(configuration(format!(
-            "The target group '{arn}' is not in the same VPC as the load balancer '{}'",
+            "Target group '{arn}' is in a different VPC than load balancer '{}'",
             balancer.arn
         )));
     }
@@ -195,9 +199,15 @@ fn fits(place: &Place<'_>, arn: &str) -> Result<(), AwsError> {
     Ok(())
 }
 
+fn without(kind: &str, member: &str) -> AwsError {
+    errors::invalid_load_balancer_action_exception(format!(
+        "For actions of type '{kind}', you must specify the following fields: '{member}'"
+    ))
+}
+
 fn redirect(place: &Place<'_>, action: &mut api::Action) -> Result<(), AwsError> {
     let Some(config) = &mut action.redirect_config else {
-        return Err(validation("A redirect action must have a 'RedirectConfig'"));
+        return Err(without("redirect", "RedirectConfig"));
     };
     let keep = |part: &mut Option<String>, value: &str| part.get_or_insert_with(|| value.to_owned()).clone();
     let protocol = keep(&mut config.protocol, "#{protocol}");
@@ -246,7 +256,7 @@ fn keywords(text: &str) -> impl Iterator<Item = &str> {
 
 fn fixed_response(action: &api::Action) -> Result<(), AwsError> {
     let Some(config) = &action.fixed_response_config else {
-        return Err(validation("A fixed-response action must have a 'FixedResponseConfig'"));
+        return Err(without("fixed-response", "FixedResponseConfig"));
     };
     let known = [
         "text/plain",

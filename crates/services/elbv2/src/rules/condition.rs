@@ -110,6 +110,9 @@ fn admit_one(mut asked: api::RuleCondition) -> Result<(api::RuleCondition, Count
         ("query-string", asked.query_string_config.is_some(), "QueryStringConfig"),
         ("source-ip", asked.source_ip_config.is_some(), "SourceIpConfig"),
     ];
+    if field.is_empty() {
+        return Err(validation("A condition field must be specified"));
+    }
     if !FIELDS.contains(&field.as_str()) {
         let all = FIELDS.join(", ");
         return Err(validation(format!(
@@ -128,7 +131,7 @@ fn admit_one(mut asked: api::RuleCondition) -> Result<(api::RuleCondition, Count
     match field.as_str() {
         "host-header" => {
             let config = asked.host_header_config.take().unwrap_or_default();
-            let given = one_of(&field, top, config.values, config.regex_values)?;
+            let given = one_of(&field, "HostHeaderConfig", top, (config.values, config.regex_values))?;
             let counted = patterns(&field, &given, is_host)?;
             let Given { values, regexes } = given;
             asked.host_header_config = Some(api::HostHeaderConditionConfig {
@@ -140,7 +143,7 @@ fn admit_one(mut asked: api::RuleCondition) -> Result<(api::RuleCondition, Count
         }
         "path-pattern" => {
             let config = asked.path_pattern_config.take().unwrap_or_default();
-            let given = one_of(&field, top, config.values, config.regex_values)?;
+            let given = one_of(&field, "PathPatternConfig", top, (config.values, config.regex_values))?;
             let counted = patterns(&field, &given, is_path)?;
             let Given { values, regexes } = given;
             asked.path_pattern_config = Some(api::PathPatternConditionConfig {
@@ -166,7 +169,7 @@ fn admit_one(mut asked: api::RuleCondition) -> Result<(api::RuleCondition, Count
                     "You cannot specify 'Values' for a condition with field 'http-header'",
                 ));
             }
-            let given = one_of(&field, top, config.values, config.regex_values)?;
+            let given = one_of(&field, "HttpHeaderConfig", top, (config.values, config.regex_values))?;
             let counted = patterns(&field, &given, is_printable)?;
             asked.http_header_config = Some(api::HttpHeaderConditionConfig {
                 http_header_name: Some(name),
@@ -198,25 +201,20 @@ fn filled(values: Vec<String>) -> Option<Vec<String>> {
 /// Values from the condition itself or from its config, never both.
 fn one_of(
     field: &str,
+    member: &str,
     top: Given,
-    values: Option<Vec<String>>,
-    regexes: Option<Vec<String>>,
+    (values, regexes): (Option<Vec<String>>, Option<Vec<String>>),
 ) -> Result<Given, AwsError> {
-    let config = Given {
-        values: values.unwrap_or_default(),
-        regexes: regexes.unwrap_or_default(),
-    };
-    let merge = |top: Vec<String>, config: Vec<String>| match (top.is_empty(), config.is_empty()) {
+    let merge = |what: &str, top: Vec<String>, config: Vec<String>| match (top.is_empty(), config.is_empty()) {
         (true, _) => Ok(config),
         (false, true) => Ok(top),
-        (false, false) if top == config => Ok(config),
         (false, false) => Err(validation(format!(
-            "You cannot specify values for a '{field}' condition both in the condition and in its config"
+            "You cannot provide both {what} and '{member}' for a condition of type '{field}'"
         ))),
     };
     Ok(Given {
-        values: merge(top.values, config.values)?,
-        regexes: merge(top.regexes, config.regexes)?,
+        values: merge("Values", top.values, values.unwrap_or_default())?,
+        regexes: merge("RegexValues", top.regexes, regexes.unwrap_or_default())?,
     })
 }
 
@@ -234,7 +232,7 @@ fn patterns(field: &str, given: &Given, admits: fn(&str) -> bool) -> Result<Coun
         }
         if !admits(value) {
             return Err(validation(format!(
-                "The value '{value}' of a '{field}' condition is not valid"
+                "Condition value '{value}' contains a character that is not valid"
             )));
         }
     }

@@ -112,7 +112,10 @@ fn target_group(snapshot: &Snapshot, record: &TargetGroupRecord) -> TargetGroup 
         attributes: record.attributes.clone(),
         targets: crate::targets::targets_of_group(snapshot, &record.arn)
             .iter()
-            .filter(|target| crate::targets::is_in_enabled_zone(snapshot, record, target))
+            .filter(|target| {
+                crate::targets::is_in_enabled_zone(snapshot, record, target)
+                    && !crate::targets::is_a_balancers(snapshot, record, target)
+            })
             .map(|target| spec(target))
             .collect(),
     }

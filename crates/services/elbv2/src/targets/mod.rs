@@ -14,6 +14,7 @@ use crate::attributes::target_group::is_http;
 use crate::cidr;
 use crate::records::{ListenerRecord, LoadBalancerRecord, TargetGroupRecord, TargetHealth, TargetRecord};
 use neargate_core::Timestamp;
+use neargate_ec2::records::{InterfaceOwner, InterfaceRecord};
 use neargate_link::gateway::TargetState;
 use neargate_store::{Condition, Snapshot, Txn, Versioned, full_key};
 use std::net::IpAddr;
@@ -88,6 +89,21 @@ pub const NOT_REGISTERED: &str = "Target is not registered to the target group";
 pub const DEREGISTRATION_IN_PROGRESS: &str = "Target deregistration is in progress";
 /// ... and one that `is_in_enabled_zone` denies.
 pub const ZONE_NOT_ENABLED: &str = "Target is in an Availability Zone that is not enabled for the load balancer";
+
+/// ... one that is `is_a_balancers`, ...
+pub const IP_UNUSABLE: &str = "The target IP address is reserved for use by a load balancer";
+
+/// True for an address of an Application Load Balancer in a group of one: it would call itself.
+pub fn is_a_balancers(snapshot: &Snapshot, group: &TargetGroupRecord, target: &TargetRecord) -> bool {
+    let (true, IpAddr::V4(address)) = (group.protocol.as_deref().is_some_and(is_http), target.address) else {
+        return false;
+    };
+    let interface = snapshot.get::<InterfaceRecord>(&InterfaceRecord::key(address));
+    interface.is_some_and(|i| {
+        i.vpc_id == group.vpc_id
+            && matches!(&i.owner, InterfaceOwner::LoadBalancer { arn } if arn.contains(":loadbalancer/app/"))
+    })
+}
 
 /// False for an address in a zone where the group's load balancer has no subnet: it gets no traffic there. Machines of
 /// container instances stand in whatever zone they were started with, and are reached from every one. So is an address

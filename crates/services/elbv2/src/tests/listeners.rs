@@ -7,6 +7,19 @@ fn fixed() -> Value {
 }
 
 #[tokio::test]
+async fn a_listener_asked_for_again_is_the_same() {
+    let world = World::new().await;
+    let (balancer, listener, group) = world.web().await;
+    let input = json!({ "LoadBalancerArn": balancer, "Protocol": "HTTP", "Port": 80,
+                        "DefaultActions": [{ "Type": "forward", "TargetGroupArn": group }] });
+    let again = world.call("CreateListener", input.clone()).await;
+    assert_eq!(again["Listeners"][0]["ListenerArn"], listener.as_str());
+    let mut tagged = input;
+    tagged["Tags"] = json!([{ "Key": "k", "Value": "v" }]);
+    assert_eq!(world.refused("CreateListener", tagged).await.0, "DuplicateListener");
+}
+
+#[tokio::test]
 async fn a_port_is_taken_once_and_can_be_moved() {
     let world = World::new().await;
     let (balancer, listener, group) = world.web().await;
@@ -19,7 +32,11 @@ async fn a_port_is_taken_once_and_can_be_moved() {
     );
     let second = world.listener(&balancer, &group, 81).await;
     let taken = json!({ "ListenerArn": second, "Port": 80 });
-    assert_eq!(world.refused("ModifyListener", taken).await.0, "DuplicateListener");
+    let (code, message) = world.refused("ModifyListener", taken).await;
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        ("ValidationError", "Listener port '80' is already in use")
+    );
     world
         .call("ModifyListener", json!({ "ListenerArn": second, "Port": 82 }))
         .await;
@@ -100,8 +117,13 @@ async fn https_needs_a_certificate_that_is_there() {
             "InvalidConfigurationRequest",
         ),
         (
-            json!({ "Protocol": "HTTP", "Certificates": good }),
-            "InvalidConfigurationRequest",
+            json!({ "Certificates": [{ "CertificateArn": "arn:aws:acm:us-east-1:000000000000:certificate/small" }] }),
+            "UnsupportedCertificate",
+        ),
+        (json!({ "Protocol": "HTTP", "Certificates": good }), "ValidationError"),
+        (
+            json!({ "Protocol": "HTTP", "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-2021-06" }),
+            "ValidationError",
         ),
         (json!({ "Protocol": "TCP" }), "ValidationError"),
         (json!({ "Protocol": "GENEVE" }), "UnsupportedProtocol"),

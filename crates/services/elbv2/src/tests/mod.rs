@@ -8,7 +8,7 @@ mod rules;
 mod target_groups;
 mod targets;
 
-use crate::{CertificateSource, Elbv2, api, kinds};
+use crate::{CertificateSource, Elbv2, Fitness, api, kinds};
 use neargate_core::clock::ManualClock;
 use neargate_core::ids::CountingIds;
 use neargate_core::{AwsError, Clock, RequestContext, Timestamp};
@@ -30,12 +30,16 @@ pub const ACCOUNT: &str = "000000000000";
 struct GoodCertificates;
 
 impl CertificateSource for GoodCertificates {
-    fn exists(&self, _: &Snapshot, arn: &str) -> bool {
-        arn.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with("/good")
+    fn fitness(&self, _: &Snapshot, arn: &str) -> Fitness {
+        match arn.trim_end_matches(|c: char| c.is_ascii_digit()).rsplit('/').next() {
+            Some("good") => Fitness::Fit,
+            Some("small") => Fitness::Unfit,
+            _ => Fitness::Absent,
+        }
     }
 
     fn load(&self, snapshot: &Snapshot, arn: &str) -> Option<Certificate> {
-        self.exists(snapshot, arn).then(|| Certificate {
+        (self.fitness(snapshot, arn) == Fitness::Fit).then(|| Certificate {
             arn: arn.to_owned(),
             chain: "chain".to_owned(),
             private_key: "key".to_owned(),

@@ -95,7 +95,11 @@ async fn what_no_group_may_be_is_refused() {
         (json!({ "Matcher": { "HttpCode": "500" } }), "ValidationError"),
         (json!({ "Matcher": { "HttpCode": "299-200" } }), "ValidationError"),
         (json!({ "Matcher": { "GrpcCode": "0" } }), "ValidationError"),
-        (json!({ "Protocol": "TCP", "HealthCheckPath": "/" }), "ValidationError"),
+        (
+            json!({ "Protocol": "TCP", "HealthCheckPath": "/" }),
+            "InvalidConfigurationRequest",
+        ),
+        (json!({ "Matcher": { "HttpCode": "" } }), "ValidationError"),
         (json!({ "TargetControlPort": 1 }), "InvalidConfigurationRequest"),
         (json!({ "IpAddressType": "ipv6" }), "InvalidConfigurationRequest"),
     ] {
@@ -173,7 +177,21 @@ async fn attributes_fit_the_protocol_and_each_other() {
             json!({ "stickiness.app_cookie.cookie_name": "" }),
             "ValidationError",
         ),
-        (&http, json!({ "stickiness.type": "source_ip" }), "ValidationError"),
+        (
+            &http,
+            json!({ "deregistration_delay.timeout_seconds": "007" }),
+            "ValidationError",
+        ),
+        (
+            &http,
+            json!({ "stickiness.type": "source_ip" }),
+            "InvalidConfigurationRequest",
+        ),
+        (
+            &tcp,
+            json!({ "stickiness.type": "lb_cookie" }),
+            "InvalidConfigurationRequest",
+        ),
         (&http, json!({ "slow_start.duration_seconds": "29" }), "ValidationError"),
         (&http, json!({ "proxy_protocol_v2.enabled": "true" }), "ValidationError"),
         (
@@ -184,7 +202,7 @@ async fn attributes_fit_the_protocol_and_each_other() {
         (
             &http,
             json!({ "slow_start.duration_seconds": "30", "load_balancing.algorithm.type": "weighted_random" }),
-            "ValidationError",
+            "InvalidConfigurationRequest",
         ),
         (
             &http,

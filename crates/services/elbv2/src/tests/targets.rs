@@ -153,7 +153,11 @@ async fn what_no_target_may_be_is_refused() {
         (json!({ "Id": "i-1" }), "ValidationError"),
         (json!({ "Id": "fd00::1" }), "ValidationError"),
         (json!({ "Id": "8.8.8.8" }), "InvalidTarget"),
-        (json!({ "Id": "10.9.9.9" }), "InvalidTarget"),
+        (json!({ "Id": "10.9.9.9" }), "ValidationError"),
+        (
+            json!({ "Id": world.address(0, 20), "AvailabilityZone": "all" }),
+            "ValidationError",
+        ),
         (json!({ "Id": world.address(0, 20), "Port": 0 }), "ValidationError"),
         (
             json!({ "Id": world.address(0, 20), "AvailabilityZone": "us-east-1b" }),
@@ -243,4 +247,15 @@ async fn the_loop_ends_draining_without_being_told_what_changed() {
     assert!(change[0].key.starts_with("elbv2/target/") && change[0].record.is_none());
     stop.send(true).unwrap();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_balancers_own_address_gets_no_traffic() {
+    let world = World::new().await;
+    let (_, _, group) = world.web().await;
+    let snapshot = world.snapshot();
+    let (_, interface) = snapshot.range::<neargate_ec2::InterfaceRecord>("").next().unwrap();
+    world.register(&group, &interface.address.to_string()).await;
+    assert_eq!(world.health(&group).await, ["unused Target.IpUnusable"]);
+    assert_eq!(world.table().target_groups[&group].targets, []);
 }

@@ -2,7 +2,7 @@
 //!
 //! Whatever uses the certificate under its old ARN goes on: that ARN is kept beside the new one for as long.
 
-use super::upload_server_certificate::check_free;
+use super::upload_server_certificate::{check_free, check_unused};
 use crate::records::ServerCertificateRecord;
 use crate::{Iam, api, resolve};
 use neargate_core::{AwsError, RequestContext};
@@ -31,6 +31,7 @@ pub async fn handle(
                 .filter(|arn| *arn != record.arn && !(service.in_use)(snapshot, arn).is_empty())
                 .map(str::to_owned)
                 .collect();
+            check_unused(service, snapshot, &record)?;
             txn.unchanged::<ServerCertificateRecord>(snapshot, &old.name);
             if record.name != old.name {
                 check_free(snapshot, &record.name)?;

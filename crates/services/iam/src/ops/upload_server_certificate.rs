@@ -57,6 +57,7 @@ pub async fn handle(
         .store
         .transact(|snapshot| {
             check_free(snapshot, &record.name)?;
+            check_unused(service, snapshot, &record)?;
             if snapshot.count(ServerCertificateRecord::COUNTER) >= MOST {
                 let message = format!("Cannot exceed quota for ServerCertificatesPerAccount: {MOST}");
                 return Err(errors::limit_exceeded_exception(message));
@@ -78,6 +79,25 @@ pub(super) fn check_free(snapshot: &Snapshot, name: &str) -> Result<(), AwsError
     }
     let message = format!("The Server Certificate with name {name} already exists.");
     Err(errors::entity_already_exists_exception(message))
+}
+
+/// That nothing uses another certificate, which was renamed, under the ARN of this one: it would get this one unasked.
+///
+/// # Errors
+/// `EntityAlreadyExists`.
+pub(super) fn check_unused(
+    service: &Iam,
+    snapshot: &Snapshot,
+    record: &ServerCertificateRecord,
+) -> Result<(), AwsError> {
+    let renamed = resolve::by_arn(snapshot, &record.arn).filter(|found| found.id != record.id);
+    let (Some(renamed), false) = (renamed, (service.in_use)(snapshot, &record.arn).is_empty()) else {
+        return Ok(());
+    };
+    Err(errors::entity_already_exists_exception(format!(
+        "The Server Certificate with name {} already exists: the certificate {} is still in use by the ARN that it had under this name.",
+        record.name, renamed.name
+    )))
 }
 
 /// `ASCA` and 17 more, as IAM's identifiers go.
