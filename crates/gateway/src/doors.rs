@@ -132,6 +132,12 @@ fn names(protocol: Protocol) -> Names {
 }
 
 impl Door {
+    /// True when it leads to the same listeners as the other, whomever they let in.
+    pub fn leads_as(&self, other: &Door) -> bool {
+        let listeners = |door: &Door| door.behind.iter().map(|one| one.listener.clone()).collect::<Vec<_>>();
+        listeners(self) == listeners(other)
+    }
+
     /// Which of `behind` a name asks for: the balancer of that name, or the only one there is.
     pub fn named(&self, name: &[u8]) -> Option<usize> {
         match &self.behind[..] {

@@ -212,18 +212,23 @@ impl House {
             }
         }
         for (key, door) in &wanted {
-            let changed = self.doors.get(key).is_some_and(|before| before != door);
-            if !(changed && self.open.contains_key(key)) {
+            let (Some(before), Some(socket)) = (self.doors.get(key), self.open.get(key)) else {
+                continue;
+            };
+            if before == door {
                 continue;
             }
-            match key.0 {
-                doors::Transport::Tcp => self.tell(*key, || Order::Change(*key, door.clone())),
-                // Its flows belong to the listener that it had.
-                doors::Transport::Udp => {
-                    self.open.remove(key);
-                    self.tell(*key, || Order::Close(*key));
-                    self.config.sockets.forget_udp(key.1);
+            match (key.0, socket.duplicate()) {
+                // Flows belong to the listener that the door had. The socket stays: while a thread has it, it cannot be
+                // bound again.
+                (doors::Transport::Udp, Ok(socket)) if !door.leads_as(before) => {
+                    let [thread] = self.threads_for(*key) else {
+                        continue;
+                    };
+                    thread.tell(Order::Close(*key));
+                    thread.tell(Order::Open(*key, socket, door.clone()));
                 }
+                _ => self.tell(*key, || Order::Change(*key, door.clone())),
             }
         }
         self.doors = wanted;

@@ -171,7 +171,8 @@ impl<'a> Record<'a> {
         let times = self.sent.zip(self.answered).map(|(sent, answered)| TargetTimes {
             request: sent.saturating_duration_since(self.begun),
             target: answered.saturating_duration_since(sent),
-            response: ended.saturating_duration_since(answered),
+            // It goes to the client as soon as its head has come.
+            response: Duration::ZERO,
         });
         let transformed = self.host_after.is_some() || self.url_after.is_some();
         AlbEntry {

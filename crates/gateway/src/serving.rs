@@ -9,7 +9,7 @@ use crate::tls::Terminators;
 use foldhash::fast::RandomState;
 use neargate_core::Timestamp;
 use neargate_link::gateway::{GatewayTable, Problem};
-use neargate_routing::{Balancer, CookieKey, Listener, Routes};
+use neargate_routing::{Balancer, CookieKey, Group, Listener, Routes, Target};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -37,6 +37,15 @@ pub struct Served {
 }
 
 impl Serving {
+    /// False once the balancer, or the target's registration with the group, is gone.
+    pub fn holds(&self, balancer: &Balancer, group: &Group, target: &Target) -> bool {
+        let spec = &target.spec;
+        let there = self.routes.group(&group.arn);
+        let there = there.and_then(|group| group.target(&spec.id, spec.port));
+        there.is_some_and(|there| there.spec.registered_at == spec.registered_at)
+            && self.routes.balancers().iter().any(|other| other.arn == balancer.arn)
+    }
+
     /// `previous`: what is served now; none at the start of the process.
     pub fn compile(generation: u64, table: &GatewayTable, previous: Option<&Serving>) -> (Serving, Vec<Problem>) {
         let routes = Routes::compile(table, previous.map(|p| &*p.routes));

@@ -201,10 +201,15 @@ fn trailer(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_token(name) && may_trail(name)).then(|| (name, trim(&line[colon + 1..])))
 }
 
-/// False for fields that steer how a message is read.
+/// False for fields that steer how a message is read, and for those that the load balancer itself tells targets.
 pub fn may_trail(name: &[u8]) -> bool {
     const FORBIDDEN: [&str; 5] = ["transfer-encoding", "content-length", "host", "connection", "upgrade"];
-    !FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f.as_bytes()))
+    const OWN: [&str; 2] = ["x-forwarded-", "x-amzn-"];
+    let begins = |own: &&str| {
+        name.get(..own.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(own.as_bytes()))
+    };
+    !FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f.as_bytes())) && !OWN.iter().any(begins)
 }
 
 #[cfg(test)]

@@ -6,14 +6,13 @@
 use super::head::{Kind, Parser, Progress, Refusal};
 use super::patience::Patience;
 use super::rewrite;
-use super::turn::{After, Given, Turn, Upgraded};
+use super::turn::{After, Given, Turn};
 use crate::answers::Answer;
 use crate::arrival::Arrival;
 use crate::buffers;
 use crate::doors::{Behind, Names};
 use crate::http2;
-use crate::leash::Leash;
-use crate::nlb::tunnel::{self, Wire};
+use crate::nlb::tunnel::Wire;
 use crate::record::Record;
 use crate::serving::{Served, Worker};
 use neargate_routing::{BalancerCounter, Class, Reason};
@@ -63,7 +62,6 @@ pub async fn serve<C: Wire + 'static>(client: C, arrival: Arrival, worker: Rc<Wo
         End::Gone => {}
         End::Close => Box::pin(linger(client)).await,
         End::Http2 => Box::pin(http2::serve(client, input, arrival, worker.clone())).await,
-        End::Tunnel(upgraded) => Box::pin(carry_on(client, *upgraded, &worker)).await,
     }
     if let Some(served) = counted {
         served
@@ -77,7 +75,6 @@ enum End {
     Gone,
     Close,
     Http2,
-    Tunnel(Box<Upgraded>),
 }
 
 struct Connection<'t, C> {
@@ -125,7 +122,6 @@ impl<C: Wire + 'static> Connection<'_, C> {
                 After::Next => {}
                 After::Close => return End::Close,
                 After::Cut => return End::Gone,
-                After::Tunnel(upgraded) => return End::Tunnel(upgraded),
             }
         }
     }
@@ -287,7 +283,7 @@ impl<C: Wire + 'static> Connection<'_, C> {
         let (status, class) = match refusal {
             Refusal::NoRequest(_) => (400, (Class::Compliant, None)),
             Refusal::Malformed(_) => (400, (Class::Severe, Some(Reason::BadHeader))),
-            Refusal::Framing(reason) => (400, (Class::Severe, Some(reason))),
+            Refusal::Odd(reason) => (400, (reason.class(), Some(reason))),
             Refusal::Coding => (501, (Class::Severe, Some(Reason::BadTransferEncoding))),
             Refusal::LineTooLong => (414, (Class::Compliant, None)),
             Refusal::TooLarge => (400, (Class::Compliant, None)),
@@ -354,13 +350,4 @@ async fn linger<C: Wire>(mut client: C) {
     };
     // Whatever comes of it, the connection is closed now.
     let _ = tokio::time::timeout(LINGER, finish).await;
-}
-
-async fn carry_on<C: Wire>(client: C, upgraded: Upgraded, worker: &Worker) {
-    let mut leash = Leash::new(worker, &upgraded.group, &upgraded.outstanding);
-    let cut = std::future::poll_fn(|_| match leash.is_cut() {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
-    });
-    tunnel::run(client, upgraded.target, upgraded.idle, cut).await;
 }

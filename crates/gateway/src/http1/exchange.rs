@@ -131,7 +131,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Exchange<'_, '_, C> {
                     },
                     Poll::Ready(_) if reused && self.answer.is_empty() => return Poll::Ready(Err(Trouble::Stale)),
                     Poll::Ready(_) => return Poll::Ready(Err(Trouble::Closed)),
-                    Poll::Pending if refused => return Poll::Ready(Err(Trouble::Closed)),
+                    // What it still said, or its end, comes at once where it takes nothing more.
                     Poll::Pending => break,
                 }
             }
@@ -158,7 +158,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Exchange<'_, '_, C> {
     /// Passes the response on whose head has come.
     ///
     /// # Errors
-    /// `Client` and `Cut`.
+    /// `Client`, `Cut`, and `Garbage` while nothing of it has gone to the client.
     pub async fn answer(
         &mut self,
         target: &mut Upstream,
@@ -213,6 +213,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Exchange<'_, '_, C> {
             match down.poll(cx, target, self.answer, self.client) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(Broken::Receiver)) => return Poll::Ready(Err(Trouble::Client)),
+                Poll::Ready(Err(Broken::Malformed)) if down.passed == 0 => return Poll::Ready(Err(Trouble::Garbage)),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Trouble::Cut)),
                 Poll::Pending => {}
             }

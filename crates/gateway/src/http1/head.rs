@@ -81,8 +81,8 @@ pub enum Refusal {
     NoRequest(&'static str),
     #[error("malformed head: {0}")]
     Malformed(&'static str),
-    #[error("ambiguous framing: {0:?}")]
-    Framing(Reason),
+    #[error("it can be read in two ways: {0:?}")]
+    Odd(Reason),
     #[error("the request line is too long")]
     LineTooLong,
     #[error("the head is too large")]
@@ -302,7 +302,17 @@ impl Parser {
             return Err(Refusal::NoRequest("the method"));
         }
         if !is_target(&line[method + 1..version]) {
-            return Err(Refusal::NoRequest("the request's target"));
+            let target = &line[method + 1..version];
+            let reason = if target.iter().any(|b| matches!(b, 0 | b'\r')) {
+                Reason::BadUri
+            } else if target.iter().any(u8::is_ascii_control) {
+                Reason::AmbiguousUri
+            } else if target.contains(&b' ') {
+                Reason::SpaceInUri
+            } else {
+                return Err(Refusal::NoRequest("the request's target"));
+            };
+            return Err(Refusal::Odd(reason));
         }
         self.head.minor = match &line[version + 1..] {
             b"HTTP/1.1" => 1,
@@ -362,7 +372,15 @@ impl Parser {
         let colon = colon.ok_or(Refusal::Malformed("a header without a colon"))?;
         let valid = name_is_valid(&line[..colon]).ok_or(Refusal::Malformed("a header's name"))?;
         let value = trim(&line[colon + 1..]);
-        let ascii = value_is_ascii(value).ok_or(Refusal::Malformed("a control character in a header"))?;
+        let Some(ascii) = value_is_ascii(value) else {
+            let bad = value.iter().any(|b| matches!(b, 0 | b'\r'));
+            let reason = if bad {
+                Reason::BadHeader
+            } else {
+                Reason::NonCompliantHeader
+            };
+            return Err(Refusal::Odd(reason));
+        };
         let known = known(&line[..colon]);
         self.head.non_ascii |= !ascii;
         self.head.suspicious |= known == Known::Other && is_suspicious_name(&line[..colon]);
@@ -385,14 +403,16 @@ impl Parser {
             Known::Host if head.host.is_some() => return Err(Refusal::Malformed("several Host headers")),
             Known::Host => head.host = Some(span),
             Known::ContentLength => {
-                let length = decimal(value).ok_or(Refusal::Framing(Reason::BadContentLength))?;
-                if head.content_length.replace(length).is_some() {
-                    return Err(Refusal::Framing(Reason::DuplicateContentLength));
+                let length = decimal(value).ok_or(Refusal::Odd(Reason::BadContentLength))?;
+                match head.content_length.replace(length) {
+                    None => {}
+                    Some(same) if same == length => return Err(Refusal::Odd(Reason::DuplicateContentLength)),
+                    Some(_) => return Err(Refusal::Odd(Reason::MultipleContentLength)),
                 }
             }
             Known::TransferEncoding => {
                 if std::mem::replace(&mut head.coding, true) {
-                    return Err(Refusal::Framing(Reason::MultipleTransferEncodingChunked));
+                    return Err(Refusal::Odd(Reason::MultipleTransferEncodingChunked));
                 }
                 if !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Refusal::Coding);
@@ -415,10 +435,10 @@ impl Parser {
     fn finish(&self) -> Result<(), Refusal> {
         let head = &self.head;
         if head.chunked && head.content_length.is_some() {
-            return Err(Refusal::Framing(Reason::BothTeClPresent));
+            return Err(Refusal::Odd(Reason::BothTeClPresent));
         }
         if head.chunked && head.minor == 0 {
-            return Err(Refusal::Framing(Reason::NonCompliantVersion));
+            return Err(Refusal::Odd(Reason::NonCompliantVersion));
         }
         if self.kind == Kind::Request && head.host.is_none() && head.minor == 1 {
             return Err(Refusal::Malformed("no Host header"));

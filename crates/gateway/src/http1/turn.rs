@@ -15,14 +15,15 @@ use crate::buffers;
 use crate::decide::{self, Chosen, Decision};
 use crate::dial::DialError;
 use crate::leash::Leash;
+use crate::nlb::tunnel::{self, Wire};
 use crate::record::Record;
 use crate::serving::{Served, Worker};
 use neargate_routing::desync::{Reason, Reasons, Verdict, judge};
-use neargate_routing::{Cookies, Group, GroupCounter, Headers as _, Outstanding, RequestHead, forwarded};
+use neargate_routing::{Cookies, GroupCounter, Headers as _, RequestHead, forwarded};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use std::task::Poll;
+use std::time::Instant;
+use tokio::io::AsyncWriteExt as _;
 
 /// Most bytes of a body that are read for nothing, so that the connection can go on.
 const DISCARD: u64 = 1024 * 1024;
@@ -59,16 +60,6 @@ pub enum After {
     Close,
     /// Close at once: nothing that could be said would be understood.
     Cut,
-    Tunnel(Box<Upgraded>),
-}
-
-/// A connection that is no HTTP any more. What came early has been passed on.
-pub struct Upgraded {
-    pub target: Upstream,
-    pub group: Arc<Group>,
-    /// Keeps the target busy.
-    pub outstanding: Outstanding,
-    pub idle: Duration,
 }
 
 /// What a step is about.
@@ -78,7 +69,7 @@ struct Step<'r> {
     close: bool,
 }
 
-impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
+impl<'c, C: Wire> Turn<'c, '_, C> {
     /// Answers the request.
     pub async fn run(mut self) -> After {
         let given = self.given;
@@ -246,7 +237,7 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
             let mut up = Pump::new(head.request_framing(), out, false);
             let mut marks = Marks::default();
             let mut exchange = Exchange {
-                leash: Leash::new(worker, choice.group, &choice.target),
+                leash: Leash::new(worker, &served.balancer, choice.group, &choice.target),
                 client: &mut *self.client,
                 carry: &mut *self.carry,
                 patience: &mut *self.patience,
@@ -269,16 +260,24 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
                         record.target_status = Some(101);
                         record.status = Some(101);
                         record.upgraded = true;
-                        let returned = exchange.switch(&mut target, served).await;
-                        return match returned {
-                            Ok(()) => After::Tunnel(Box::new(Upgraded {
-                                target,
-                                group: choice.group.clone(),
-                                outstanding: choice.target,
-                                idle: settings.idle_timeout,
-                            })),
-                            Err(_) => After::Cut,
-                        };
+                        let switched = exchange.switch(&mut target, served).await;
+                        record.sent = marks.sent.or(marks.answered);
+                        record.answered = marks.answered;
+                        record.received += up.body;
+                        record.returned += marks.returned;
+                        if switched.is_ok() {
+                            let mut leash = Leash::new(worker, &served.balancer, choice.group, &choice.target);
+                            let cut = std::future::poll_fn(|_| match leash.is_cut() {
+                                true => Poll::Ready(()),
+                                false => Poll::Pending,
+                            });
+                            // In a box, as it is rare and would make every request's turn larger.
+                            let tunnel = tunnel::run(&mut *self.client, target, settings.idle_timeout, cut);
+                            let (_, passed) = Box::pin(tunnel).await;
+                            record.received += passed.sent;
+                            record.returned += passed.received;
+                        }
+                        return After::Cut;
                     }
                 }
                 Ok(()) => {
@@ -408,8 +407,8 @@ impl<'c, C: AsyncRead + AsyncWrite + Unpin> Turn<'c, '_, C> {
                 self.patience.touch();
             }
             match done {
-                std::task::Poll::Ready(done) => std::task::Poll::Ready(done.is_ok()),
-                _ if body.passed > DISCARD => std::task::Poll::Ready(false),
+                Poll::Ready(done) => Poll::Ready(done.is_ok()),
+                _ if body.passed > DISCARD => Poll::Ready(false),
                 _ => self.patience.poll(cx).map(|()| false),
             }
         })

@@ -158,15 +158,12 @@ impl Account {
         serving::timestamp(self.created)
     }
 
-    /// True once the target is gone from what is served.
+    /// True once the target or the balancer is gone from what is served.
     pub fn is_cut(&self) -> bool {
         let (Some(group), Some(target)) = (&self.group, &self.target) else {
             return false;
         };
-        let serving = self.worker.now_serving();
-        let there = serving.routes.group(&group.arn);
-        let there = there.and_then(|there| there.target(&target.spec.id, target.spec.port));
-        there.is_none_or(|there| there.spec.registered_at != target.spec.registered_at)
+        !self.worker.now_serving().holds(&self.served.balancer, group, target)
     }
 }
 

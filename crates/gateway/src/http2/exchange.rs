@@ -142,7 +142,7 @@ pub async fn run(mut account: Box<Account>) -> Response<ToClient> {
         };
         let answered = {
             let mut asking = Asking::new(&asked, lease, told, taken, again);
-            let mut leash = Leash::new(&worker, choice.group, &choice.target);
+            let mut leash = Leash::new(&worker, &served.balancer, choice.group, &choice.target);
             let mut looks = account.stream.looks();
             poll_fn(|cx| {
                 if let Poll::Ready(answered) = asking.poll(cx) {

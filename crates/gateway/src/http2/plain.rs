@@ -149,7 +149,7 @@ impl Asking {
                     return Poll::Ready(Err(NoHead::Stale));
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(broken(CLOSED))),
-                Poll::Pending if self.refused => return Poll::Ready(Err(broken(CLOSED))),
+                // What it still said, or its end, comes at once where it takes nothing more.
                 Poll::Pending => return Poll::Pending,
             }
             let parser = &mut self.parser;

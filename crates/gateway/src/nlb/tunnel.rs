@@ -24,6 +24,12 @@ pub trait Wire: AsyncRead + AsyncWrite + Unpin {
     fn reset_on_close(&self);
 }
 
+impl<W: Wire> Wire for &mut W {
+    fn reset_on_close(&self) {
+        (**self).reset_on_close();
+    }
+}
+
 impl Wire for TcpStream {
     fn reset_on_close(&self) {
         // A socket that is gone needs no reset.

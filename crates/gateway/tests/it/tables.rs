@@ -1,12 +1,13 @@
 //! Tables that come and go under traffic, doors that are shared, and control that is away.
 
 use crate::rig::*;
-use neargate_link::gateway::{Action, Protocol};
+use neargate_link::gateway::{Action, BalancerKind, Protocol};
 use neargate_link::{Peer, Traffic, TrafficRule};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -208,5 +209,60 @@ async fn tcp_listeners_share_no_port() {
         ["arn-zzz-listener"]
     );
     assert!(get(port, "x", "/").await.ends_with("hello"));
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn datagram_flows_outlast_a_change_of_security_groups_and_end_with_their_listener() {
+    let target = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = free_port();
+    let mut table = simple(port, &[target.local_addr().unwrap()]);
+    table.balancers[0].kind = BalancerKind::Network;
+    table.balancers[0].listeners[0].protocol = Protocol::Udp;
+    table.target_groups.get_mut("group").unwrap().protocol = Protocol::Udp;
+    let rig = Rig::serving(&table).await;
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    let mut bytes = [0; 8];
+    let mut flows = Vec::new();
+    let all = TrafficRule {
+        traffic: Traffic::Any,
+        peer: Peer::Range((Ipv4Addr::new(127, 0, 0, 0), 8)),
+    };
+    for ingress in [None, Some(vec![all.clone()]), Some(vec![all.clone(), all])] {
+        table.balancers[0].ingress = ingress;
+        assert_eq!(rig.serve(&table).await, []);
+        client.send(b"ping").await.unwrap();
+        flows.push(target.recv_from(&mut bytes).await.unwrap().1);
+    }
+    assert!(flows.iter().all(|flow| *flow == flows[0]), "one flow: {flows:?}");
+    table.balancers[0].listeners[0].arn = "another".to_owned();
+    assert_eq!(rig.serve(&table).await, []);
+    client.send(b"ping").await.unwrap();
+    assert_ne!(target.recv_from(&mut bytes).await.unwrap().1, flows[0]);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn what_runs_when_its_balancer_goes_ends_at_once() {
+    let (asked, mut waits) = mpsc::unbounded_channel();
+    let hangs = target(move |mut stream| {
+        let asked = asked.clone();
+        async move {
+            message(&mut stream, &mut Vec::new()).await;
+            asked.send(()).unwrap();
+            let _ = stream.read(&mut [0]).await;
+        }
+    })
+    .await;
+    let port = free_port();
+    let mut table = simple(port, &[hangs]);
+    let rig = Rig::serving(&table).await;
+    let client = tokio::spawn(get(port, "x", "/"));
+    waits.recv().await.unwrap();
+    table.balancers.clear();
+    assert_eq!(rig.serve(&table).await, []);
+    let answer = tokio::time::timeout(SOON, client).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     rig.end().await;
 }
