@@ -154,7 +154,7 @@ impl Health {
         let (state, why) = if enabled {
             (
                 TargetState::Initial,
-                Why::new("Elb.InitialHealthChecking", "Initial health checks in progress"),
+                Why::new("Elb.RegistrationInProgress", "Target registration is in progress"),
             )
         } else {
             (
@@ -219,6 +219,12 @@ impl Health {
 
     fn fail(&mut self, check: &HealthCheck, finding: Finding, now: Timestamp) {
         self.passed = 0;
+        if self.state == TargetState::Initial {
+            self.why = Some(Why::new(
+                "Elb.InitialHealthChecking",
+                "Initial health checks in progress",
+            ));
+        }
         let hurried = self.counted.is_some_and(|last| now.since(last) < check.interval());
         if self.state == TargetState::Initial && hurried {
             return;

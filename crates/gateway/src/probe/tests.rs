@@ -281,6 +281,13 @@ async fn next(reports: &mut mpsc::Receiver<TargetReport>) -> TargetReport {
     waited.expect("a report").expect("probes run")
 }
 
+/// The first check did not pass, and others follow.
+async fn initial(reports: &mut mpsc::Receiver<TargetReport>) {
+    let report = next(reports).await;
+    assert_eq!(report.state, TargetState::Initial);
+    assert_eq!(report.reason.as_deref(), Some("Elb.InitialHealthChecking"));
+}
+
 /// Nothing is reported in the time of some looks.
 async fn nothing(reports: &mut mpsc::Receiver<TargetReport>, why: &str) {
     let reported = tokio::time::timeout(3 * LOOK, reports.recv()).await;
@@ -305,6 +312,7 @@ async fn a_target_is_healthy_soon_after_it_answers_long_before_an_interval() {
             }
         }
     });
+    initial(&mut reports).await;
     assert_eq!(next(&mut reports).await.state, TargetState::Healthy);
 }
 
@@ -315,6 +323,7 @@ async fn what_fails_is_unhealthy_after_the_threshold_and_says_why() {
     table.spec.unhealthy_threshold = 2;
     let began = Instant::now();
     let (_routes, mut reports) = start(&table);
+    initial(&mut reports).await;
     let report = next(&mut reports).await;
     assert_eq!(report.state, TargetState::Unhealthy);
     assert_eq!(report.reason.as_deref(), Some("Target.ResponseCodeMismatch"));
