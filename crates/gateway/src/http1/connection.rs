@@ -6,6 +6,7 @@
 use super::head::{Kind, Parser, Progress, Refusal};
 use super::patience::Patience;
 use super::rewrite;
+use super::target_form;
 use super::turn::{After, Given, Turn};
 use crate::answers::Answer;
 use crate::arrival::Arrival;
@@ -181,7 +182,16 @@ impl<C: Wire + 'static> Connection<'_, C> {
             carry.extend_from_slice(&self.input[length..]);
             self.input.truncate(length);
         }
-        let host = self.requests.head.host.map_or(&b""[..], |host| host.of(&self.input));
+        let head = &self.requests.head;
+        let written = head.host.map_or(&b""[..], |host| host.of(&self.input));
+        // The host in an absolute URL goes before the header, also for whom the request is.
+        let host = match head.target.of(&self.input) {
+            [b'/', ..] => written,
+            target => {
+                let parsed = target_form::parse(head.method.of(&self.input), target);
+                parsed.and_then(|target| target.host).unwrap_or(written)
+            }
+        };
         let Some(behind) = self.arrival.behind(host) else {
             return self.nobody(&Answer::nobody()).await;
         };

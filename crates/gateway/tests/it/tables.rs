@@ -79,6 +79,12 @@ async fn balancers_share_a_port_by_name() {
             .ends_with("from b")
     );
     assert!(get(port, "shop.example", "/").await.starts_with("HTTP/1.1 404 "));
+    // An absolute URL goes before the header.
+    assert!(
+        get(port, "a.elb.localhost", "http://b.elb.localhost/")
+            .await
+            .ends_with("from b")
+    );
     table.balancers.pop();
     rig.serve(&table).await;
     assert!(

@@ -327,7 +327,8 @@ pub fn weight(snapshot: &Snapshot, region: &str, rule: &GroupRule) -> [usize; 2]
         RulePeer::Group(_) => [1, 1],
         RulePeer::PrefixList(id) => {
             let list = snapshot.get::<PrefixListRecord>(&PrefixListRecord::key(region, id));
-            list.map_or([1, 1], |list| {
+            let of_awss = crate::ops::prefix_lists::weight_of_awss(id);
+            list.map_or([of_awss, of_awss], |list| {
                 let entries = usize::try_from(list.max_entries).unwrap_or(1);
                 if list.address_family == "IPv6" {
                     [0, entries]

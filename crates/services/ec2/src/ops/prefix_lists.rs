@@ -1,4 +1,5 @@
-//! Managed prefix lists: a person's own, and AWS's for S3 and DynamoDB, which are described and stand for nothing here.
+//! Managed prefix lists: a person's own, and AWS's for S3, DynamoDB and CloudFront, which are described and stand for nothing
+//! here.
 
 use super::ask::{self, Kind, error, filtered, one, text};
 use super::group_rules;
@@ -17,12 +18,17 @@ const LONGEST: usize = 255;
 /// Entries added or removed at once at most.
 const MOST_AT_ONCE: usize = 100;
 
+/// CloudFront's, which stacks let into their load balancers, and how many rules it counts for. Source: "AWS-managed prefix
+/// lists" of the VPC guide.
+const CLOUDFRONT: &str = "pl-3b927c52";
+const CLOUDFRONT_WEIGHT: usize = 55;
+
 /// AWS's own lists: id and name, the same in every region here.
-fn awss(region: &str) -> [PrefixListRecord; 2] {
+fn awss(region: &str) -> [PrefixListRecord; 3] {
     let list = |id: &str, service: &str, cidr: &str| PrefixListRecord {
         region: region.to_owned(),
         id: id.to_owned(),
-        name: format!("com.amazonaws.{region}.{service}"),
+        name: format!("com.amazonaws.{service}"),
         address_family: "IPv4".to_owned(),
         max_entries: 0,
         version: 1,
@@ -37,9 +43,15 @@ fn awss(region: &str) -> [PrefixListRecord; 2] {
     };
     // Ranges for documentation (RFC 5737): nothing is ever sent there.
     [
-        list("pl-02cd2c6b", "dynamodb", "198.51.100.0/25"),
-        list("pl-63a5400a", "s3", "198.51.100.128/25"),
+        list("pl-02cd2c6b", &format!("{region}.dynamodb"), "198.51.100.0/25"),
+        list(CLOUDFRONT, "global.cloudfront.origin-facing", "203.0.113.0/24"),
+        list("pl-63a5400a", &format!("{region}.s3"), "198.51.100.128/25"),
     ]
+}
+
+/// How many rules of a security group one of AWS's lists counts for.
+pub fn weight_of_awss(id: &str) -> usize {
+    if id == CLOUDFRONT { CLOUDFRONT_WEIGHT } else { 1 }
 }
 
 pub fn is_awss(region: &str, id: &str) -> bool {
@@ -422,7 +434,7 @@ pub async fn describe_managed(
     })
 }
 
-/// DescribePrefixLists: AWS's own.
+/// DescribePrefixLists: those of AWS's services with gateway endpoints.
 ///
 /// # Errors
 /// `InvalidPrefixListID.NotFound`, `InvalidParameterValue`, `InvalidNextToken`.
@@ -433,7 +445,8 @@ pub async fn describe(
 ) -> Result<api::DescribePrefixListsResult, AwsError> {
     dry_run(input.dry_run)?;
     let ids = input.prefix_list_ids.as_deref();
-    let found = ask::by_ids(awss(&cx.region).into(), ids, |l| &l.id, &KIND)?;
+    let services = awss(&cx.region).into_iter().filter(|list| list.id != CLOUDFRONT);
+    let found = ask::by_ids(services.collect(), ids, |l| &l.id, &KIND)?;
     let found = filtered(
         &FILTERS,
         found,
