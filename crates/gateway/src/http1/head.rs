@@ -53,6 +53,7 @@ pub enum Known {
     TraceId,
     UserAgent,
     Server,
+    Date,
     Expect,
 }
 
@@ -463,6 +464,7 @@ fn known(name: &[u8]) -> Known {
     match name.len() {
         2 if is("te") => Known::HopByHop,
         4 if is("host") => Known::Host,
+        4 if is("date") => Known::Date,
         6 if is("server") => Known::Server,
         6 if is("expect") => Known::Expect,
         7 if is("upgrade") => Known::Upgrade,

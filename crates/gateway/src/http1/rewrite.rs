@@ -83,7 +83,7 @@ impl Request<'_> {
                 // Answered by the balancer itself.
                 Known::Expect => !head.expects,
                 Known::ContentLength | Known::TransferEncoding => true,
-                Known::Other | Known::UserAgent | Known::Server => {
+                Known::Other | Known::UserAgent | Known::Server | Known::Date => {
                     let ends_here = is_listed(&listed, buffer, name) || forwarded::is_hop_by_hop(name);
                     let invalid = settings.drop_invalid_headers && !forwarded::is_valid_name(name);
                     let claimed = settings.tls_headers && self.is_tls_header(name);
@@ -146,6 +146,9 @@ impl Response<'_> {
             if stays {
                 put_field(out, name, field.value.of(buffer));
             }
+        }
+        if !head.fields.iter().any(|field| field.known == Known::Date) {
+            put_field(out, b"Date", date(crate::serving::now()).as_bytes());
         }
         put_set(out, &settings.response_headers);
         if self.upgrade {

@@ -72,6 +72,20 @@ async fn bodies_of_every_framing_pass_both_ways() {
 }
 
 #[tokio::test]
+async fn a_response_has_a_date_its_targets_or_the_balancers() {
+    let dated = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n";
+    for (answer, own) in [(HELLO, true), (dated, false)] {
+        let (at, _) = answering(answer).await;
+        let port = free_port();
+        let rig = Rig::serving(&simple(port, &[at])).await;
+        let response = get(port, "x", "/").await;
+        assert_eq!(response.matches("\r\nDate: ").count(), 1, "{response}");
+        assert_eq!(response.contains(" 1994 "), !own, "{response}");
+        rig.end().await;
+    }
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let at = target(|mut stream| async move {
         let mut buffer = Vec::new();
