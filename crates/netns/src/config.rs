@@ -135,6 +135,12 @@ impl NetworkConfig {
         });
         format!("{}{:08x}", self.interface_prefix(), (hash ^ (hash >> 32)) as u32)
     }
+
+    /// True for the names that `host_interface` answers.
+    pub(crate) fn is_host_interface(&self, name: &str) -> bool {
+        let hash = name.strip_prefix(&self.interface_prefix());
+        hash.is_some_and(|h| h.len() == 8 && h.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
 }
 
 /// A task's own interface.

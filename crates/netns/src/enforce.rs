@@ -12,7 +12,7 @@ use crate::network::{LOOPBACK, absent_is_fine};
 use crate::nfnetlink;
 use crate::ports::Ports;
 use crate::ranges::foreign;
-use crate::table::{Delta, Step, Table, element_commands};
+use crate::table::{Delta, Step, Table};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
@@ -120,7 +120,7 @@ impl Enforcement {
         for range in hosted.unreachable.difference(&self.hosted.unreachable) {
             netlink.add_unreachable(*range)?;
         }
-        let changed = match delta.rebuild || self.broken {
+        let changed = match self.broken {
             true => self.rebuild(ports),
             false => self.change(&delta),
         };
@@ -154,14 +154,10 @@ impl Enforcement {
 
     fn change(&self, delta: &Delta) -> io::Result<()> {
         let table = self.config.table();
-        let exact = delta.delete.iter().chain(&delta.add).all(|e| e.is_exact());
-        if delta.commands.is_empty() && exact {
-            return nfnetlink::change(&table, &delta.delete, &delta.add);
+        match delta.needs_program() {
+            true => firewall::apply(&delta.script(&table)),
+            false => nfnetlink::change(&table, &delta.delete, &delta.add),
         }
-        let mut commands = delta.commands.clone();
-        commands.extend(element_commands(&table, "delete", &delta.delete));
-        commands.extend(element_commands(&table, "add", &delta.add));
-        firewall::apply(&(commands.join("\n") + "\n"))
     }
 
     fn rebuild(&mut self, ports: &Ports) -> io::Result<()> {

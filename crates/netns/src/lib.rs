@@ -12,6 +12,7 @@ mod enforce;
 mod firewall;
 mod forwarding;
 mod journal;
+mod made;
 mod names;
 mod namespace;
 mod netlink;

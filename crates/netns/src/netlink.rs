@@ -95,10 +95,25 @@ impl Netlink {
         self.request(RouteNetlinkMessage::SetLink(link), 0)
     }
 
-    pub fn delete_link(&mut self, index: u32) -> io::Result<()> {
+    /// With its peer, in whichever namespace that is.
+    pub fn delete_link(&mut self, name: &str) -> io::Result<()> {
         let mut link = LinkMessage::default();
-        link.header.index = index;
+        link.attributes = vec![LinkAttribute::IfName(name.to_owned())];
         self.request(RouteNetlinkMessage::DelLink(link), 0)
+    }
+
+    /// Names of the namespace's interfaces.
+    pub fn links(&mut self) -> io::Result<Vec<String>> {
+        let mut out = Vec::new();
+        for message in self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+            if let RouteNetlinkMessage::NewLink(link) = message {
+                out.extend(link.attributes.into_iter().filter_map(|attribute| match attribute {
+                    LinkAttribute::IfName(name) => Some(name),
+                    _ => None,
+                }));
+            }
+        }
+        Ok(out)
     }
 
     pub fn add_address(&mut self, index: u32, address: Ipv4Addr) -> io::Result<()> {

@@ -56,7 +56,8 @@ pub struct Membership {
     pub groups: Vec<String>,
 }
 
-/// The network of one Neargate instance on this machine. Methods block for well under a millisecond to a few.
+/// The network of one Neargate instance on this machine. Methods block for well under a millisecond to a few, `remove` for
+/// some ten.
 pub struct Network {
     config: NetworkConfig,
     host_ns: File,
@@ -255,8 +256,7 @@ impl Network {
         let mut made = namespace::create(&path, content);
         if made.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::AlreadyExists) {
             // The kernel still takes apart an earlier namespace of this name: help it, then make the new one.
-            let index = namespace::interface_index(&host_name);
-            let _ = index.and_then(|index| lock(&self.netlink).delete_link(index));
+            let _ = lock(&self.netlink).delete_link(&host_name);
             made = namespace::create(&path, content);
         }
         let mut inside = made.map_err(io_error(format!("make the network namespace of {name}")))?;
@@ -381,6 +381,11 @@ impl Network {
             firewall::apply(&script).map_err(io_error(format!("withdraw ports of {name}")))?;
         }
         lock(&self.bridge).remove(name);
+        // The kernel would take it with the namespace, which lives on while connections that nobody closed time out.
+        let host_name = self.config.host_interface(name);
+        // By a socket of its own: others need not wait while the kernel waits for the packets that are under way.
+        let deleted = Netlink::open().and_then(|mut netlink| netlink.delete_link(&host_name));
+        absent_is_fine(deleted).map_err(io_error(format!("remove the interface of {name}")))?;
         namespace::remove(&self.path(name)).map_err(io_error(format!("remove the network namespace of {name}")))?;
         self.give(name)
     }
@@ -437,7 +442,10 @@ impl Network {
         }
         note("release the namespace folder", namespace::unprepare(&config.run_dir));
         match Netlink::open() {
-            Ok(mut netlink) => enforce::tear_down(config, &mut netlink, &mut note),
+            Ok(mut netlink) => {
+                note("remove interfaces", remove_links(config, &mut netlink));
+                enforce::tear_down(config, &mut netlink, &mut note);
+            }
             Err(e) => note("open a netlink socket", Err(e)),
         }
         note("remove the firewall table", firewall::unload(config));
@@ -456,9 +464,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What is gone already need not be removed.
 pub fn absent_is_fine(done: io::Result<()>) -> io::Result<()> {
     match done {
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::EADDRNOTAVAIL | libc::ENOENT)) => Ok(()),
+        Err(e)
+            if matches!(
+                e.raw_os_error(),
+                Some(libc::ESRCH | libc::EADDRNOTAVAIL | libc::ENOENT | libc::ENODEV)
+            ) =>
+        {
+            Ok(())
+        }
         other => other,
     }
+}
+
+/// Removes the host's ends of all tasks' pairs, also of those whose namespace has no handle any more.
+fn remove_links(config: &NetworkConfig, netlink: &mut Netlink) -> io::Result<()> {
+    let mut done = Ok(());
+    for name in netlink.links()?.iter().filter(|name| config.is_host_interface(name)) {
+        done = done.and(absent_is_fine(netlink.delete_link(name)));
+    }
+    done
 }
 
 fn names(config: &NetworkConfig) -> io::Result<Vec<String>> {

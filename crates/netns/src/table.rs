@@ -2,27 +2,17 @@
 //!
 //! Pure; `enforce` performs. Beside control's entries there are those of this machine's own tasks, which hold until
 //! control's table has their address, so that a task's groups bind its first packet. The invariant: the script of the
-//! whole table makes what its changes, one by one, made.
+//! whole table makes what its changes, one by one, made, but for the idle chains that `made` keeps.
 
 use crate::config::Cidr;
-use crate::elements::{
-    self, Data, Element, Key, combination, combination_chains, egress_chain, group_set, ingress_chain, vpc_chain,
-    vpc_set,
-};
-use crate::rules::{Direction, lines, outermost};
-use neargate_link::network::{
-    GroupEntry, Holder, InterfaceEntry, NameEntry, NetworkEntry, Peer, TrafficRule, VpcEntry,
-};
+use crate::elements::{self, Data, Element, Key};
+use crate::made::Made;
+use crate::rules::outermost;
+use neargate_link::network::{GroupEntry, Holder, InterfaceEntry, NameEntry, NetworkEntry, VpcEntry};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
-
-/// Chains that nothing uses any more are kept until there are so many, then the whole firewall is written anew.
-const UNUSED: usize = 256;
-
-/// Lines added to a group's chain beside folded ones, before it is folded again.
-const UNFOLDED: usize = 64;
 
 /// A change of the network table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,16 +37,33 @@ pub enum Step {
 /// What a step changes in the firewall.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delta {
-    /// Everything is to be written anew.
-    pub rebuild: bool,
     /// Commands before the elements: chains, sets, rules.
     pub commands: Vec<String>,
     pub delete: Vec<Element>,
     pub add: Vec<Element>,
+    /// Commands after the elements: chains and sets that go.
+    pub sweep: Vec<String>,
     /// VPCs changed: routes and resolvers follow.
     pub vpcs: bool,
     /// Addresses of load balancers or public ones changed.
     pub hosted: bool,
+}
+
+impl Delta {
+    /// False when raw netlink, which knows exact elements alone, makes the change.
+    pub fn needs_program(&self) -> bool {
+        let exact = self.delete.iter().chain(&self.add).all(Element::is_exact);
+        !(self.commands.is_empty() && self.sweep.is_empty() && exact)
+    }
+
+    /// The change as one transaction of the nft program.
+    pub fn script(&self, table: &str) -> String {
+        let mut commands = self.commands.clone();
+        commands.extend(element_commands(table, "delete", &self.delete));
+        commands.extend(element_commands(table, "add", &self.add));
+        commands.extend_from_slice(&self.sweep);
+        commands.join("\n") + "\n"
+    }
 }
 
 pub struct Table {
@@ -77,20 +84,8 @@ pub struct Table {
     publics: BTreeMap<Ipv4Addr, Ipv4Addr>,
     balancers: BTreeSet<Ipv4Addr>,
     made: Made,
-}
-
-/// What the firewall has chains and sets for.
-#[derive(Default)]
-struct Made {
-    groups: BTreeSet<String>,
-    vpcs: BTreeSet<String>,
-    /// Lines that were added to a group's chain since it was folded, by the chain's name.
-    unfolded: BTreeMap<String, usize>,
-    /// Elements of VPCs' ranges and resolvers, sorted.
-    ranges: Vec<Element>,
-    /// Combinations of groups with the number of interfaces that have them.
-    combinations: BTreeMap<Vec<String>, usize>,
-    unused: usize,
+    /// Elements of VPCs' ranges and resolvers that were made, sorted.
+    made_ranges: Vec<Element>,
 }
 
 /// State of what a step touches, from before it.
@@ -105,6 +100,8 @@ struct Touched {
 impl Table {
     pub fn new(name: String, base: Cidr, pool: Cidr) -> Table {
         Table {
+            made: Made::new(name.clone()),
+            made_ranges: Vec::new(),
             name,
             base,
             pool,
@@ -116,7 +113,6 @@ impl Table {
             refused: BTreeSet::new(),
             publics: BTreeMap::new(),
             balancers: BTreeSet::new(),
-            made: Made::default(),
         }
     }
 
@@ -191,11 +187,14 @@ impl Table {
     fn remove(&mut self, key: &str, touched: &mut Touched) {
         let (kind, id) = key.split_once('/').unwrap_or((key, ""));
         match kind {
-            "vpc" => touched.vpcs |= self.vpcs.remove(id).is_some(),
+            "vpc" => {
+                touched.vpcs |= self.vpcs.remove(id).is_some();
+                self.made.forget_vpc(id);
+            }
             "group" => {
-                let before = self.groups.remove(id);
-                self.made.unused += usize::from(before.is_some());
-                touched.groups.entry(id.to_owned()).or_insert(before);
+                if let Some(before) = self.groups.remove(id) {
+                    touched.groups.entry(id.to_owned()).or_insert(Some(before));
+                }
             }
             "interface" => {
                 if let Ok(address) = id.parse() {
@@ -224,7 +223,8 @@ impl Table {
             delta
                 .add
                 .extend(is.iter().filter(|e| was.binary_search(e).is_err()).cloned());
-            self.count(before.as_ref(), after.as_ref(), &mut delta.commands);
+            self.made
+                .follow_interface(before.as_ref(), after.as_ref(), &mut delta.commands);
             delta.hosted |= self.host(*address, before.as_ref(), after.as_ref(), &mut publics);
         }
         for (public, before) in publics {
@@ -236,19 +236,19 @@ impl Table {
             }
         }
         for (id, before) in &touched.groups {
-            self.make_group(id, &mut delta.commands);
-            self.fill_group(id, before.as_ref(), &mut delta.commands);
+            let now = self.groups.get(id);
+            self.made.follow_group(id, before.as_ref(), now, &mut delta.commands);
         }
+        delta.sweep = self.made.sweep(&self.groups, &self.vpcs);
         delta.delete.sort_unstable();
         delta.add.sort_unstable();
-        delta.rebuild = self.made.unused > UNUSED;
         delta
     }
 
     /// Adds to `delta` what VPCs' ranges and resolvers change. Ranges that stay are not touched: while a set is emptied and
     /// filled, a packet could find it empty.
     pub fn follow_ranges(&mut self, delta: &mut Delta) {
-        let (was, is) = (std::mem::take(&mut self.made.ranges), self.range_elements());
+        let (was, is) = (std::mem::take(&mut self.made_ranges), self.range_elements());
         delta
             .delete
             .extend(was.iter().filter(|e| is.binary_search(e).is_err()).cloned());
@@ -257,33 +257,7 @@ impl Table {
             .extend(is.iter().filter(|e| was.binary_search(e).is_err()).cloned());
         delta.delete.sort_unstable();
         delta.add.sort_unstable();
-        self.made.ranges = is;
-    }
-
-    /// Follows an interface's combination of groups and its VPC, made when they are new.
-    fn count(&mut self, before: Option<&InterfaceEntry>, after: Option<&InterfaceEntry>, commands: &mut Vec<String>) {
-        let groups = |entry: Option<&InterfaceEntry>| entry.and_then(|e| combination(&e.groups));
-        if let Some(entry) = after {
-            self.make_vpc(&entry.vpc_id, commands);
-        }
-        let (was, is) = (groups(before), groups(after));
-        if was == is {
-            return;
-        }
-        if let Some(groups) = is {
-            self.make_combination(&groups, commands);
-            let users = self.made.combinations.entry(groups).or_default();
-            if *users == 0 {
-                self.made.unused = self.made.unused.saturating_sub(1);
-            }
-            *users += 1;
-        }
-        if let Some(users) = was.and_then(|groups| self.made.combinations.get_mut(&groups)) {
-            *users = users.saturating_sub(1);
-            if *users == 0 {
-                self.made.unused += 1;
-            }
-        }
+        self.made_ranges = is;
     }
 
     /// Follows what of an interface lies on the machine itself; true when it changed.
@@ -318,93 +292,6 @@ impl Table {
         changed
     }
 
-    fn make_vpc(&mut self, id: &str, commands: &mut Vec<String>) {
-        if self.made.vpcs.insert(id.to_owned()) {
-            commands.extend(vpc_commands(&self.name, id));
-        }
-    }
-
-    fn make_group(&mut self, id: &str, commands: &mut Vec<String>) {
-        if self.made.groups.insert(id.to_owned()) {
-            let table = &self.name;
-            commands.push(format!("add set inet {table} {} {{ type ipv4_addr; }}", group_set(id)));
-            commands.push(format!("add chain inet {table} {}", ingress_chain(id)));
-            commands.push(format!("add chain inet {table} {}", egress_chain(id)));
-        }
-    }
-
-    fn make_combination(&mut self, groups: &[String], commands: &mut Vec<String>) {
-        if self.made.combinations.contains_key(groups) {
-            return;
-        }
-        for group in groups {
-            self.make_group(group, commands);
-        }
-        let table = &self.name;
-        let (to, from) = combination_chains(groups);
-        commands.push(format!("add chain inet {table} {to}"));
-        commands.push(format!("add chain inet {table} {from}"));
-        for group in groups {
-            commands.push(format!("add rule inet {table} {to} jump {}", ingress_chain(group)));
-            commands.push(format!("add rule inet {table} {from} jump {}", egress_chain(group)));
-        }
-        self.made.combinations.insert(groups.to_vec(), 0);
-        self.made.unused += 1;
-    }
-
-    /// Writes what a group's rules are now and were not `before`; a group that is not there has none, and its chains are
-    /// empty.
-    fn fill_group(&mut self, id: &str, before: Option<&GroupEntry>, commands: &mut Vec<String>) {
-        let now = self.groups.get(id).cloned();
-        let of = |group: Option<&GroupEntry>, direction| -> BTreeSet<TrafficRule> {
-            let rules = group.map(|g| match direction {
-                Direction::Ingress => &g.ingress,
-                Direction::Egress => &g.egress,
-            });
-            rules.into_iter().flatten().cloned().collect()
-        };
-        let directions = [
-            (ingress_chain(id), Direction::Ingress),
-            (egress_chain(id), Direction::Egress),
-        ];
-        for (chain, direction) in directions {
-            let (was, is) = (of(before, direction), of(now.as_ref(), direction));
-            for rule in is.difference(&was) {
-                if let Peer::Group(peer) = &rule.peer {
-                    self.make_group(peer, commands);
-                }
-            }
-            self.fill_chain(&chain, direction, &was, &is, commands);
-        }
-    }
-
-    /// Rules that are added are lines that are added, since the order of what admits means nothing: to take lines away, the
-    /// kernel waits for all readers.
-    fn fill_chain(
-        &mut self,
-        chain: &str,
-        direction: Direction,
-        was: &BTreeSet<TrafficRule>,
-        is: &BTreeSet<TrafficRule>,
-        commands: &mut Vec<String>,
-    ) {
-        let table = &self.name;
-        let folded = |rules: &mut dyn Iterator<Item = &TrafficRule>| {
-            let rules: Vec<TrafficRule> = rules.cloned().collect();
-            lines(direction, &rules)
-        };
-        let mut added = folded(&mut is.difference(was));
-        let unfolded = self.made.unfolded.get(chain).copied().unwrap_or(0) + added.len();
-        let anew = !was.is_subset(is) || (!was.is_empty() && unfolded > UNFOLDED);
-        if anew {
-            commands.push(format!("flush chain inet {table} {chain}"));
-            added = folded(&mut is.iter());
-        }
-        let unfolded = if anew || was.is_empty() { 0 } else { unfolded };
-        self.made.unfolded.insert(chain.to_owned(), unfolded);
-        commands.extend(added.iter().map(|line| format!("add rule inet {table} {chain} {line}")));
-    }
-
     fn range_elements(&self) -> Vec<Element> {
         let element = |set: &str, key| Element::new(set, key, Data::Nothing);
         let ranges = outermost(self.ranges())
@@ -417,18 +304,14 @@ impl Table {
         out
     }
 
-    /// The commands that fill a firewall that has no group, VPC or interface yet; forgets what is unused.
+    /// The commands that fill a firewall that has no group, VPC or interface yet.
     pub fn script(&mut self) -> String {
-        self.made = Made::default();
-        self.made.ranges = self.range_elements();
+        self.made = Made::new(self.name.clone());
+        self.made_ranges = self.range_elements();
         let mut commands = Vec::new();
-        let mut elements = self.made.ranges.clone();
-        let groups: Vec<String> = self.groups.keys().cloned().collect();
-        for id in &groups {
-            self.make_group(id, &mut commands);
-        }
-        for id in &groups {
-            self.fill_group(id, None, &mut commands);
+        let mut elements = self.made_ranges.clone();
+        for (id, group) in &self.groups {
+            self.made.follow_group(id, None, Some(group), &mut commands);
         }
         let own = self
             .own
@@ -436,7 +319,7 @@ impl Table {
             .filter(|own| !self.interfaces.contains_key(&own.address));
         let interfaces: Vec<InterfaceEntry> = self.interfaces.values().chain(own).cloned().collect();
         for interface in &interfaces {
-            self.count(None, Some(interface), &mut commands);
+            self.made.follow_interface(None, Some(interface), &mut commands);
             elements.extend(elements::of_interface(interface));
         }
         let publics = self.publics.iter();
@@ -536,28 +419,8 @@ fn first_range(vpc: &VpcEntry) -> Option<Cidr> {
         .and_then(|(base, prefix)| Cidr::containing(*base, *prefix))
 }
 
-/// The set and the chain of a VPC: its own addresses pass on, other VPCs' never, the rest where the subnet's routes lead.
-fn vpc_commands(table: &str, id: &str) -> Vec<String> {
-    let (set, chain) = (vpc_set(id), vpc_chain(id));
-    let rules = [
-        format!("ip daddr @{set} return"),
-        "ip daddr @vpc_ranges reject with icmpx admin-prohibited".to_owned(),
-        // The machine's own link: on a rented machine its owner's credentials are there.
-        "ip daddr 169.254.0.0/16 reject with icmpx admin-prohibited".to_owned(),
-        "ip saddr @outbound return".to_owned(),
-        "ip saddr . ip daddr @outbound_ranges return".to_owned(),
-        "reject with icmpx admin-prohibited".to_owned(),
-    ];
-    let mut out = vec![
-        format!("add set inet {table} {set} {{ type ipv4_addr; }}"),
-        format!("add chain inet {table} {chain}"),
-    ];
-    out.extend(rules.iter().map(|rule| format!("add rule inet {table} {chain} {rule}")));
-    out
-}
-
 /// Commands for elements that are sorted by set.
-pub fn element_commands(table: &str, verb: &str, elements: &[Element]) -> Vec<String> {
+fn element_commands(table: &str, verb: &str, elements: &[Element]) -> Vec<String> {
     elements
         .chunk_by(|a, b| a.set == b.set)
         .map(|of_set| {
@@ -570,5 +433,7 @@ pub fn element_commands(table: &str, verb: &str, elements: &[Element]) -> Vec<St
         .collect()
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

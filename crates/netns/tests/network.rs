@@ -198,6 +198,38 @@ fn a_second_instance_on_the_same_range_is_told_and_tear_down_leaves_nothing() {
     assert!(!String::from_utf8_lossy(&tables.stdout).contains(&format!("neargate_{}", bed.config.instance)));
 }
 
+/// The machine's ends of tasks' pairs.
+fn host_ends(bed: &support::Bed) -> usize {
+    let prefix = format!("ng{}", bed.config.instance);
+    ip("-o link").lines().filter(|line| line.contains(&prefix)).count()
+}
+
+#[test]
+fn a_tasks_interface_goes_though_the_kernel_keeps_its_namespace() {
+    let bed = bed(10, None);
+    bed.upsert(vec![open("sg-open")]);
+    let (task, member) = (interface(&bed, 10), membership("vpc-1", &["sg-open"]));
+    let path = bed.network.create("task", task, &member).unwrap();
+    // As a connection that nobody closed.
+    let kept = std::fs::File::open(&path).unwrap();
+    assert_eq!(host_ends(&bed), 1);
+    bed.network.remove("task").unwrap();
+    assert_eq!(host_ends(&bed), 0);
+    let path = bed.network.create("task", task, &member).unwrap();
+    let server = greeter(&path, 80);
+    assert_eq!(greeting((task.address, 80).into()).unwrap(), "hello");
+    server.join().unwrap();
+
+    // One whose handle was lost as well.
+    let also_kept = std::fs::File::open(&path).unwrap();
+    rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(host_ends(&bed), 1);
+    Network::tear_down(&bed.config).unwrap();
+    assert_eq!(host_ends(&bed), 0);
+    drop((kept, also_kept));
+}
+
 #[test]
 fn a_restart_takes_over_what_runs() {
     let bed = bed(6, None);

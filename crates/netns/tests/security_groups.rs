@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::raw::{passes, pings, send_as};
 use support::{
-    SOON, bed, call, call_from, call_soon_from, entry, everyone, group, group_with, inside, of_group, open, pair, rule,
-    server, vpc,
+    Bed, SOON, bed, call, call_from, call_soon_from, entry, everyone, group, group_with, inside, of_group, open, pair,
+    rule, server, vpc,
 };
 
 #[test]
@@ -120,6 +120,68 @@ fn rules_between_groups_follow_tasks_as_they_come_and_go() {
     bed.forget(&["group/sg-web"]);
     bed.upsert(vec![in_groups(&["sg-client", "sg-front"])]);
     assert!(!p.reached(), "a group that is gone admits nothing");
+}
+
+/// The instance's table as `nft` tells it, with its handle: one that is written anew has another.
+fn listed(bed: &Bed) -> (String, String) {
+    let table = format!("neargate_{}", bed.config.instance);
+    let nft = |args: &[&str]| {
+        let out = std::process::Command::new("nft").args(args).output().unwrap();
+        assert!(out.status.success());
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let tables = nft(&["-a", "list", "tables", "inet"]);
+    let handle = tables.lines().find(|line| line.contains(&table)).unwrap().to_owned();
+    (handle, nft(&["list", "table", "inet", &table]))
+}
+
+#[test]
+fn groups_that_come_and_go_leave_nothing_in_the_kernel() {
+    let bed = bed(38, None);
+    let p = pair(&bed);
+    bed.upsert(vec![group("sg-client", Vec::new())]);
+    let of_late = || vec![rule(Traffic::Tcp(80, 80), of_group("sg-late"))];
+    let (handle, at_first) = listed(&bed);
+    let interface = format!("interface/{}", bed.at(12));
+    for order in 0..6 {
+        let mut late = of_late();
+        late.push(rule(Traffic::Tcp(81, 81), of_group("sg-client")));
+        bed.upsert(vec![group_with("sg-late", late, vec![rule(Traffic::Any, everyone())])]);
+        bed.upsert(vec![group("sg-web", of_late())]);
+        let task = bed.task("late", bed.at(12), "vpc-1", &["sg-late", "sg-client"]);
+        if order % 2 == 0 {
+            bed.upsert(vec![NetworkEntry::Interface(entry(bed.at(12), "vpc-1", &["sg-late"]))]);
+        }
+        assert!(call_soon_from(&task, p.address, 80).is_ok());
+        // The task, what control says of its interface and of its group, the rule that names the group: in any order.
+        let end = || bed.network.remove("late").unwrap();
+        let forget = || bed.forget(&[&interface]);
+        let delete = || bed.forget(&["group/sg-late"]);
+        let unname = || bed.upsert(vec![group("sg-web", Vec::new())]);
+        let steps: [&dyn Fn(); 4] = match order {
+            0 => [&end, &forget, &unname, &delete],
+            1 => [&end, &forget, &delete, &unname],
+            2 => [&delete, &end, &forget, &unname],
+            3 => [&delete, &unname, &forget, &end],
+            4 => [&unname, &delete, &end, &forget],
+            _ => [&unname, &end, &delete, &forget],
+        };
+        let (first, last) = steps.split_at(2);
+        first.iter().for_each(|step| step());
+        assert!(!p.reached());
+        last.iter().for_each(|step| step());
+        assert_eq!(listed(&bed), (handle.clone(), at_first.clone()), "order {order}");
+    }
+    bed.upsert(vec![open("sg-web")]);
+    assert!(p.reached());
+    bed.whole(Vec::new());
+    bed.network.remove("client").unwrap();
+    bed.network.remove("web").unwrap();
+    let (same, at_last) = listed(&bed);
+    assert!(
+        same == handle && !at_last.contains("sg-") && !at_last.contains("vpc-1"),
+        "{at_last}"
+    );
 }
 
 #[test]
@@ -310,6 +372,12 @@ fn changes_of_rules_never_stop_what_stays_admitted_and_never_admit_anything_else
                 rules(n),
                 NetworkEntry::Interface(entry(bed.at(100 + u32::from(n)), "vpc-1", &["sg-client"])),
             ]);
+            let passing = format!("sg-passing-{n}");
+            bed.upsert(vec![
+                group(&passing, vec![rule(Traffic::Tcp(81, 81), of_group(&passing))]),
+                NetworkEntry::Interface(entry(bed.at(12), "vpc-1", &["sg-client", &passing])),
+            ]);
+            bed.forget(&[&format!("group/{passing}"), &format!("interface/{}", bed.at(12))]);
             if n % 20 == 0 {
                 bed.upsert(vec![
                     vpc("vpc-1", &[&bed.config.vpc_cidr.to_string()]),
@@ -363,9 +431,12 @@ fn a_thousand_interfaces_with_fifty_rules_change_in_milliseconds() {
         bed.upsert(vec![group("sg-3", rules)]);
     });
     timed("a new group", &|| bed.upsert(vec![group("sg-new", fifty(0))]));
+    timed("it goes", &|| bed.forget(&["group/sg-new"]));
     timed("a task made and connected", &|| {
         drop(bed.task("task", bed.at(9), "vpc-1", &["sg-1", "sg-2"]))
     });
+    timed("it is removed", &|| bed.network.remove("task").unwrap());
+    bed.task("task", bed.at(9), "vpc-1", &["sg-1", "sg-2"]);
     let task = bed.network.path("task");
     let _server = server(&task, 80);
     bed.upsert(vec![open("sg-1")]);

@@ -1,7 +1,7 @@
 //! What a step changes, and what it leaves alone.
 
 use super::*;
-use neargate_link::network::Traffic;
+use neargate_link::network::{Peer, Traffic, TrafficRule};
 
 fn table() -> Table {
     let range = |text: &str| text.parse().unwrap();
@@ -70,6 +70,13 @@ fn an_added_rule_is_an_added_line_and_a_removed_one_folds_the_chain_anew() {
 #[test]
 fn an_interface_of_known_groups_changes_elements_alone() {
     let mut table = table();
+    for id in ["sg-1", "sg-2"] {
+        table.step(upsert(NetworkEntry::Group(GroupEntry {
+            id: id.to_owned(),
+            ingress: Vec::new(),
+            egress: Vec::new(),
+        })));
+    }
     table.step(upsert(NetworkEntry::Interface(interface(&["sg-1", "sg-2"]))));
     let fewer = table.step(upsert(NetworkEntry::Interface(interface(&["sg-1"]))));
     assert!(
@@ -97,7 +104,7 @@ fn a_whole_table_takes_away_what_it_does_not_have_and_leaves_the_rest_alone() {
         remove: Vec::new(),
     });
     let delta = table.step(whole);
-    assert!(delta.add.is_empty() && delta.commands.is_empty() && !delta.rebuild);
+    assert!(delta.add.is_empty() && delta.commands.is_empty() && delta.sweep.is_empty());
     assert!(
         delta
             .delete
