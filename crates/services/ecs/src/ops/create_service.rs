@@ -125,6 +125,7 @@ fn new_record(
         network: input.network_configuration.as_ref(),
         load_balancers: input.load_balancers.as_deref().unwrap_or_default(),
         load_balancers_kept: false,
+        network_kept: false,
     };
     let spec = services::admit_spec(snapshot, cx, cluster, &definition, request)?;
     let fargate = spec.effective_launch_type() == "FARGATE";

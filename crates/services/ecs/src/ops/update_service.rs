@@ -121,6 +121,7 @@ fn admit_next_spec(
             .or(kept_network.as_ref().filter(|_| awsvpc)),
         load_balancers: input.load_balancers.as_deref().unwrap_or(&spec.load_balancers),
         load_balancers_kept: input.load_balancers.is_none(),
+        network_kept: input.network_configuration.is_none(),
     };
     let next = services::admit_spec(snapshot, cx, cluster, &definition, request)?;
     if current.is_daemon() && next.effective_launch_type() == "FARGATE" {

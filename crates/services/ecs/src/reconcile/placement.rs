@@ -414,10 +414,15 @@ fn take_interface(
                 };
                 return Ok((interface, record.availability_zone));
             }
-            Err(error) => fault.message = format!("{error}."),
+            Err(error) => fault.message = sentence(&error.to_string()),
         }
     }
     Err(fault)
+}
+
+/// With one full stop at its end.
+fn sentence(text: &str) -> String {
+    format!("{}.", text.trim_end_matches('.'))
 }
 
 /// Places waiting tasks until `shutdown`: woken by every change, and by a timer.

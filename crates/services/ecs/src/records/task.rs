@@ -230,7 +230,7 @@ impl HostPort {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// As a service event continues after `was unable to place a task`, e.g. ` because no container instance met all
-    /// of its requirements. Reason: No Container Instances were found in your cluster.`
+    /// of its requirements. Reason: No Container Instances were found in your cluster. For more information, see …`
     pub event: String,
     /// The reason as RunTask answers it in a failure, e.g. `RESOURCE:MEMORY`.
     pub reason: String,

@@ -122,6 +122,32 @@ fn admit_one(
     Ok(())
 }
 
+/// Target groups reach the tasks: both are in one VPC. `network` has been admitted; its subnets are in one VPC.
+///
+/// # Errors
+/// `InvalidParameterException`.
+pub fn admit_vpc(
+    snapshot: &Snapshot,
+    cx: &RequestContext,
+    entries: &[api::LoadBalancer],
+    network: Option<&api::AwsVpcConfiguration>,
+) -> Result<(), AwsError> {
+    let subnet = network.and_then(|n| n.subnets.as_ref()?.first());
+    let Some(subnet) = subnet.and_then(|id| neargate_ec2::subnet(snapshot, &cx.region, id)) else {
+        return Ok(());
+    };
+    for arn in entries.iter().filter_map(|e| e.target_group_arn.as_deref()) {
+        let group = targets::target_group(snapshot, &cx.region, arn);
+        if group.is_some_and(|g| g.vpc_id != subnet.vpc_id) {
+            return Err(invalid(format!(
+                "The target group with targetGroupArn {arn} is in a different VPC than the subnets in the network \
+                 configuration."
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// `healthCheckGracePeriodSeconds`, of load balancers' checks and of containers' own; without either it is unused.
 ///
 /// # Errors

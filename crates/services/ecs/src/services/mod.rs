@@ -154,12 +154,14 @@ pub struct SpecRequest<'a> {
     pub load_balancers: &'a [api::LoadBalancer],
     /// They are those that the service has.
     pub load_balancers_kept: bool,
+    /// It is what the service has.
+    pub network_kept: bool,
 }
 
 /// The revision that `request` and `definition` make.
 ///
 /// # Errors
-/// What `launch::admit_capacity`, `launch::admit_network` and `load_balancers::admit` refuse.
+/// What `launch::admit_capacity`, `launch::admit_network`, `load_balancers::admit` and `admit_vpc` refuse.
 pub fn admit_spec(
     snapshot: &Snapshot,
     cx: &RequestContext,
@@ -174,10 +176,15 @@ pub fn admit_spec(
         network,
         load_balancers,
         load_balancers_kept,
+        network_kept,
     } = request;
     let capacity = admit_capacity(cluster, definition, launch_type, strategy, platform_version)?;
     let fargate = capacity.is_fargate();
     let network = admit_network(snapshot, cx, &definition.definition, fargate, network)?;
+    let load_balancers = load_balancers::admit(snapshot, cx, definition, load_balancers, load_balancers_kept)?;
+    if !(load_balancers_kept && network_kept) {
+        load_balancers::admit_vpc(snapshot, cx, &load_balancers, network.as_ref())?;
+    }
     let (launch_type, capacity_provider_strategy) = match capacity {
         CapacityPlan::LaunchType(name) => (Some(name), Vec::new()),
         CapacityPlan::Strategy(items) => (None, items),
@@ -192,7 +199,7 @@ pub fn admit_spec(
         platform_version: fargate.then(|| version.to_owned()),
         platform_family: fargate.then(|| "Linux".to_owned()),
         network,
-        load_balancers: load_balancers::admit(snapshot, cx, definition, load_balancers, load_balancers_kept)?,
+        load_balancers,
     })
 }
 

@@ -120,7 +120,7 @@ impl Miss {
         }
     }
 
-    /// As a service event goes on after `The closest matching container-instance X`.
+    /// As a service event goes on after `The closest matching (container-instance X)`.
     fn told(self) -> &'static str {
         match self {
             Miss::Agent => "has its agent disconnected",
@@ -179,12 +179,10 @@ impl Refused {
     pub fn event(&self) -> String {
         match (&self.network, self.fargate, &self.closest) {
             (Some(fault), ..) => format!(". Reason: {}", fault.message),
-            (None, true, _) => format!(". Reason: {FARGATE_CAPACITY}."),
-            (None, false, None) => {
-                " because no container instance met all of its requirements. Reason: No Container Instances were found in your cluster.".to_owned()
-            }
+            (None, true, _) => format!(". Reason: {FARGATE_CAPACITY}. {TROUBLESHOOTING}"),
+            (None, false, None) => format!("{NO_INSTANCE_FITS} Reason: {NO_INSTANCES} {TROUBLESHOOTING}"),
             (None, false, Some((node, miss))) => format!(
-                " because no container instance met all of its requirements. The closest matching container-instance {node} {}.",
+                "{NO_INSTANCE_FITS} The closest matching (container-instance {node}) {}. {TROUBLESHOOTING}",
                 miss.told()
             ),
         }
@@ -206,6 +204,11 @@ pub const FARGATE_CAPACITY: &str =
     "Capacity is unavailable at this time. Please try again later or in a different availability zone";
 /// AWS's words when there is no machine at all.
 pub const NO_INSTANCES: &str = "No Container Instances were found in your cluster.";
+
+const NO_INSTANCE_FITS: &str = " because no container instance met all of its requirements.";
+/// How AWS ends the service events that name a remedy's place.
+const TROUBLESHOOTING: &str =
+    "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.";
 
 /// Chooses a node. `seed` decides between equals, and for the random strategy.
 pub fn place(fleet: &Fleet, needs: &Needs, seed: u64) -> Result<Placed, Refused> {

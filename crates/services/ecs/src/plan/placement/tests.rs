@@ -198,7 +198,7 @@ fn constraints_and_resources_that_no_machine_meets_are_told_by_name() {
                 ..needs(1, 1)
             },
             Miss::MemberOf,
-            "does not satisfy the memberOf placement constraint",
+            "does not satisfy the memberOf placement constraint of your task",
         ),
         (
             "another processor",
@@ -213,7 +213,12 @@ fn constraints_and_resources_that_no_machine_meets_are_told_by_name() {
         let refused = place(&base, &change, 0).unwrap_err();
         assert_eq!(refused.closest.as_ref().unwrap().1, miss, "{what}");
         assert_eq!(refused.reason(), miss.reason());
-        assert!(refused.event().contains(event), "{what}: {}", refused.event());
+        let (node, _) = refused.closest.as_ref().unwrap();
+        let told = format!(
+            " because no container instance met all of its requirements. The closest matching (container-instance {node}) \
+             {event}. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
+        );
+        assert_eq!(refused.event(), told, "{what}");
         assert_eq!(refused.misses.len(), 3, "every machine is named");
     }
     assert_eq!(place_on(&base, "c", &needs(1, 1)).unwrap_err(), Miss::Agent);
@@ -221,10 +226,10 @@ fn constraints_and_resources_that_no_machine_meets_are_told_by_name() {
 
     let nobody = place(&Fleet::default(), &needs(1, 1), 0).unwrap_err();
     assert_eq!(nobody.reason(), NO_INSTANCES);
-    assert!(
-        nobody
-            .event()
-            .ends_with("Reason: No Container Instances were found in your cluster.")
+    assert_eq!(
+        nobody.event(),
+        " because no container instance met all of its requirements. Reason: No Container Instances were found in your \
+         cluster. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
     );
     let fargate = place(
         &Fleet::default(),
@@ -235,7 +240,13 @@ fn constraints_and_resources_that_no_machine_meets_are_told_by_name() {
         0,
     )
     .unwrap_err();
-    assert_eq!(fargate.event(), format!(". Reason: {FARGATE_CAPACITY}."));
+    assert_eq!(
+        fargate.event(),
+        format!(
+            ". Reason: {FARGATE_CAPACITY}. For more information, see the Troubleshooting section of the Amazon ECS \
+             Developer Guide."
+        )
+    );
 }
 
 #[test]

@@ -243,7 +243,8 @@ impl<'a> Draft<'a> {
         self.plan.history.extend(outcome.history);
     }
 
-    /// Tells which tasks joined target groups and which began to leave them.
+    /// Tells which tasks joined target groups and which began to leave them: on AWS they drain first, then they are
+    /// deregistered.
     fn tell_targets(&mut self) {
         let (mut joined, mut leaving, mut failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut draining = 0;
@@ -265,15 +266,15 @@ impl<'a> Draft<'a> {
         let registered = joined.into_iter();
         let events = registered.map(|(group, targets)| ServiceEvent::Registered { targets, group });
         self.plan.events.extend(events);
+        if draining > 0 {
+            self.plan.events.push(ServiceEvent::Draining { tasks: draining });
+        }
         let deregistered = leaving.into_iter();
         let events = deregistered.map(|(group, targets)| ServiceEvent::Deregistered { targets, group });
         self.plan.events.extend(events);
         let failed = failed.into_keys();
         let events = failed.map(|group| ServiceEvent::FailedToRegister { group });
         self.plan.events.extend(events);
-        if draining > 0 {
-            self.plan.events.push(ServiceEvent::Draining { tasks: draining });
-        }
     }
 
     /// Tells of the tasks that a node has taken since the last time. What none ever took is never told of.

@@ -1,6 +1,7 @@
 //! What holds for every service, whatever happens to it. The simulator asserts the limits after every plan.
 
 use super::simulator::{Behaviour, Simulator};
+use crate::plan::deployment::Limits;
 use crate::records::{RolloutState, SchedulingStrategy, TaskState};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -51,6 +52,18 @@ fn a_move() -> impl Strategy<Value = Move> {
         1 => any::<prop::sample::Index>().prop_map(Move::Unhealthy),
         1 => (any::<prop::sample::Index>(), 1..100_000u64).prop_map(|(i, ms)| Move::Protect(i, ms)),
         1 => (0..6u8, prop::option::of(any::<bool>())).prop_map(|(n, state)| Move::Node(n, state)),
+    ]
+}
+
+/// What takes tasks from a service while it cannot roll, or asks more of it.
+fn a_loss() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        4 => (1..60_000u64).prop_map(Move::Run),
+        1 => (1..3u32).prop_map(Move::Scale),
+        2 => any::<prop::sample::Index>().prop_map(Move::Kill),
+        2 => any::<prop::sample::Index>().prop_map(Move::UserStop),
+        1 => any::<prop::sample::Index>().prop_map(Move::Lose),
+        2 => any::<prop::sample::Index>().prop_map(Move::Unhealthy),
     ]
 }
 
@@ -122,12 +135,42 @@ proptest! {
         recover(&mut sim, 999);
         let desired = sim.service.desired_count;
         // A rollout may be impossible by its percents; then the old tasks are still there.
-        let limits = crate::plan::deployment::Limits::of(&sim.service.deployment_configuration, desired);
+        let limits = Limits::of(&sim.service.deployment_configuration, desired);
         if limits.upper > desired || limits.lower < desired {
             prop_assert_eq!(sim.rollout(), RolloutState::Completed, "{}", sim.transcript);
             prop_assert_eq!(sim.healthy(), desired, "{}", sim.transcript);
             prop_assert_eq!(sim.service.deployments.len(), 1);
             prop_assert!(sim.service.steady_at.is_some());
+        }
+    }
+
+    #[test]
+    fn a_stuck_rollout_leaves_the_old_revision_what_it_needs(
+        desired in 1..8u32,
+        minimum in prop_oneof![Just(100), 0..=100i32],
+        maximum in 100..=250i32,
+        unhealthy in 1..60_000u64,
+        moves in prop::collection::vec(a_loss(), 1..20),
+    ) {
+        let mut sim = Simulator::new(desired, minimum, maximum);
+        let checked = |healthy, unhealthy| Behaviour { healthy, unhealthy, ..Behaviour::default() };
+        sim.behaviours.insert(1, checked(Some(Duration::from_secs(5)), None));
+        sim.behaviours.insert(2, checked(None, Some(Duration::from_millis(unhealthy))));
+        sim.deploy(1);
+        sim.run(Duration::from_secs(60));
+        sim.deploy(2);
+        for one in moves {
+            match one {
+                Move::Scale(more) => sim.scale(sim.service.desired_count + more),
+                other => play(&mut sim, &[other]),
+            }
+        }
+        sim.run(Duration::from_secs(3600));
+        let lower = Limits::of(&sim.service.deployment_configuration, sim.service.desired_count).lower;
+        prop_assert!(sim.healthy() >= lower, "{} of {lower}:\n{}", sim.healthy(), sim.transcript);
+        // Without need, nothing of it is given up.
+        if maximum >= 200 {
+            prop_assert_eq!(sim.healthy(), sim.service.desired_count, "{}", sim.transcript);
         }
     }
 
@@ -146,7 +189,7 @@ proptest! {
         play(&mut sim, &moves);
         recover(&mut sim, 999);
         let nodes = u32::try_from(sim.nodes.len()).unwrap();
-        let limits = crate::plan::deployment::Limits::of(&sim.service.deployment_configuration, nodes);
+        let limits = Limits::of(&sim.service.deployment_configuration, nodes);
         if limits.lower < nodes || nodes == 0 {
             prop_assert_eq!(sim.healthy(), nodes, "{}", sim.transcript);
             prop_assert_eq!(sim.rollout(), RolloutState::Completed, "{}", sim.transcript);

@@ -2,6 +2,10 @@
 //!
 //! An old deployment keeps a target of its own that falls as the PRIMARY's tasks become healthy. New tasks come before
 //! old ones go as long as maximumPercent has room; only without room, minimumHealthyPercent is used to make some.
+//!
+//! Each deployment replaces its own: what a proven old one lost comes back from its own revision, before the PRIMARY gets
+//! more. A PRIMARY that does not come up replaces its tasks within the places it has ("Amazon ECS improves Service
+//! Availability during Rolling deployments" of AWS's announcements).
 
 use super::{Draft, ServiceEvent, TaskView, count};
 use crate::records::{RolloutState, TaskState};
@@ -29,6 +33,15 @@ struct Tally {
     waiting: u32,
 }
 
+/// What a deployment wants and maximumPercent has no place for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lack {
+    /// Tasks short of the target, UNHEALTHY ones counted as there.
+    absent: u32,
+    /// Replacements of UNHEALTHY tasks.
+    replacements: u32,
+}
+
 impl Draft<'_> {
     pub(super) fn scale_replica(&mut self) {
         if self.service.deployments.is_empty() {
@@ -37,8 +50,8 @@ impl Draft<'_> {
         self.rebalance();
         self.set_targets();
         self.stop_surplus_everywhere();
-        let missing = self.launch_missing();
-        self.make_room(missing);
+        let lacks = self.launch_missing();
+        self.make_room(&lacks);
     }
 
     fn tally(&self, deployment: usize) -> Tally {
@@ -123,12 +136,15 @@ impl Draft<'_> {
         }
     }
 
-    /// Launches what the targets lack and maximumPercent allows; answers how many of the PRIMARY found no room.
-    fn launch_missing(&mut self) -> u32 {
-        let mut slots = self.limits.upper.saturating_sub(self.counted());
-        let mut missing = 0;
-        // Availability first: a proven old deployment gets back what it lost before the rollout goes on.
-        for at in (0..self.service.deployments.len()).rev() {
+    /// Launches what the targets lack and maximumPercent allows; answers what each deployment found no place for.
+    ///
+    /// First every deployment gets up to its target, old ones before the PRIMARY: availability comes first. Only what is
+    /// left then serves to replace UNHEALTHY tasks before they go, so that no failing revision takes another's places.
+    fn launch_missing(&mut self) -> Vec<Lack> {
+        let mut lacks = vec![Lack::default(); self.service.deployments.len()];
+        // Places of old tasks that come back later.
+        let mut kept = 0;
+        for (at, lack) in lacks.iter_mut().enumerate() {
             let d = &self.service.deployments[at];
             if d.rollout == RolloutState::Failed || at > 0 && !d.proven {
                 continue;
@@ -138,41 +154,119 @@ impl Draft<'_> {
             if tally.unplaced > 0 {
                 wanted = wanted.min(MOST_WAITING.saturating_sub(tally.waiting));
             }
-            if wanted == 0 {
-                continue;
-            }
-            let retry_at = d.backoff.retry_at;
-            if d.backoff.step > 0 && self.now < retry_at {
+            let absent = wanted.min(d.target.saturating_sub(tally.good + tally.unhealthy));
+            if d.backoff.step == 0 || self.now >= d.backoff.retry_at {
+                let replacements = wanted - absent;
+                *lack = Lack { absent, replacements };
+            } else if wanted > 0 {
+                let retry_at = d.backoff.retry_at;
                 self.wake(retry_at);
-                continue;
-            }
-            let launched = self.launch(at, wanted.min(slots), tally.unhealthy, None);
-            slots -= launched;
-            if at == 0 {
-                missing = wanted.saturating_sub(launched);
+                kept += if at > 0 { absent } else { 0 };
             }
         }
-        // With slots left, only the budget was short.
-        if slots > 0 { 0 } else { missing }
+        let mut slots = self.limits.upper.saturating_sub(self.counted());
+        let mut granted = vec![0; lacks.len()];
+        let mut grant = |at: usize, wanted: &mut u32, slots: &mut u32| {
+            let n = (*wanted).min(*slots);
+            *wanted -= n;
+            *slots -= n;
+            granted[at] += n;
+        };
+        for (at, lack) in lacks.iter_mut().enumerate().rev() {
+            grant(at, &mut lack.absent, &mut slots);
+        }
+        slots = slots.saturating_sub(kept);
+        for (at, lack) in lacks.iter_mut().enumerate().rev() {
+            grant(at, &mut lack.replacements, &mut slots);
+        }
+        for (at, wanted) in granted.into_iter().enumerate().rev().filter(|(_, n)| *n > 0) {
+            let unhealthy = self.tally(at).unhealthy;
+            self.launch(at, wanted, unhealthy, None);
+        }
+        lacks
     }
 
-    /// When the PRIMARY lacks room, takes it from old tasks as far as minimumHealthyPercent allows, or from an
-    /// unhealthy task.
-    fn make_room(&mut self, missing: u32) {
+    /// When there is no room for what is wanted, takes some from UNHEALTHY tasks and, for the PRIMARY, from old ones as
+    /// far as minimumHealthyPercent allows.
+    fn make_room(&mut self, lacks: &[Lack]) {
         let primary = self.tally(0);
-        let lacking = missing.max(primary.unplaced);
-        let leaving = self.leaving();
-        if lacking == 0 || self.plan.more {
+        let lacking = lacks[0].absent.max(primary.unplaced);
+        let absent = lacking + lacks[1..].iter().map(|l| l.absent).sum::<u32>();
+        let all_fits = (0..lacks.len()).all(|at| !self.wants_room(at, lacks));
+        if all_fits || self.plan.more {
             self.service.deployments[0].blocked_told = false;
             return;
         }
-        if leaving >= lacking {
+        let leaving = self.leaving();
+        if leaving >= absent.max(1) {
             return;
         }
-        let mut most = lacking - leaving;
+        let stopped = self.stopped.len();
+        let mut most = absent.saturating_sub(leaving);
+        most -= self.stop_unhealthy_extras(lacks, most);
+        // A PRIMARY that fails its health checks first has to do well in the places it has.
+        if primary.unhealthy == 0 {
+            self.take_from_old(most.min(lacking));
+        }
+        if self.stopped.len() > stopped || leaving > 0 {
+            return;
+        }
+        let coming = |t: &TaskView<'_>| !t.unhealthy() && !self.healthy(t) && t.waiting.is_none();
+        // Without room, one UNHEALTHY task after the other goes before its replacement comes.
+        let next = (0..lacks.len()).rev().find_map(|at| {
+            let id = &self.service.deployments[at].id;
+            // Tasks on their way to healthy will make room by themselves.
+            let moving =
+                self.live_of(id).any(|(_, t)| coming(t)) || self.plan.launch.iter().any(|l| l.deployment == *id);
+            let stuck = self.wants_room(at, lacks) && !moving;
+            self.live_of(id).find(|(_, t)| stuck && t.unhealthy()).map(|(at, _)| at)
+        });
+        if let Some(at) = next {
+            self.stop_unhealthy(at);
+            return;
+        }
+        let moving = !self.plan.launch.is_empty() || self.live().any(|(_, t)| coming(t) || t.unhealthy());
+        let blocked = !moving && lacks[0].absent > 0 && self.service.deployments.len() > 1;
+        if blocked && !self.service.deployments[0].blocked_told {
+            self.service.deployments[0].blocked_told = true;
+            self.plan.events.push(ServiceEvent::Blocked);
+        }
+    }
+
+    /// Whether tasks of the deployment find no room under maximumPercent or on the nodes.
+    fn wants_room(&self, at: usize, lacks: &[Lack]) -> bool {
+        lacks[at].absent + lacks[at].replacements + self.tally(at).unplaced > 0
+    }
+
+    /// Stops up to `most` UNHEALTHY tasks that hold places of others: those beyond a target, and of the PRIMARY's as many
+    /// as old deployments lack. Answers how many.
+    fn stop_unhealthy_extras(&mut self, lacks: &[Lack], most: u32) -> u32 {
+        let mut left = most;
+        for at in 0..lacks.len() {
+            let tally = self.tally(at);
+            let d = &self.service.deployments[at];
+            let mut extras = (tally.good + tally.unhealthy).saturating_sub(d.target);
+            if at == 0 {
+                extras = extras.max(lacks[1..].iter().map(|l| l.absent).sum());
+            }
+            let unhealthy = self.live_of(&d.id).filter(|(_, t)| t.unhealthy());
+            let extras: Vec<usize> = unhealthy.map(|(at, _)| at).take(extras.min(left) as usize).collect();
+            for task in extras {
+                if !self.stop_unhealthy(task) {
+                    return most - left;
+                }
+                left -= 1;
+            }
+        }
+        most - left
+    }
+
+    /// Gives up to `most` places of old deployments to the PRIMARY, unproven ones' first.
+    fn take_from_old(&mut self, mut most: u32) {
         let mut floor = self.floor();
-        let mut stopped = 0;
-        for at in (1..self.service.deployments.len()).rev() {
+        let mut order: Vec<usize> = (1..self.service.deployments.len()).rev().collect();
+        order.sort_by_key(|at| self.service.deployments[*at].proven);
+        for at in order {
             let old = &self.service.deployments[at];
             // What a proven deployment is just getting back is left to arrive.
             let coming = |t: &TaskView<'_>| old.proven && t.state < TaskState::Running && t.waiting.is_none();
@@ -181,29 +275,27 @@ impl Draft<'_> {
                 .filter(|(_, t)| !coming(t))
                 .map(|(at, _)| at)
                 .collect();
-            let taken = u32::try_from(self.stop_some(candidates, most, &mut floor).len()).unwrap_or(u32::MAX);
+            let spare = match old.proven {
+                true => self.relied_on().saturating_sub(self.limits.lower),
+                false => u32::MAX,
+            };
+            let taken = self.stop_some(candidates, most.min(spare), &mut floor).len();
+            let taken = u32::try_from(taken).unwrap_or(u32::MAX);
             let target = &mut self.service.deployments[at].target;
             *target = target.saturating_sub(taken);
             most -= taken;
-            stopped += taken;
         }
-        if stopped > 0 || leaving > 0 {
-            return;
-        }
-        // Tasks on their way to healthy will make room by themselves.
-        let coming = self
-            .live()
-            .any(|(_, t)| !t.unhealthy() && !self.healthy(t) && t.waiting.is_none());
-        if coming || !self.plan.launch.is_empty() {
-            return;
-        }
-        let unhealthy = self.live().find(|(_, t)| t.unhealthy()).map(|(at, _)| at);
-        if let Some(at) = unhealthy {
-            self.stop_unhealthy(at);
-        } else if missing > 0 && self.service.deployments.len() > 1 && !self.service.deployments[0].blocked_told {
-            self.service.deployments[0].blocked_told = true;
-            self.plan.events.push(ServiceEvent::Blocked);
-        }
+    }
+
+    /// The tasks that minimumHealthyPercent can count on: healthy ones, and of proven old deployments also those that are
+    /// to become it.
+    fn relied_on(&self) -> u32 {
+        let deployments = self.service.deployments.iter().enumerate();
+        let each = deployments.map(|(at, d)| match at > 0 && d.proven {
+            true => d.target,
+            false => self.tally(at).healthy,
+        });
+        each.sum()
     }
 
     /// Decides whether one task more than desired is kept for a while, to move a task to an emptier zone.

@@ -3,7 +3,7 @@ use crate::launch::Capacity;
 use crate::launch::{LaunchRequest, StopAsk, ask_stop, new_task};
 use crate::records::{ClusterRecord, ServiceLink, TaskDefinitionRecord};
 use crate::testing::{FakeNode, World};
-use neargate_ec2::SecurityGroupRecord;
+use neargate_ec2::{SecurityGroupRecord, SubnetRecord};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -167,6 +167,31 @@ async fn a_network_that_is_gone_is_told_by_its_name() {
     assert_eq!(place_waiting(&world.ecs).await.unwrap(), 0);
     let why = world.task(&arn).waiting.unwrap();
     assert_eq!(why.event, ". Reason: The security group 'sg-gone' does not exist.");
+}
+
+#[tokio::test]
+async fn a_subnet_without_free_addresses_is_told_in_one_sentence() {
+    let mut world = World::new().await;
+    world.define("web", json!({})).await;
+    let _node = world.node("n1", 4096, 8192).await;
+    world.subnets.truncate(1);
+    let subnet = world.subnets[0].clone();
+    let key = SubnetRecord::key("us-east-1", &subnet);
+    let mut full = (*world.ecs.store.snapshot().get::<SubnetRecord>(&key).unwrap().record).clone();
+    full.cidr.1 = 30;
+    world.put(&key, full).await;
+    let told = format!(
+        "There are not enough free addresses in subnet '{subnet}' to satisfy the requested number of instances."
+    );
+
+    let arn = waiting(&world, "web").await;
+    assert_eq!(place_waiting(&world.ecs).await.unwrap(), 0);
+    assert_eq!(world.task(&arn).waiting.unwrap().event, format!(". Reason: {told}"));
+
+    let network = json!({ "awsvpcConfiguration": { "subnets": [subnet] } });
+    let input = json!({ "taskDefinition": "web", "launchType": "FARGATE", "networkConfiguration": network });
+    let answer = world.call("RunTask", input).await.unwrap();
+    assert_eq!(answer["failures"][0]["detail"], told);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use super::reconcile;
 use crate::reconcile::placement::place_waiting;
 use crate::reconcile::targets;
 use crate::records::{ServiceRecord, TaskRecord, TaskState};
-use crate::testing::{FakeNode, REGION, World, report};
+use crate::testing::{ACCOUNT, FakeNode, REGION, World, report};
 use neargate_core::Tags;
 use neargate_elbv2::records::HealthCheck;
 use neargate_elbv2::targets::{apply_reports, deregister, targets_of_group};
@@ -45,7 +45,7 @@ impl Stage {
             protocol: Some("HTTP".to_owned()),
             protocol_version: Some("HTTP1".to_owned()),
             port: 80,
-            vpc_id: "vpc-1".to_owned(),
+            vpc_id: neargate_ec2::region::default_vpc_id(ACCOUNT, REGION),
             health_check: HealthCheck {
                 enabled: true,
                 protocol: "HTTP".to_owned(),
@@ -230,12 +230,11 @@ async fn a_task_is_stopped_only_after_its_target_has_drained() {
     assert_eq!(stage.in_state(TaskState::Stopped).len(), 1);
     assert_eq!(stage.targets().len(), 1);
     let told = stage.told().await;
-    for part in [
-        "deregistered 1 targets in",
-        "has begun draining connections on 1 tasks.",
-    ] {
-        assert!(told.iter().any(|m| m.contains(part)), "{part}: {told:?}");
-    }
+    let leaving = [
+        "(service web) has begun draining connections on 1 tasks.".to_owned(),
+        format!("(service web) deregistered 1 targets in (target-group {GROUP})"),
+    ];
+    assert!(told.windows(2).any(|two| two == leaving), "{told:?}");
 }
 
 #[tokio::test]
@@ -350,6 +349,78 @@ async fn a_rollout_waits_for_new_targets_before_it_takes_old_ones() {
     stage.find(TargetState::Drained, |t| t.draining_until.is_some()).await;
     assert_eq!(stage.in_state(TaskState::Running).len(), 2);
     assert_eq!(stage.service().await["deployments"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_old_task_stopped_while_the_new_targets_are_unhealthy_comes_back_and_stays() {
+    let stage = Stage::new().await;
+    stage.create(json!({})).await.unwrap();
+    stage.settle().await;
+    stage.find(TargetState::Healthy, |_| true).await;
+    let deployment = |t: &TaskRecord| t.service.as_ref().unwrap().deployment_id.clone();
+    let working = deployment(&stage.in_state(TaskState::Running)[0]);
+    let good = || {
+        let tasks = stage.in_state(TaskState::Running).into_iter();
+        let tasks = tasks.filter(|t| deployment(t) == working);
+        tasks
+            .map(|t| (t.interface.unwrap().address.to_string(), t.arn))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let input = json!({ "service": "web", "forceNewDeployment": true });
+    stage.world.call("UpdateService", input).await.unwrap();
+    stage.settle().await;
+    let old = good();
+    stage.find(TargetState::Unhealthy, |t| !old.contains_key(&t.id)).await;
+    let input = json!({ "task": old.values().next() });
+    stage.world.call("StopTask", input).await.unwrap();
+    stage.settle().await;
+    for _ in 0..5 {
+        stage.find(TargetState::Drained, |t| t.draining_until.is_some()).await;
+        let old = good();
+        stage.find(TargetState::Healthy, |t| old.contains_key(&t.id)).await;
+        stage.find(TargetState::Unhealthy, |t| !old.contains_key(&t.id)).await;
+    }
+    let service = stage.service().await;
+    let counts = |at: usize| {
+        let d = &service["deployments"][at];
+        ["desiredCount", "runningCount"].map(|of| d[of].as_u64().unwrap())
+    };
+    assert_eq!((counts(0)[0], counts(1)), (2, [2, 2]), "{service:#}");
+    assert!(service["runningCount"].as_u64().unwrap() <= 4, "{service:#}");
+}
+
+#[tokio::test]
+async fn a_target_group_of_another_vpc_than_the_subnets_is_refused_and_a_kept_one_left_alone() {
+    let stage = Stage::new().await;
+    stage.create(json!({})).await.unwrap();
+    let store = &stage.world.ecs.store;
+    let key = TargetGroupRecord::key(REGION, "web");
+    let mut group = (*store.snapshot().get::<TargetGroupRecord>(&key).unwrap().record).clone();
+    group.vpc_id = "vpc-other".to_owned();
+    stage.world.put(&key, group).await;
+    let message = format!(
+        "The target group with targetGroupArn {GROUP} is in a different VPC than the subnets in the network configuration."
+    );
+    let entry = json!([{ "targetGroupArn": GROUP, "containerName": "app", "containerPort": 80 }]);
+    let network = json!({ "awsvpcConfiguration": { "subnets": [stage.world.subnets[0]] } });
+    let new = stage.create(json!({ "serviceName": "another" })).await;
+    let mut errors = vec![new.unwrap_err()];
+    for change in [
+        json!({ "loadBalancers": entry }),
+        json!({ "networkConfiguration": network }),
+    ] {
+        let mut input = json!({ "service": "web" });
+        input
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        errors.push(stage.world.call("UpdateService", input).await.unwrap_err());
+    }
+    for error in errors {
+        assert_eq!((&*error.code, &error.message), ("InvalidParameterException", &message));
+    }
+    let input = json!({ "service": "web", "desiredCount": 0 });
+    stage.world.call("UpdateService", input).await.unwrap();
 }
 
 #[tokio::test]
