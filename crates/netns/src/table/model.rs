@@ -125,9 +125,14 @@ fn group() -> impl Strategy<Value = NetworkEntry> {
 }
 
 fn interface() -> impl Strategy<Value = InterfaceEntry> {
-    (9u8..12, 0..VPCS.len(), subsequence(GROUPS.to_vec(), 0..=2)).prop_map(|(last, vpc, groups)| InterfaceEntry {
+    let groups = subsequence(GROUPS.to_vec(), 0..=2);
+    (9u8..12, 0..VPCS.len(), groups).prop_map(|(last, vpc, groups)| interface_at(last, VPCS[vpc], &groups))
+}
+
+fn interface_at(last: u8, vpc: &str, groups: &[&str]) -> InterfaceEntry {
+    InterfaceEntry {
         address: [10, 0, 0, last].into(),
-        vpc_id: VPCS[vpc].to_owned(),
+        vpc_id: vpc.to_owned(),
         groups: groups.iter().map(|g| (*g).to_owned()).collect(),
         holder: Holder::Task,
         outbound: Vec::new(),
@@ -135,7 +140,7 @@ fn interface() -> impl Strategy<Value = InterfaceEntry> {
         assigned_address: None,
         seen_as: None,
         seen_parts: Vec::new(),
-    })
+    }
 }
 
 fn vpc(id: &str) -> NetworkEntry {
@@ -211,17 +216,7 @@ fn group_naming(id: &str, peer: &str) -> NetworkEntry {
 }
 
 fn member(last: u8, groups: &[&str]) -> NetworkEntry {
-    NetworkEntry::Interface(InterfaceEntry {
-        address: [10, 0, 0, last].into(),
-        vpc_id: "vpc-1".to_owned(),
-        groups: groups.iter().map(|g| (*g).to_owned()).collect(),
-        holder: Holder::Task,
-        outbound: Vec::new(),
-        public_address: None,
-        assigned_address: None,
-        seen_as: None,
-        seen_parts: Vec::new(),
-    })
+    NetworkEntry::Interface(interface_at(last, "vpc-1", groups))
 }
 
 #[test]
