@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// How much a fresh buffer holds, and how much is read at a time where a head is awaited: most heads with a small body,
 /// and little to copy of a large one, whose rest goes straight from socket to socket.
 const USUAL: usize = 8 * 1024;
-/// Larger ones are not kept.
+/// Larger ones are not kept, and none that were made smaller.
 const LARGEST_KEPT: usize = 16 * 1024;
 const MOST_KEPT: usize = 256;
 /// How much of a body is read at a time.
@@ -28,7 +28,7 @@ pub fn lend() -> Vec<u8> {
 
 /// Takes a buffer back; what is left in it is forgotten.
 pub fn give_back(mut buffer: Vec<u8>) {
-    if buffer.capacity() == 0 || buffer.capacity() > LARGEST_KEPT {
+    if !(USUAL..=LARGEST_KEPT).contains(&buffer.capacity()) {
         return;
     }
     buffer.clear();

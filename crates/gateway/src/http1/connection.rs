@@ -182,6 +182,10 @@ impl<C: Wire + 'static> Connection<'_, C> {
             carry.extend_from_slice(&self.input[length..]);
             self.input.truncate(length);
         }
+        if self.requests.head.upgrade {
+            // A WebSocket keeps its head for as long as it lasts: for the access log.
+            self.input.shrink_to_fit();
+        }
         let head = &self.requests.head;
         let written = head.host.map_or(&b""[..], |host| host.of(&self.input));
         // The host in an absolute URL goes before the header, also for whom the request is.

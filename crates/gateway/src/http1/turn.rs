@@ -265,6 +265,9 @@ impl<'c, C: Wire> Turn<'c, '_, C> {
                         record.answered = marks.answered;
                         record.received += up.body;
                         record.returned += marks.returned;
+                        // It may last for days.
+                        buffers::give_back(std::mem::take(self.answer));
+                        buffers::give_back(std::mem::take(self.carry));
                         if switched.is_ok() {
                             let mut leash = Leash::new(worker, &served.balancer, choice.group, &choice.target);
                             let cut = std::future::poll_fn(|_| match leash.is_cut() {
