@@ -8,14 +8,24 @@ use crate::serving::{Served, Worker};
 use neargate_core::Timestamp;
 use neargate_link::gateway::{Protocol, ProtocolVersion};
 use neargate_routing::digits;
-use neargate_routing::{Action, Ask, Choice, Forward, Headers, RequestHead, Rewrite, Rule};
+use neargate_routing::{Action, Ask, Choice, Forward, Group, Headers, NoTarget, RequestHead, Rewrite, Rule};
+use std::sync::Arc;
 
 /// Where a request goes.
 #[derive(Debug)]
 pub enum Decision<'r> {
-    /// What kind of action gave the answer, as access logs name it.
-    Answer(Answer, &'static str),
+    Answer(Answered<'r>),
     Forward(Chosen<'r>),
+}
+
+/// The balancer's own answer.
+#[derive(Debug)]
+pub struct Answered<'r> {
+    pub answer: Answer,
+    /// What kind of action gave it, as access logs name it.
+    pub action: &'static str,
+    /// The target group that had nobody for it.
+    pub group: Option<&'r Arc<Group>>,
 }
 
 #[derive(Debug)]
@@ -45,6 +55,13 @@ pub fn decide<'r>(
     now: Timestamp,
 ) -> Decided<'r> {
     let rule = served.listener.route(head);
+    let own = |answer, action| {
+        Decision::Answer(Answered {
+            answer,
+            action,
+            group: None,
+        })
+    };
     let decision = match &rule.action {
         Action::FixedResponse(fixed) => {
             let body = match fixed.status {
@@ -63,21 +80,23 @@ pub fn decide<'r>(
                 body: body.into(),
                 close: false,
             };
-            Decision::Answer(answer, "fixed-response")
+            own(answer, "fixed-response")
         }
         Action::Redirect(redirect) => {
             let mut location = Vec::new();
             redirect.location(head, &mut location);
-            Decision::Answer(Answer::redirect(redirect.status(), location), "redirect")
+            own(Answer::redirect(redirect.status(), location), "redirect")
         }
         Action::Forward(forward) => match transformed(rule, head) {
-            None => Decision::Answer(Answer::page(500), "-"),
+            None => own(Answer::page(500), "-"),
             Some((host, url)) => match choose(worker, served, arrival, forward, head.headers, now) {
-                None => Decision::Answer(Answer::page(503), "forward"),
-                Some(choice) if !speaks(choice.group.version, head, http2) => {
-                    Decision::Answer(Answer::page(464), "forward")
-                }
-                Some(choice) => Decision::Forward(Chosen {
+                Err(nobody) => Decision::Answer(Answered {
+                    answer: Answer::page(503),
+                    action: "forward",
+                    group: nobody.group,
+                }),
+                Ok(choice) if !speaks(choice.group.version, head, http2) => own(Answer::page(464), "forward"),
+                Ok(choice) => Decision::Forward(Chosen {
                     forward,
                     choice,
                     host,
@@ -89,7 +108,10 @@ pub fn decide<'r>(
     Decided { rule, decision }
 }
 
-/// A target; none when there is nobody.
+/// A target.
+///
+/// # Errors
+/// There is nobody.
 pub fn choose<'r>(
     worker: &Worker,
     served: &'r Served,
@@ -97,7 +119,7 @@ pub fn choose<'r>(
     forward: &'r Forward,
     headers: &'r dyn Headers,
     now: Timestamp,
-) -> Option<Choice<'r>> {
+) -> Result<Choice<'r>, NoTarget<'r>> {
     let ask = Ask {
         now,
         random: worker.random.draw(),
@@ -106,7 +128,7 @@ pub fn choose<'r>(
         zone: served.zone(arrival.local),
         cross_zone: served.balancer.settings.cross_zone,
     };
-    forward.choose(&ask).ok()
+    forward.choose(&ask)
 }
 
 /// ALB answers 464 when a target group's version and the request do not go together.

@@ -33,6 +33,8 @@ pub struct Record<'a> {
     pub action: Option<&'static str>,
     pub redirect: Option<Vec<u8>>,
     pub group: Option<&'a Group>,
+    /// Logged, and counted for nobody: it had no target.
+    pub idle_group: Option<&'a Group>,
     pub target: Option<SocketAddr>,
     /// Counted for the group too: no target of it is healthy.
     pub fail_open: bool,
@@ -74,6 +76,7 @@ impl<'a> Record<'a> {
             action: None,
             redirect: None,
             group: None,
+            idle_group: None,
             target: None,
             fail_open: false,
             sent: None,
@@ -205,7 +208,7 @@ impl<'a> Record<'a> {
             user_agent: self.user_agent,
             ssl_cipher: tls.map(|tls| tls.cipher),
             ssl_protocol: tls.map(|tls| tls.version),
-            target_group: self.group.map(|group| &*group.arn),
+            target_group: self.group.or(self.idle_group).map(|group| &*group.arn),
             trace_id: Some(&self.trace),
             domain_name: tls.and_then(|tls| tls.server_name.as_deref()),
             certificate: tls.and_then(|tls| tls.certificate.as_deref()),

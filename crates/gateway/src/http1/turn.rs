@@ -12,7 +12,7 @@ use super::upstream::{self, Place, Upstream};
 use crate::answers::Answer;
 use crate::arrival::{Arrival, without_port};
 use crate::buffers;
-use crate::decide::{self, Chosen, Decision};
+use crate::decide::{self, Answered, Chosen, Decision};
 use crate::dial::DialError;
 use crate::leash::Leash;
 use crate::nlb::tunnel::{self, Wire};
@@ -132,8 +132,9 @@ impl<'c, C: Wire> Turn<'c, '_, C> {
         let decided = decide::decide(worker, served, arrival, &ask, false, record.at());
         record.rule = Some(decided.rule);
         match decided.decision {
-            Decision::Answer(answer, action) => {
+            Decision::Answer(Answered { answer, action, group }) => {
                 record.action = Some(action);
+                record.idle_group = group.map(|group| &**group);
                 record.redirect.clone_from(&answer.location);
                 self.own(step, record, &answer, false).await
             }
@@ -222,7 +223,7 @@ impl<'c, C: Wire> Turn<'c, '_, C> {
                     tracing::debug!(%error, target = %place.target, "cannot connect");
                     // Nothing has been sent: another target may have it, once.
                     let another = (!tried_another)
-                        .then(|| decide::choose(worker, served, arrival, chosen.forward, step.fields, record.at()))
+                        .then(|| decide::choose(worker, served, arrival, chosen.forward, step.fields, record.at()).ok())
                         .flatten()
                         .filter(|other| other.target.address() != place.target);
                     if let Some(another) = another {

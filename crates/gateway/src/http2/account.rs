@@ -36,6 +36,8 @@ pub struct Account {
     pub action: Option<&'static str>,
     pub redirect: Option<Vec<u8>>,
     pub group: Option<Arc<Group>>,
+    /// It had no target.
+    pub idle_group: Option<Arc<Group>>,
     /// Counts the stream on its target while its response lasts.
     pub target: Option<Outstanding>,
     pub address: Option<SocketAddr>,
@@ -131,6 +133,7 @@ impl Account {
             action: None,
             redirect: None,
             group: None,
+            idle_group: None,
             target: None,
             address: None,
             fail_open: false,
@@ -184,6 +187,7 @@ impl Drop for Account {
             action: self.action,
             redirect: self.redirect.take(),
             group: self.group.as_deref(),
+            idle_group: self.idle_group.as_deref(),
             target: self.address,
             fail_open: self.fail_open,
             sent: self.upstream.sent.get(),

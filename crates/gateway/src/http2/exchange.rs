@@ -12,7 +12,7 @@ use super::plain;
 use super::pool::{Lease, Unsent};
 use crate::answers::Answer;
 use crate::arrival::Arrival;
-use crate::decide::{self, Chosen, Decided, Decision};
+use crate::decide::{self, Answered, Chosen, Decided, Decision};
 use crate::dial::DialError;
 use crate::http1::head::{FIELD_LIMIT, LINE_LIMIT};
 use crate::http1::target_form;
@@ -126,7 +126,7 @@ pub async fn run(mut account: Box<Account>) -> Response<ToClient> {
                 let headers = &asked.parts.headers;
                 let now = account.came();
                 let another = (!tried_another)
-                    .then(|| decide::choose(&worker, &served, &arrival, chosen.forward, headers, now))
+                    .then(|| decide::choose(&worker, &served, &arrival, chosen.forward, headers, now).ok())
                     .flatten()
                     .filter(|other| other.target.address() != place.target);
                 if let Some(another) = another {
@@ -223,8 +223,9 @@ fn decided<'r>(
             account.url_after.clone_from(&chosen.url);
             Ok(chosen)
         }
-        Decision::Answer(answer, action) => {
+        Decision::Answer(Answered { answer, action, group }) => {
             account.action = Some(action);
+            account.idle_group = group.cloned();
             account.redirect.clone_from(&answer.location);
             let existing = asked.parts.headers.get(headers::TRACE_ID);
             let random = [worker.random.draw(), worker.random.draw()];

@@ -1,7 +1,7 @@
 //! The balancer's own answers: which, when, and dressed how.
 
 use crate::rig::*;
-use neargate_link::gateway::{GatewayTable, ProtocolVersion};
+use neargate_link::gateway::{Condition, GatewayTable, Pattern, ProtocolVersion};
 use std::io::Read as _;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -215,6 +215,17 @@ async fn requests_are_logged_and_counted() {
     )
     .await;
     exchange(port, "TRACE /own HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    table.target_groups.insert("empty".to_owned(), group("empty", &[]));
+    table.balancers[0].listeners[0].rules.insert(
+        0,
+        rule(
+            Some(1),
+            vec![Condition::Path(vec![Pattern::Wildcard("/nobody".to_owned())])],
+            forward("empty"),
+        ),
+    );
+    rig.serve(&table).await;
+    exchange(port, "GET /nobody HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let mut tunnel = connect(port).await;
     let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     tunnel.write_all(upgrade.as_bytes()).await.unwrap();
@@ -260,7 +271,7 @@ async fn requests_are_logged_and_counted() {
         .read_to_string(&mut log)
         .unwrap();
     // Each thread hands over its own lines.
-    let first = log.lines().find(|line| line.contains("\"GET ")).unwrap();
+    let first = log.lines().find(|line| line.contains("/logged?x")).unwrap();
     assert!(
         first.starts_with("http 20") && first.contains(" app/web/0123456789abcdef 127.0.0.1:"),
         "{first}"
@@ -278,6 +289,11 @@ async fn requests_are_logged_and_counted() {
     let own = log.lines().find(|line| line.contains("\"TRACE ")).unwrap();
     assert!(own.contains(" 405 - ") && own.contains("\"Root=1-"), "{own}");
     assert!(log.contains(" \"Ambiguous\" \"DuplicateContentLength\""), "{log}");
+    let nobody = log.lines().find(|line| line.contains("/nobody HTTP/1.1")).unwrap();
+    assert!(
+        nobody.contains(" 503 - ") && nobody.contains(" - - empty \"Root=1-"),
+        "{nobody}"
+    );
     // All that passed over it both ways, behind the two heads.
     let tunnel = log.lines().find(|line| line.starts_with("ws ")).unwrap();
     let fields: Vec<&str> = tunnel.split(' ').collect();

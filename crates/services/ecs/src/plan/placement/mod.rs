@@ -123,7 +123,7 @@ impl Miss {
     /// As a service event goes on after `The closest matching (container-instance X)`.
     fn told(self) -> &'static str {
         match self {
-            Miss::Agent => "has its agent disconnected",
+            Miss::Agent => "encountered error \"AGENT\"",
             Miss::Attribute => "is missing an attribute required by your task",
             Miss::MemberOf => "does not satisfy the memberOf placement constraint of your task",
             Miss::DistinctInstance => "is already running a task of the same group",
