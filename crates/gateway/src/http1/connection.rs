@@ -7,13 +7,14 @@ use super::head::{Kind, Parser, Progress, Refusal};
 use super::patience::Patience;
 use super::rewrite;
 use super::target_form;
-use super::turn::{After, Given, Turn};
+use super::turn::{After, Given, Turn, Upgraded};
 use crate::answers::Answer;
 use crate::arrival::Arrival;
 use crate::buffers;
 use crate::doors::{Behind, Names};
 use crate::http2;
-use crate::nlb::tunnel::Wire;
+use crate::leash::Leash;
+use crate::nlb::tunnel::{self, Wire};
 use crate::record::Record;
 use crate::serving::{Served, Worker};
 use neargate_routing::{BalancerCounter, Class, Reason};
@@ -122,7 +123,7 @@ impl<C: Wire + 'static> Connection<'_, C> {
             match self.turn().await {
                 After::Next => {}
                 After::Close => return End::Close,
-                After::Cut => return End::Gone,
+                After::Cut | After::Tunnel(_) => return End::Gone,
             }
         }
     }
@@ -174,7 +175,7 @@ impl<C: Wire + 'static> Connection<'_, C> {
         .await
     }
 
-    async fn turn(&mut self) -> After {
+    async fn turn(&mut self) -> After<'static> {
         let length = self.requests.head.length;
         let mut carry = Vec::new();
         if self.input.len() > length {
@@ -210,10 +211,15 @@ impl<C: Wire + 'static> Connection<'_, C> {
             self.answer = buffers::lend();
         }
         let kept_for = served.balancer.settings.client_keep_alive;
+        let fields = rewrite::Fields {
+            head: &self.requests.head,
+            buffer: &self.input,
+        };
         let turn = Turn {
             given: Given {
                 head: &self.requests.head,
                 buffer: &self.input,
+                fields: &fields,
                 arrival: &self.arrival,
                 worker: &self.worker,
                 served: &served,
@@ -227,7 +233,19 @@ impl<C: Wire + 'static> Connection<'_, C> {
             answer: &mut self.answer,
         };
         // Boxed for as long as it runs: an idle connection has the room of a busy one otherwise, thrice its own.
-        let after = Box::pin(turn.run()).await;
+        let after = match Box::pin(turn.run()).await {
+            After::Next => After::Next,
+            After::Close => After::Close,
+            After::Cut => After::Cut,
+            After::Tunnel(upgraded) => {
+                // It may last for days.
+                buffers::give_back(std::mem::take(&mut carry));
+                buffers::give_back(std::mem::take(&mut self.answer));
+                let by = (&*self.worker, &*served, &self.arrival);
+                Box::pin(carry_on(&mut self.client, *upgraded, by)).await;
+                After::Cut
+            }
+        };
         buffers::give_back(std::mem::replace(&mut self.input, carry));
         if self.input.is_empty() {
             buffers::give_back(std::mem::take(&mut self.answer));
@@ -325,7 +343,7 @@ impl<C: Wire + 'static> Connection<'_, C> {
         self.write(out).await
     }
 
-    async fn nobody(&mut self, answer: &Answer) -> After {
+    async fn nobody(&mut self, answer: &Answer) -> After<'static> {
         let mut out = buffers::lend();
         rewrite::own_answer(answer, None, false, true, false, &mut out);
         match self.write(out).await {
@@ -364,4 +382,21 @@ async fn linger<C: Wire>(mut client: C) {
     };
     // Whatever comes of it, the connection is closed now.
     let _ = tokio::time::timeout(LINGER, finish).await;
+}
+
+async fn carry_on<C: Wire>(
+    client: &mut C,
+    upgraded: Upgraded<'_>,
+    (worker, served, arrival): (&Worker, &Served, &Arrival),
+) {
+    let mut record = upgraded.record;
+    let mut leash = Leash::new(worker, &served.balancer, &upgraded.group, &upgraded.outstanding);
+    let cut = std::future::poll_fn(|_| match leash.is_cut() {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    let (_, passed) = tunnel::run(client, upgraded.target, upgraded.idle, cut).await;
+    record.received += passed.sent;
+    record.returned += passed.received;
+    record.finish(Instant::now(), worker, served, arrival);
 }

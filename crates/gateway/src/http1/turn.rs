@@ -15,14 +15,15 @@ use crate::buffers;
 use crate::decide::{self, Answered, Chosen, Decision};
 use crate::dial::DialError;
 use crate::leash::Leash;
-use crate::nlb::tunnel::{self, Wire};
+use crate::nlb::tunnel::Wire;
 use crate::record::Record;
 use crate::serving::{Served, Worker};
 use neargate_routing::desync::{Reason, Reasons, Verdict, judge};
-use neargate_routing::{Cookies, GroupCounter, Headers as _, RequestHead, forwarded};
+use neargate_routing::{Cookies, Group, GroupCounter, Headers as _, Outstanding, RequestHead, forwarded};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
 
 /// Most bytes of a body that are read for nothing, so that the connection can go on.
@@ -33,6 +34,7 @@ const DISCARD: u64 = 1024 * 1024;
 pub struct Given<'c> {
     pub head: &'c Head,
     pub buffer: &'c [u8],
+    pub fields: &'c Fields<'c>,
     pub arrival: &'c Arrival,
     pub worker: &'c Worker,
     pub served: &'c Served,
@@ -42,8 +44,8 @@ pub struct Given<'c> {
 }
 
 /// A request and what it takes to answer it.
-pub struct Turn<'c, 't, C> {
-    pub given: Given<'c>,
+pub struct Turn<'g, 'c, 't, C> {
+    pub given: Given<'g>,
     pub client: &'c mut C,
     /// What was read behind the head.
     pub carry: &'c mut Vec<u8>,
@@ -54,12 +56,24 @@ pub struct Turn<'c, 't, C> {
 }
 
 /// How the client's connection goes on.
-pub enum After {
+pub enum After<'c> {
     Next,
     /// Close, after what was sent has been read.
     Close,
     /// Close at once: nothing that could be said would be understood.
     Cut,
+    Tunnel(Box<Upgraded<'c>>),
+}
+
+/// A connection that is no HTTP any more. What came early has been passed on.
+pub struct Upgraded<'c> {
+    pub target: Upstream,
+    pub group: Arc<Group>,
+    /// Keeps the target busy.
+    pub outstanding: Outstanding,
+    pub idle: Duration,
+    /// To be finished at its end.
+    pub record: Record<'c>,
 }
 
 /// What a step is about.
@@ -69,14 +83,10 @@ struct Step<'r> {
     close: bool,
 }
 
-impl<'c, C: Wire> Turn<'c, '_, C> {
+impl<'g, C: Wire> Turn<'g, '_, '_, C> {
     /// Answers the request.
-    pub async fn run(mut self) -> After {
+    pub async fn run(mut self) -> After<'g> {
         let given = self.given;
-        let fields = Fields {
-            head: given.head,
-            buffer: given.buffer,
-        };
         let mut record = Record::new(if given.head.minor == 1 { "HTTP/1.1" } else { "HTTP/1.0" });
         record.received = given.head.length as u64;
         record.method = given.head.method.of(given.buffer);
@@ -84,15 +94,17 @@ impl<'c, C: Wire> Turn<'c, '_, C> {
         record.user_agent = given.head.first(given.buffer, Known::UserAgent);
         let mut step = Step {
             given,
-            fields: &fields,
+            fields: given.fields,
             close: given.last || !given.head.persistent(),
         };
         let after = self.step(&mut step, &mut record).await;
-        record.finish(Instant::now(), given.worker, given.served, given.arrival);
+        if !matches!(after, After::Tunnel(_)) {
+            record.finish(Instant::now(), given.worker, given.served, given.arrival);
+        }
         after
     }
 
-    async fn step<'r>(&mut self, step: &mut Step<'r>, record: &mut Record<'r>) -> After {
+    async fn step<'r>(&mut self, step: &mut Step<'r>, record: &mut Record<'r>) -> After<'r> {
         let Given {
             head,
             buffer,
@@ -154,7 +166,7 @@ impl<'c, C: Wire> Turn<'c, '_, C> {
         chosen: Chosen<'r>,
         host: &'r [u8],
         url: &'r [u8],
-    ) -> After {
+    ) -> After<'r> {
         let Given {
             worker,
             served,
@@ -266,22 +278,16 @@ impl<'c, C: Wire> Turn<'c, '_, C> {
                         record.answered = marks.answered;
                         record.received += up.body;
                         record.returned += marks.returned;
-                        // It may last for days.
-                        buffers::give_back(std::mem::take(self.answer));
-                        buffers::give_back(std::mem::take(self.carry));
-                        if switched.is_ok() {
-                            let mut leash = Leash::new(worker, &served.balancer, choice.group, &choice.target);
-                            let cut = std::future::poll_fn(|_| match leash.is_cut() {
-                                true => Poll::Ready(()),
-                                false => Poll::Pending,
-                            });
-                            // In a box, as it is rare and would make every request's turn larger.
-                            let tunnel = tunnel::run(&mut *self.client, target, settings.idle_timeout, cut);
-                            let (_, passed) = Box::pin(tunnel).await;
-                            record.received += passed.sent;
-                            record.returned += passed.received;
-                        }
-                        return After::Cut;
+                        return match switched {
+                            Ok(()) => After::Tunnel(Box::new(Upgraded {
+                                target,
+                                group: choice.group.clone(),
+                                outstanding: choice.target,
+                                idle: settings.idle_timeout,
+                                record: std::mem::replace(record, Record::new("-")),
+                            })),
+                            Err(_) => After::Cut,
+                        };
                     }
                 }
                 Ok(()) => {
@@ -314,7 +320,7 @@ impl<'c, C: Wire> Turn<'c, '_, C> {
         }
     }
 
-    fn ended(&mut self, ended: Ended, place: Place, target: Upstream) -> After {
+    fn ended<'r>(&mut self, ended: Ended, place: Place, target: Upstream) -> After<'r> {
         if ended.reusable {
             upstream::keep(place, target);
         }
@@ -324,7 +330,13 @@ impl<'c, C: Wire> Turn<'c, '_, C> {
         }
     }
 
-    async fn failed<'r>(&mut self, step: &Step<'r>, record: &mut Record<'r>, trouble: Trouble, read: bool) -> After {
+    async fn failed<'r>(
+        &mut self,
+        step: &Step<'r>,
+        record: &mut Record<'r>,
+        trouble: Trouble,
+        read: bool,
+    ) -> After<'r> {
         let answer = match trouble {
             Trouble::Client => {
                 if record.status.is_none() {
@@ -344,7 +356,7 @@ impl<'c, C: Wire> Turn<'c, '_, C> {
     }
 
     /// Gives an answer of the balancer's own. `read`: of the request nothing is left to read.
-    async fn own<'r>(&mut self, step: &Step<'r>, record: &mut Record<'r>, answer: &Answer, read: bool) -> After {
+    async fn own<'r>(&mut self, step: &Step<'r>, record: &mut Record<'r>, answer: &Answer, read: bool) -> After<'r> {
         let Given {
             head,
             worker,
