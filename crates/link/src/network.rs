@@ -101,6 +101,23 @@ pub struct InterfaceEntry {
     pub seen_parts: Vec<(Range, Ipv4Addr)>,
 }
 
+impl InterfaceEntry {
+    /// A task's, without a way out of its VPC.
+    pub fn of_task(address: Ipv4Addr, vpc_id: String, groups: Vec<String>) -> InterfaceEntry {
+        InterfaceEntry {
+            address,
+            vpc_id,
+            groups,
+            holder: Holder::Task,
+            outbound: Vec::new(),
+            public_address: None,
+            assigned_address: None,
+            seen_as: None,
+            seen_parts: Vec::new(),
+        }
+    }
+}
+
 /// Who holds an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Holder {

@@ -193,20 +193,10 @@ fn reversed(text: &str) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use neargate_link::network::{Holder, InterfaceEntry, NameEntry};
+    use neargate_link::network::{InterfaceEntry, NameEntry};
 
     fn interface(address: [u8; 4], vpc: &str) -> NetworkEntry {
-        NetworkEntry::Interface(InterfaceEntry {
-            address: address.into(),
-            vpc_id: vpc.to_owned(),
-            groups: Vec::new(),
-            holder: Holder::Task,
-            outbound: Vec::new(),
-            public_address: None,
-            assigned_address: None,
-            seen_as: None,
-            seen_parts: Vec::new(),
-        })
+        NetworkEntry::Interface(InterfaceEntry::of_task(address.into(), vpc.to_owned(), Vec::new()))
     }
 
     fn vpc(id: &str, base: [u8; 4], dns: bool) -> NetworkEntry {

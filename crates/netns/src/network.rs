@@ -10,7 +10,7 @@ use crate::ports::Ports;
 use crate::ranges::{besides, check_clash};
 use crate::table::{NetworkChange, Step};
 use crate::{dns, firewall, forwarding, nfnetlink};
-use neargate_link::network::{Holder, InterfaceEntry};
+use neargate_link::network::InterfaceEntry;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -164,17 +164,8 @@ impl Network {
     /// Has the groups of a task's interface bind its first packet, also when control's table does not have it yet.
     fn take(&self, name: &str, interface: &Interface, membership: &Membership) -> Result<(), NetworkError> {
         lock(&self.taken).insert(name.to_owned(), interface.address);
-        let entry = InterfaceEntry {
-            address: interface.address,
-            vpc_id: membership.vpc_id.clone(),
-            groups: membership.groups.clone(),
-            holder: Holder::Task,
-            outbound: Vec::new(),
-            public_address: None,
-            assigned_address: None,
-            seen_as: None,
-            seen_parts: Vec::new(),
-        };
+        let (vpc, groups) = (membership.vpc_id.clone(), membership.groups.clone());
+        let entry = InterfaceEntry::of_task(interface.address, vpc, groups);
         let step = lock(&self.enforcement).table().taking(entry);
         match step {
             Some(step) => self.step(step).map_err(io_error(format!("set the rules of {name}"))),

@@ -130,17 +130,8 @@ fn interface() -> impl Strategy<Value = InterfaceEntry> {
 }
 
 fn interface_at(last: u8, vpc: &str, groups: &[&str]) -> InterfaceEntry {
-    InterfaceEntry {
-        address: [10, 0, 0, last].into(),
-        vpc_id: vpc.to_owned(),
-        groups: groups.iter().map(|g| (*g).to_owned()).collect(),
-        holder: Holder::Task,
-        outbound: Vec::new(),
-        public_address: None,
-        assigned_address: None,
-        seen_as: None,
-        seen_parts: Vec::new(),
-    }
+    let groups = groups.iter().map(|g| (*g).to_owned()).collect();
+    InterfaceEntry::of_task([10, 0, 0, last].into(), vpc.to_owned(), groups)
 }
 
 fn vpc(id: &str) -> NetworkEntry {

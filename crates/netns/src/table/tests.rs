@@ -28,17 +28,8 @@ fn group(ports: &[u16]) -> Step {
 }
 
 fn interface(groups: &[&str]) -> InterfaceEntry {
-    InterfaceEntry {
-        address: [10, 0, 0, 9].into(),
-        vpc_id: "vpc-1".to_owned(),
-        groups: groups.iter().map(|g| (*g).to_owned()).collect(),
-        holder: Holder::Task,
-        outbound: Vec::new(),
-        public_address: None,
-        assigned_address: None,
-        seen_as: None,
-        seen_parts: Vec::new(),
-    }
+    let groups = groups.iter().map(|g| (*g).to_owned()).collect();
+    InterfaceEntry::of_task([10, 0, 0, 9].into(), "vpc-1".to_owned(), groups)
 }
 
 #[test]
